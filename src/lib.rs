@@ -1,0 +1,3 @@
+//! tracestitch
+
+pub mod trace;

@@ -1,0 +1,114 @@
+//! Trace and span ids: parsed once at the door, never zero (OTLP 1.11, trace.proto `trace_id`, `span_id`).
+
+use std::{fmt, num::NonZeroU64, num::NonZeroU128, str::FromStr};
+
+/// A 16-byte trace id, never all zeros.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TraceId(NonZeroU128);
+
+/// An 8-byte span id, never all zeros. `Option<SpanId>` is 8 bytes, too.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpanId(NonZeroU64);
+
+/// A text that is no id: wrong length, not hex, or all zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a non-zero hexadecimal id of the right length")]
+pub struct NotAnId;
+
+impl TraceId {
+    /// The id in these wire bytes; `None` when they are not 16 or all zero.
+    pub fn from_wire(bytes: &[u8]) -> Option<Self> {
+        let bytes: [u8; 16] = bytes.try_into().ok()?;
+        NonZeroU128::new(u128::from_be_bytes(bytes)).map(Self)
+    }
+
+    /// The id as it is on the wire.
+    pub fn to_wire(self) -> [u8; 16] {
+        self.0.get().to_be_bytes()
+    }
+}
+
+impl SpanId {
+    /// The id in these wire bytes; `None` when they are not 8 or all zero.
+    pub fn from_wire(bytes: &[u8]) -> Option<Self> {
+        let bytes: [u8; 8] = bytes.try_into().ok()?;
+        Self::from_number(u64::from_be_bytes(bytes))
+    }
+
+    /// The id whose big-endian bytes are this number; `None` for 0.
+    pub fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// The id as it is on the wire.
+    pub fn to_wire(self) -> [u8; 8] {
+        self.0.get().to_be_bytes()
+    }
+}
+
+impl FromStr for TraceId {
+    type Err = NotAnId;
+
+    fn from_str(hex: &str) -> Result<Self, NotAnId> {
+        let number = hex_number(hex, 32)?;
+        NonZeroU128::new(number).map(Self).ok_or(NotAnId)
+    }
+}
+
+impl FromStr for SpanId {
+    type Err = NotAnId;
+
+    fn from_str(hex: &str) -> Result<Self, NotAnId> {
+        let number = u64::try_from(hex_number(hex, 16)?).map_err(|_| NotAnId)?;
+        Self::from_number(number).ok_or(NotAnId)
+    }
+}
+
+/// Exactly `digits` hexadecimal digits; unlike `from_str_radix` no sign is taken.
+fn hex_number(hex: &str, digits: usize) -> Result<u128, NotAnId> {
+    if hex.len() != digits || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(NotAnId);
+    }
+    u128::from_str_radix(hex, 16).map_err(|_| NotAnId)
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_non_zero_hex_is_an_id() {
+        let good = "00000000000000ab".parse::<SpanId>();
+        assert_eq!(good.map(|id| id.to_string()), Ok("00000000000000ab".to_owned()));
+        for bad in ["", "0000000000000000", "+0000000000000ab", "ab", "000000000000000g"] {
+            assert_eq!(bad.parse::<SpanId>(), Err(NotAnId), "{bad:?}");
+        }
+        assert_eq!(TraceId::from_wire(&[0; 16]), None);
+        assert_eq!(TraceId::from_wire(&[1; 15]), None);
+        assert_eq!(TraceId::from_wire(&[1; 16]).map(TraceId::to_wire), Some([1; 16]));
+    }
+}
