@@ -1,11 +1,29 @@
 //! The nouns that travel between the rooms.
+//!
+//! A request is [`split`] into [`Fragment`]s, one per trace. The buffer keeps fragments until the trace is a
+//! [`QuietTrace`], completion gives it an [`Answer`], weaving makes both an [`EnrichedTrace`]. A [`Receipt`] follows
+//! every request until its spans are safe, a [`Lease`] every trace until it is delivered.
 
 mod answer;
+mod enriched;
+mod fragment;
 mod id;
+mod lease;
+mod origin;
+mod quiet;
+mod receipt;
 mod span;
+mod split;
 
 pub use answer::{
     Answer, Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, Skip,
 };
+pub use enriched::{EnrichedTrace, Piece};
+pub use fragment::{Fragment, Rejected, Split, SplitError};
 pub use id::{NotAnId, SpanId, TraceId};
+pub use lease::Lease;
+pub use origin::{HEADERS_MAX, Origin, Origins, TraceKey, VALUE_BYTES_MAX};
+pub use quiet::{QuietTrace, Release};
+pub use receipt::{Arrival, Intake, Receipt, Refusal, Safe, receipt};
 pub use span::{AppSpan, SpanKind, SpanRef};
+pub use split::{Scanned, scan, split};

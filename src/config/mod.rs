@@ -1,0 +1,10 @@
+//! How YAML becomes values. Knows no room: each room owns its `Config`, the pipeline adds them up.
+
+mod error;
+mod load;
+pub mod reference;
+mod value;
+
+pub use error::{ConfigError, Problem, Problems};
+pub use load::{Environment, load, load_file};
+pub use value::{ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, Secret};

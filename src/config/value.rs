@@ -1,0 +1,389 @@
+//! Values that parse or refuse by themselves, so that most checks need no code of their own.
+
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time, in the Collector's (Go's) form: `15s`, `200ms`, `1h30m`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Interval(Duration);
+
+/// A number of bytes: `64MiB`, `10GiB`, `500kB`, `1048576`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(u64);
+
+/// A share of the memory there is (`60%`) or a [`ByteSize`].
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum MemoryLimit {
+    /// Percent of the cgroup's or machine's memory.
+    Percent(u8),
+    /// Bytes.
+    Bytes(ByteSize),
+}
+
+/// `host:port` to listen on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenAddress(String);
+
+/// An `http://` or `https://` URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpUrl(http::Uri);
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(String);
+
+impl Interval {
+    /// Milliseconds.
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+
+    /// Seconds.
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// As a duration.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+
+    /// Zero often means "off".
+    pub const fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+}
+
+const UNITS_NS: [(&str, u64); 7] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
+];
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is no duration, write for example 15s, 200ms or 1h30m");
+        if text == "0" {
+            return Ok(Self::default());
+        }
+        let mut rest = text;
+        let mut total_ns = 0_f64;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refuse)?;
+            let (number, tail) = rest.split_at(digits);
+            let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(letters);
+            let number: f64 = number.parse().map_err(|_| refuse())?;
+            let (_, unit_ns) = UNITS_NS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
+            total_ns += number * f64_of(*unit_ns);
+            rest = tail;
+        }
+        if text.is_empty() || total_ns > 1e18 {
+            return Err(refuse());
+        }
+        Duration::try_from_secs_f64(total_ns / 1e9).map(Self).map_err(|_| refuse())
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
+        if ns == 0 {
+            return f.write_str("0s");
+        }
+        let units = UNITS_NS.iter().rev().filter(|(name, _)| *name != "µs");
+        let unit = units.into_iter().find(|(_, unit_ns)| ns.is_multiple_of(*unit_ns));
+        let (name, unit_ns) = unit.unwrap_or(&("ns", 1));
+        write!(f, "{}{name}", ns / unit_ns)
+    }
+}
+
+impl ByteSize {
+    /// Bytes.
+    pub const fn from_bytes(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// Mebibytes.
+    pub const fn from_mib(mib: u64) -> Self {
+        Self(mib * 1024 * 1024)
+    }
+
+    /// Bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Bytes as a length in memory.
+    pub fn len(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    /// No bytes at all.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+const BYTE_UNITS: [(&str, u64); 10] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("B", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is no size, write for example 64MiB, 10GiB or 500kB");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        let unit = unit.trim();
+        let factor = if unit.is_empty() {
+            1
+        } else {
+            BYTE_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?.1
+        };
+        number.checked_mul(factor).map(Self).ok_or_else(refuse)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let binary = BYTE_UNITS.iter().take(4);
+        let unit = binary.into_iter().find(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit));
+        let (name, unit) = unit.unwrap_or(&("B", 1));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
+impl FromStr for MemoryLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(percent) = text.strip_suffix('%') else {
+            return text.parse().map(Self::Bytes);
+        };
+        match percent.trim().parse() {
+            Ok(percent @ 1..=95) => Ok(Self::Percent(percent)),
+            _ => Err(format!("`{text}` is no share of memory between 1% and 95%")),
+        }
+    }
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => bytes.fmt(f),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// As `host:port`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.contains('/'));
+        match port.map(|(_, port)| port.parse::<u16>()) {
+            Some(Ok(_)) => Ok(Self(text.to_owned())),
+            _ => Err(format!("`{text}` is no address to listen on, write host:port, for example 127.0.0.1:4317")),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl HttpUrl {
+    /// The parsed URL.
+    pub fn uri(&self) -> &http::Uri {
+        &self.0
+    }
+
+    /// `https://`.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == Some(&http::uri::Scheme::HTTPS)
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri: Option<http::Uri> = text.parse().ok();
+        match uri {
+            Some(uri)
+                if matches!(uri.scheme_str(), Some("http" | "https"))
+                    && uri.host().is_some_and(|host| !host.is_empty()) =>
+            {
+                Ok(Self(uri))
+            }
+            _ => Err(format!("`{text}` is no URL, write http://host:port (or https:// for TLS)")),
+        }
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        f.write_str(text.strip_suffix('/').unwrap_or(&text))
+    }
+}
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Rounding above 2^53 does not matter for settings.
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "units are far below 2^53")]
+fn f64_of(number: u64) -> f64 {
+    number as f64
+}
+
+/// Values are written as text and read from text or whole numbers.
+macro_rules! textual {
+    ($($name:ident $format:literal $example:literal;)*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(TextOrNumber)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": ["string", "integer"], "format": $format, "examples": [$example] })
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+        }
+    )*};
+}
+
+textual! {
+    Interval "duration" "15s";
+    ByteSize "byte-size" "64MiB";
+    MemoryLimit "memory-limit" "60%";
+    ListenAddress "host-port" "127.0.0.1:4317";
+    HttpUrl "url" "http://tempo:4317";
+    Secret "secret" "${env:TOKEN}";
+}
+
+macro_rules! debug_as_display {
+    ($($name:ident)*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+debug_as_display!(Interval ByteSize HttpUrl Secret);
+
+struct TextOrNumber;
+
+impl de::Visitor<'_> for TextOrNumber {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_print_as_they_are_read() {
+        for text in ["15s", "200ms", "90s", "0s", "2h", "50us"] {
+            assert_eq!(text.parse::<Interval>().map(|value| value.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("1h30m".parse::<Interval>(), Ok(Interval::from_secs(5400)));
+        assert_eq!("1.5s".parse::<Interval>(), Ok(Interval::from_millis(1500)));
+        for bad in ["", "15", "s", "1d", "-1s", "1s2", "999999999h"] {
+            assert!(bad.parse::<Interval>().is_err(), "{bad}");
+        }
+        for text in ["64MiB", "10GiB", "0B", "1000B"] {
+            assert_eq!(text.parse::<ByteSize>().map(|value| value.to_string()).as_deref(), Ok(text));
+        }
+        for bad in ["", "MiB", "1mib", "99999999999TiB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+        assert_eq!("60%".parse(), Ok(MemoryLimit::Percent(60)));
+        assert!("100%".parse::<MemoryLimit>().is_err());
+        assert!("127.0.0.1".parse::<ListenAddress>().is_err());
+        assert!("tempo:4317".parse::<HttpUrl>().is_err());
+        let url = "http://tempo:4317".parse::<HttpUrl>().map(|url| url.to_string());
+        assert_eq!(url.as_deref(), Ok("http://tempo:4317"));
+        assert_eq!(format!("{:?}", Secret("x".to_owned())), "***");
+    }
+}

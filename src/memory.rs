@@ -1,0 +1,188 @@
+//! The process' memory budget: every stage that holds spans' bytes takes them from here and gives them back by drop.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Who holds bytes. The label of `tracestitch_memory_bytes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Requests being read.
+    Receiving,
+    /// Traces that are still open.
+    Buffer,
+    /// Traces that wait for DeepFlow, and its answers.
+    Answers,
+    /// Traces on their way to a destination.
+    Export,
+}
+
+impl Stage {
+    /// All stages, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Receiving, Self::Buffer, Self::Answers, Self::Export];
+
+    /// The stage as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Receiving => "receiving",
+            Self::Buffer => "buffer",
+            Self::Answers => "answers",
+            Self::Export => "export",
+        }
+    }
+}
+
+/// Bytes that may be held, and are.
+#[derive(Debug)]
+pub struct Budget {
+    limit_bytes: u64,
+    used_bytes: AtomicU64,
+    stages: [AtomicU64; Stage::ALL.len()],
+}
+
+/// The budget has no room for what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the memory limit is reached")]
+pub struct Full;
+
+impl Budget {
+    /// A budget of this many bytes.
+    pub fn new(limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), stages: Default::default() })
+    }
+
+    /// Bytes that may be held in all.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// Bytes held now.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Relaxed)
+    }
+
+    /// Bytes held by one stage.
+    pub fn stage_bytes(&self, stage: Stage) -> u64 {
+        self.stages.get(stage as usize).map_or(0, |bytes| bytes.load(Relaxed))
+    }
+
+    /// Takes bytes at the door, where they can still be refused.
+    pub fn reserve(self: &Arc<Self>, stage: Stage, bytes: u64) -> Result<Reservation, Full> {
+        let mut reservation = Reservation { budget: Arc::clone(self), stage, bytes: 0 };
+        reservation.grow(bytes)?;
+        Ok(reservation)
+    }
+
+    /// Takes bytes that are there already, whatever the limit: what was let in is never thrown away.
+    pub fn claim(self: &Arc<Self>, stage: Stage, bytes: u64) -> Reservation {
+        let reservation = Reservation { budget: Arc::clone(self), stage, bytes };
+        self.add(stage, bytes);
+        self.used_bytes.fetch_add(bytes, Relaxed);
+        reservation
+    }
+
+    fn add(&self, stage: Stage, bytes: u64) {
+        if let Some(gauge) = self.stages.get(stage as usize) {
+            gauge.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    fn subtract(&self, stage: Stage, bytes: u64) {
+        if let Some(gauge) = self.stages.get(stage as usize) {
+            gauge.fetch_sub(bytes, Relaxed);
+        }
+    }
+}
+
+/// Bytes taken from a [`Budget`]; given back on drop.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    stage: Stage,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes more, if the budget has room.
+    pub fn grow(&mut self, bytes: u64) -> Result<(), Full> {
+        let limit = self.budget.limit_bytes;
+        self.budget
+            .used_bytes
+            .fetch_update(Relaxed, Relaxed, |used| {
+                used.checked_add(bytes).filter(|&sum| sum <= limit)
+            })
+            .map_err(|_| Full)?;
+        self.budget.add(self.stage, bytes);
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Holds exactly this many from now on, whatever the limit.
+    pub fn resize(&mut self, bytes: u64) {
+        if bytes >= self.bytes {
+            let more = bytes - self.bytes;
+            self.budget.used_bytes.fetch_add(more, Relaxed);
+            self.budget.add(self.stage, more);
+        } else {
+            let less = self.bytes - bytes;
+            self.budget.used_bytes.fetch_sub(less, Relaxed);
+            self.budget.subtract(self.stage, less);
+        }
+        self.bytes = bytes;
+    }
+
+    /// The same bytes, held by another stage.
+    pub fn transfer(&mut self, stage: Stage) {
+        self.budget.subtract(self.stage, self.bytes);
+        self.budget.add(stage, self.bytes);
+        self.stage = stage;
+    }
+
+    /// Takes over another reservation's bytes.
+    pub fn absorb(&mut self, mut other: Self) {
+        other.transfer(self.stage);
+        self.bytes += other.bytes;
+        other.bytes = 0;
+    }
+
+    /// Splits bytes off into a reservation of their own.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { budget: Arc::clone(&self.budget), stage: self.stage, bytes }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.resize(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_whatever_way_they_went() {
+        let budget = Budget::new(100);
+        let mut first = budget.reserve(Stage::Receiving, 60).expect("there is room");
+        assert_eq!(budget.reserve(Stage::Receiving, 41).map(drop), Err(Full));
+        let part = first.split(20);
+        first.transfer(Stage::Buffer);
+        assert_eq!((budget.stage_bytes(Stage::Receiving), budget.stage_bytes(Stage::Buffer)), (20, 40));
+        first.absorb(part);
+        let forced = budget.claim(Stage::Answers, 500);
+        assert_eq!(budget.used_bytes(), 560);
+        drop((first, forced));
+        assert_eq!(budget.used_bytes(), 0);
+        assert!(Stage::ALL.iter().all(|&stage| budget.stage_bytes(stage) == 0));
+    }
+}

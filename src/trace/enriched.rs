@@ -1,0 +1,44 @@
+//! A trace as it leaves.
+
+use bytes::Bytes;
+
+use super::{Lease, TraceKey};
+
+/// Every input span is in it, byte for byte but for `parent_span_id` and the attribute that keeps the former one.
+#[derive(Debug)]
+pub struct EnrichedTrace {
+    /// Whose trace.
+    pub key: TraceKey,
+    /// Its bytes, piece by piece.
+    pub pieces: Vec<Piece>,
+    /// Ends when every destination has the trace or has given it up.
+    pub lease: Lease,
+}
+
+/// An `ExportTraceServiceRequest` of some spans; pieces one after the other are one, too.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Wire bytes.
+    pub bytes: Bytes,
+    /// Received spans in it.
+    pub app_spans: u64,
+    /// Added spans in it.
+    pub added_spans: u64,
+}
+
+impl EnrichedTrace {
+    /// Wire bytes of all pieces.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX)).sum()
+    }
+
+    /// Received spans.
+    pub fn app_spans(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.app_spans).sum()
+    }
+
+    /// Added spans.
+    pub fn added_spans(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.added_spans).sum()
+    }
+}

@@ -1,0 +1,57 @@
+//! The spans of one trace in one request.
+
+use bytes::Bytes;
+
+use super::{SpanRef, TraceKey};
+use crate::wire::Malformed;
+
+/// Spans of exactly one trace, at least one, as they came. The bytes are an `ExportTraceServiceRequest` of just these
+/// spans, so that a trace's fragments one after the other are the trace.
+#[derive(Debug, Clone)]
+pub struct Fragment {
+    /// Whose spans.
+    pub key: TraceKey,
+    /// Wire bytes.
+    pub bytes: Bytes,
+    /// The spans in `bytes`, in wire order.
+    pub spans: Vec<SpanRef>,
+}
+
+/// What a fragment costs beside its bytes and spans: the struct, its share of a map and of the allocator.
+const OVERHEAD_BYTES: usize = 160;
+
+impl Fragment {
+    /// Memory this fragment holds.
+    pub fn held_bytes(&self) -> u64 {
+        let spans = self.spans.capacity() * size_of::<SpanRef>();
+        u64::try_from(self.bytes.len() + spans + OVERHEAD_BYTES).unwrap_or(u64::MAX)
+    }
+}
+
+/// What [`super::split`] made of a request.
+#[derive(Debug)]
+pub struct Split {
+    /// One per trace, in the order in which the traces first appear.
+    pub fragments: Vec<Fragment>,
+    /// Spans that can't be taken: `rejected_spans` of the OTLP partial success.
+    pub rejected: Rejected,
+}
+
+/// Spans refused one by one, by reason.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// Trace id absent, of a wrong length, or zero.
+    pub trace_id: u64,
+    /// Span id absent, of a wrong length, or zero.
+    pub span_id: u64,
+}
+
+impl Rejected {
+    /// All of them.
+    pub fn spans(self) -> u64 {
+        self.trace_id + self.span_id
+    }
+}
+
+/// A request that can't be read at all.
+pub type SplitError = Malformed;

@@ -1,0 +1,85 @@
+//! The promise to a sender: it is answered when its spans are safe.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Fragment;
+use crate::memory::Reservation;
+
+/// One request's spans on their way from a receiver into the buffer.
+#[derive(Debug)]
+pub struct Arrival {
+    /// One fragment per trace.
+    pub fragments: Vec<Fragment>,
+    /// The memory they hold.
+    pub memory: Reservation,
+    /// Settled when they are safe.
+    pub receipt: Receipt,
+}
+
+/// Takes spans in. The buffer is one; receivers know nothing else of it.
+pub trait Intake: Send + Sync {
+    /// Keeps these spans, or says why not through the receipt.
+    fn take(&self, arrival: Arrival);
+}
+
+/// Why spans were not kept: always a matter of the moment, the sender may come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no memory for them.
+    #[error("the memory limit is reached, try again later")]
+    MemoryFull,
+    /// The program is shutting down.
+    #[error("shutting down, try again at another instance")]
+    Closing,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::MemoryFull, Self::Closing];
+
+    /// The reason as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::MemoryFull => "memory_full",
+            Self::Closing => "closing",
+        }
+    }
+
+    /// When the sender should come again.
+    pub fn retry_after(self) -> Duration {
+        match self {
+            Self::MemoryFull => Duration::from_secs(5),
+            Self::Closing => Duration::from_secs(1),
+        }
+    }
+}
+
+/// Dropped without being settled it is a refusal: nothing is acknowledged that nobody kept.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Sender<Result<(), Refusal>>);
+
+/// Resolves when the receipt is settled.
+#[derive(Debug)]
+pub struct Safe(oneshot::Receiver<Result<(), Refusal>>);
+
+/// A receipt and its other half.
+pub fn receipt() -> (Receipt, Safe) {
+    let (sender, receiver) = oneshot::channel();
+    (Receipt(sender), Safe(receiver))
+}
+
+impl Receipt {
+    /// The spans are safe, or refused. The sender may have gone meanwhile: then nobody needs to know.
+    pub fn settle(self, outcome: Result<(), Refusal>) {
+        let _gone = self.0.send(outcome);
+    }
+}
+
+impl Safe {
+    /// Waits for the receipt.
+    pub async fn wait(self) -> Result<(), Refusal> {
+        self.0.await.unwrap_or(Err(Refusal::Closing))
+    }
+}
