@@ -7,3 +7,5 @@ pub mod config;
 pub mod memory;
 pub mod retry;
 pub mod telemetry;
+pub mod receiver;
+pub mod buffer;

@@ -1,0 +1,103 @@
+//! How: writers append numbered spans to a few keys while traces expire every 3 ms and capacity evicts others; every
+//! number must come out exactly once.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use super::*;
+use crate::{
+    clock,
+    memory::{Budget, Stage},
+    trace::{Fragment, Origin, SpanId, SpanKind, SpanRef, TraceId},
+};
+
+const WRITERS: u64 = 6;
+const KEYS: u64 = 300;
+const SPANS: u64 = 40_000;
+
+fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
+    let span = SpanRef {
+        offset: 0,
+        len: 0,
+        resource: 0,
+        id: SpanId::from_number(number + 1).expect("not zero"),
+        parent: None,
+        kind: SpanKind::Internal,
+        start_ns: 0,
+        end_ns: 0,
+    };
+    let fragment = Fragment { key: key.clone(), bytes: bytes::Bytes::new(), spans: vec![span] };
+    let memory = budget.claim(Stage::Buffer, fragment.held_bytes());
+    OpenTrace::new(fragment, memory, clock::now())
+}
+
+fn stress(capacity_bytes: u64) {
+    let wait = Wait {
+        idle: Duration::from_millis(3),
+        max_age: Duration::from_millis(200),
+        max_spans: 500,
+        max_bytes: 1 << 30,
+    };
+    let budget = Budget::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let closed = move |closed| drop(sender.send(closed));
+    let store = Arc::new(Store::new(wait, capacity_bytes, closed));
+    let done = AtomicBool::new(false);
+    let key = |number: u64| TraceKey {
+        origin: Origin::default(),
+        id: TraceId::from_wire(&u128::from(number + 1).to_be_bytes()).expect("not zero"),
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                store.run_pending_tasks();
+                thread::yield_now();
+            }
+        });
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (store, budget) = (&store, &budget);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(writer);
+                    for number in 0..SPANS {
+                        let key = key(random.u64(..KEYS));
+                        let number = writer * SPANS + number;
+                        store.append(&key, addition(&key, number, budget));
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().expect("no writer panics");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    store.close_all();
+    let mut seen: HashMap<SpanId, u32> = HashMap::new();
+    while let Ok(closed) = receiver.try_recv() {
+        assert!(closed.trace.fragments.iter().all(|fragment| fragment.key == closed.key));
+        for span in closed.trace.fragments.iter().flat_map(|fragment| &fragment.spans) {
+            *seen.entry(span.id).or_default() += 1;
+        }
+    }
+    let doubled = seen.values().filter(|&&times| times > 1).count();
+    let lost = usize::try_from(WRITERS * SPANS).expect("fits") - seen.len();
+    assert_eq!((lost, doubled), (0, 0), "lost and doubled spans, capacity {capacity_bytes}");
+    assert_eq!((store.traces(), store.spans(), budget.used_bytes()), (0, 0, 0));
+}
+
+#[test]
+fn no_span_is_lost_or_doubled_under_expiry() {
+    stress(1 << 40);
+}
+
+#[test]
+fn no_span_is_lost_or_doubled_under_eviction() {
+    stress(100_000);
+}

@@ -1,0 +1,183 @@
+//! What every protocol does with a request's bytes: scan, reserve, hand over, wait until safe.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use prost::Message;
+
+use super::OtlpConfig;
+use crate::{
+    memory::{Budget, Reservation, Stage},
+    telemetry::{
+        Metrics,
+        catalogue::{RequestOutcome, Transport, TransportMetrics},
+    },
+    trace::{self, Arrival, Intake, Origin, Origins, Refusal, Rejected, SplitError, VALUE_BYTES_MAX},
+    wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
+};
+
+/// The way in, shared by all protocols.
+pub struct Door {
+    intake: Arc<dyn Intake>,
+    budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+    origins: Origins,
+    include_metadata: Vec<HeaderName>,
+    request_bytes_max: usize,
+    closing: AtomicBool,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// Not now.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Never: not an `ExportTraceServiceRequest`.
+    #[error("the request is no valid OTLP protobuf: {0}")]
+    Malformed(#[from] SplitError),
+    /// Never: larger than allowed, or than memory ever allows.
+    #[error("the request is larger than {0} bytes, send smaller batches")]
+    TooLarge(u64),
+    /// Never: a header that tells tenants apart can't be used.
+    #[error("the header {0} is longer than 256 bytes or no text")]
+    Header(HeaderName),
+}
+
+impl DoorError {
+    /// How the request is counted.
+    pub(super) fn outcome(&self) -> RequestOutcome {
+        match self {
+            Self::Refused(_) => RequestOutcome::Refused,
+            Self::Malformed(_) | Self::Header(_) => RequestOutcome::Malformed,
+            Self::TooLarge(_) => RequestOutcome::TooLarge,
+        }
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("request_bytes_max", &self.request_bytes_max).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    pub(super) fn new(
+        config: &OtlpConfig,
+        intake: Arc<dyn Intake>,
+        budget: Arc<Budget>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let names = config.include_metadata.iter();
+        Self {
+            intake,
+            budget,
+            metrics,
+            origins: Origins::default(),
+            include_metadata: names.filter_map(|name| name.to_lowercase().parse().ok()).collect(),
+            request_bytes_max: config.max_request_size.len(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn request_bytes_max(&self) -> usize {
+        self.request_bytes_max
+    }
+
+    pub(super) fn metrics(&self, transport: Transport) -> &TransportMetrics {
+        self.metrics.receiver.of(transport)
+    }
+
+    /// Memory for a request that is about to be read.
+    pub(super) fn reserve(&self, bytes: u64) -> Result<Reservation, Refusal> {
+        if self.closing.load(Ordering::Relaxed) {
+            return Err(Refusal::Closing);
+        }
+        self.budget.reserve(Stage::Receiving, bytes).map_err(|_| Refusal::MemoryFull)
+    }
+
+    /// The tenant, as far as `include_metadata` tells.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Result<Origin, DoorError> {
+        let mut values = Vec::new();
+        for name in &self.include_metadata {
+            let parts: Result<Vec<&str>, _> =
+                headers.get_all(name).iter().map(http::HeaderValue::to_str).collect();
+            let value = parts.map_err(|_| DoorError::Header(name.clone()))?.join(",");
+            // A cut value could be another tenant's.
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(DoorError::Header(name.clone()));
+            }
+            if headers.contains_key(name) {
+                values.push((name.as_str().to_owned(), value));
+            }
+        }
+        Ok(self.origins.intern(values))
+    }
+
+    /// Takes a whole request; returns when its spans are safe, with the answer to send.
+    pub(super) async fn take(
+        &self,
+        transport: Transport,
+        origin: &Origin,
+        request: Bytes,
+        mut memory: Reservation,
+    ) -> Result<Bytes, DoorError> {
+        let metrics = self.metrics(transport);
+        let scanned = trace::scan(request)?;
+        let (spans, bytes) = (scanned.spans(), scanned.fragment_bytes());
+        if bytes > self.budget.limit_bytes() {
+            return Err(DoorError::TooLarge(self.budget.limit_bytes()));
+        }
+        let refused = |refusal: Refusal| {
+            metrics.refused_spans.add(refusal as usize, spans);
+            DoorError::Refused(refusal)
+        };
+        if bytes > memory.bytes() {
+            let more = bytes - memory.bytes();
+            memory.grow(more).map_err(|_| refused(Refusal::MemoryFull))?;
+        }
+        let split = scanned.fragments(origin);
+        memory.resize(split.fragments.iter().map(trace::Fragment::held_bytes).sum());
+        if !split.fragments.is_empty() {
+            let (receipt, safe) = trace::receipt();
+            self.intake.take(Arrival { fragments: split.fragments, memory, receipt });
+            safe.wait().await.map_err(refused)?;
+        }
+        metrics.accepted_spans.increment(spans);
+        metrics.rejected_spans.add(0, split.rejected.trace_id);
+        metrics.rejected_spans.add(1, split.rejected.span_id);
+        let outcome = match split.rejected.spans() {
+            0 => RequestOutcome::Accepted,
+            _ => RequestOutcome::Partial,
+        };
+        metrics.requests.add(outcome as usize, 1);
+        Ok(response(split.rejected))
+    }
+}
+
+/// An `ExportTraceServiceResponse`; on full success `partial_success` must be unset.
+fn response(rejected: Rejected) -> Bytes {
+    if rejected.spans() == 0 {
+        return Bytes::new();
+    }
+    let partial = ExportTracePartialSuccess {
+        rejected_spans: i64::try_from(rejected.spans()).unwrap_or(i64::MAX),
+        error_message: format!(
+            "{} spans have a trace id and {} a span id that is zero or of a wrong length",
+            rejected.trace_id, rejected.span_id
+        ),
+    };
+    let partial = partial.encode_to_vec();
+    let mut out = Vec::with_capacity(partial.len() + 8);
+    put_delimited_head(&mut out, 1, partial.len());
+    out.extend(partial);
+    out.into()
+}

@@ -1,0 +1,89 @@
+//! A request body that takes its memory from the budget before it is read on.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+use tonic::Status;
+
+use super::otlp_grpc::refused;
+use crate::{memory::Reservation, trace::Refusal};
+
+/// Memory taken at a time.
+pub(super) const STEP_BYTES: u64 = 64 * 1024;
+
+/// A compressed request is taken to grow this much: OTLP shrinks five to ten times. What it really takes is settled
+/// when it is there.
+const COMPRESSION: u64 = 10;
+
+/// The memory of a request being read; its handler takes it over.
+#[derive(Debug, Clone)]
+pub(super) struct Memory(Arc<Mutex<Option<Reservation>>>);
+
+impl Memory {
+    pub(super) fn new(reservation: Reservation) -> Self {
+        Self(Arc::new(Mutex::new(Some(reservation))))
+    }
+
+    pub(super) fn take(&self) -> Option<Reservation> {
+        self.0.lock().take()
+    }
+
+    fn cover(&self, bytes: u64) -> Result<(), Refusal> {
+        match self.0.lock().as_mut() {
+            Some(memory) if memory.bytes() < bytes => {
+                let more = (bytes - memory.bytes()).max(STEP_BYTES);
+                memory.grow(more).map_err(|_| Refusal::MemoryFull)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct MeteredBody {
+    inner: tonic::body::Body,
+    memory: Memory,
+    read_bytes: u64,
+    growth: u64,
+}
+
+impl MeteredBody {
+    pub(super) fn new(inner: tonic::body::Body, memory: Memory, compressed: bool) -> Self {
+        Self { inner, memory, read_bytes: 0, growth: if compressed { COMPRESSION } else { 1 } }
+    }
+}
+
+impl Body for MeteredBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            let len = frame.data_ref().map_or(0, Bytes::len);
+            self.read_bytes += u64::try_from(len).unwrap_or(u64::MAX);
+            let needed = self.read_bytes.saturating_mul(self.growth);
+            if let Err(refusal) = self.memory.cover(needed) {
+                return Poll::Ready(Some(Err(refused(refusal))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,165 @@
+//! OTLP/gRPC over raw bytes (OTLP 1.11, "OTLP/gRPC").
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, header::HeaderMap};
+use tokio::{net::TcpListener, sync::watch};
+use tonic::{
+    Code, Request, Response, Status,
+    codec::CompressionEncoding,
+    transport::{Server, server::TcpIncoming},
+};
+use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
+
+use super::{
+    closed,
+    door::{Door, DoorError},
+    metered::{Memory, MeteredBody, STEP_BYTES},
+};
+use crate::{
+    telemetry::catalogue::{RequestOutcome, Transport},
+    trace::Refusal,
+    wire::{
+        otlp::trace_service_server::{TraceService, TraceServiceServer},
+        status::RpcStatus,
+    },
+};
+
+/// Bytes a connection may send ahead of being read: more would be memory that nobody accounts for.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const STREAMS_MAX: u32 = 256;
+
+/// Serves until closing, then finishes the requests under way.
+pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch::Receiver<bool>) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<TraceServiceServer<Export>>().await;
+    let service = TraceServiceServer::new(Export { door: Arc::clone(&door) })
+        .max_decoding_message_size(door.request_bytes_max())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .layer(DoorLayer { door })
+        .add_service(health_service)
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, closed(closing));
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the OTLP/gRPC receiver ended");
+    }
+    health.set_not_serving::<TraceServiceServer<Export>>().await;
+}
+
+/// The status that asks to come again later.
+pub(super) fn refused(refusal: Refusal) -> Status {
+    RpcStatus::new(Code::Unavailable, &refusal.to_string())
+        .retry_after(refusal.retry_after())
+        .into_tonic()
+}
+
+impl From<DoorError> for Status {
+    fn from(error: DoorError) -> Self {
+        match error {
+            DoorError::Refused(refusal) => refused(refusal),
+            DoorError::Malformed(_) | DoorError::Header(_) => {
+                Self::invalid_argument(error.to_string())
+            }
+            DoorError::TooLarge(_) => Self::resource_exhausted(error.to_string()),
+        }
+    }
+}
+
+struct Export {
+    door: Arc<Door>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Export {
+    async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+        let origin = self.door.origin(request.metadata().as_ref())?;
+        let memory = match request.extensions().get::<Memory>().and_then(Memory::take) {
+            Some(memory) => memory,
+            None => self.door.reserve(0).map_err(refused)?,
+        };
+        let answer = self.door.take(Transport::Grpc, &origin, request.into_inner(), memory).await?;
+        Ok(Response::new(answer))
+    }
+}
+
+/// In front of the service: memory before a body is read, and OTLP's codes instead of tonic's behind it.
+#[derive(Clone)]
+struct DoorLayer {
+    door: Arc<Door>,
+}
+
+type HttpRequest = http::Request<tonic::body::Body>;
+type HttpResponse = http::Response<tonic::body::Body>;
+
+impl<S> Layer<S> for DoorLayer
+where
+    S: Service<HttpRequest, Response = HttpResponse> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Service = BoxCloneSyncService<HttpRequest, HttpResponse, S::Error>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let door = Arc::clone(&self.door);
+        let service = tower::service_fn(move |request: HttpRequest| {
+            let (door, inner) = (Arc::clone(&door), inner.clone());
+            async move {
+                if !request.uri().path().starts_with("/opentelemetry.") {
+                    return inner.oneshot(request).await;
+                }
+                let response = match door.reserve(STEP_BYTES) {
+                    Ok(memory) => inner.oneshot(metered(request, Memory::new(memory))).await?,
+                    Err(refusal) => refused(refusal).into_http(),
+                };
+                Ok(with_otlp_code(response, &door))
+            }
+        });
+        BoxCloneSyncService::new(service)
+    }
+}
+
+fn metered(request: HttpRequest, memory: Memory) -> HttpRequest {
+    let (mut parts, body) = request.into_parts();
+    let compressed = is_compressed(&parts.headers);
+    parts.extensions.insert(memory.clone());
+    let body = MeteredBody::new(body, memory, compressed);
+    HttpRequest::from_parts(parts, tonic::body::Body::new(body))
+}
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
+}
+
+/// tonic answers OUT_OF_RANGE to a message over the limit and INTERNAL to one it can't decompress. OTLP calls the first
+/// retryable, so that senders would come again for ever.
+fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
+    let headers = response.headers_mut();
+    // Trailers-only: a response with a body was an answer of ours.
+    let Some(code) = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) else {
+        return response;
+    };
+    let code = match code {
+        Code::OutOfRange => Code::ResourceExhausted,
+        Code::Internal => Code::InvalidArgument,
+        code => code,
+    };
+    headers.insert("grpc-status", HeaderValue::from(code as i32));
+    let outcome = match code {
+        Code::ResourceExhausted => RequestOutcome::TooLarge,
+        Code::Unavailable => RequestOutcome::Refused,
+        Code::Ok => return response,
+        _ => RequestOutcome::Malformed,
+    };
+    door.metrics(Transport::Grpc).requests.add(outcome as usize, 1);
+    response
+}
