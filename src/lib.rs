@@ -9,3 +9,8 @@ pub mod retry;
 pub mod telemetry;
 pub mod receiver;
 pub mod buffer;
+pub mod completion;
+pub mod weaving;
+pub mod tls;
+pub mod exporter;
+pub mod tree;

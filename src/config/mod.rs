@@ -1,10 +1,12 @@
 //! How YAML becomes values. Knows no room: each room owns its `Config`, the pipeline adds them up.
 
 mod error;
+mod headers;
 mod load;
 pub mod reference;
 mod value;
 
 pub use error::{ConfigError, Problem, Problems};
+pub use headers::Headers;
 pub use load::{Environment, load, load_file};
 pub use value::{ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, Secret};

@@ -20,6 +20,8 @@ pub struct Found {
     pub app_edges: Vec<(SpanId, usize)>,
     /// The backend has more than it returned.
     pub truncated: bool,
+    /// Rows of the answer that were left out, for they had no id to make a span id from.
+    pub unusable: usize,
 }
 
 /// Why a trace went on without an answer. The label of `tracestitch_completion_skipped_traces_total`.

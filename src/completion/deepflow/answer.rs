@@ -1,0 +1,272 @@
+//! What an answer of DeepFlow means: spans, nothing yet, a fault to wait out, or a refusal (DeepFlow contract,
+//! sections 2 and 15).
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+
+use super::{
+    lenient::{List, Members, Object, Scalar},
+    row::Row,
+};
+use crate::trace::{Found, FoundParent, FoundSpan, SpanId};
+
+/// Rows taken from one answer. DeepFlow itself stops at about a thousand (DeepFlow contract, fact 5).
+const ROWS_MAX: usize = 5_000;
+/// From so many rows on DeepFlow has cut its answer, without saying so (DeepFlow contract, fact 5).
+const ROWS_TRUNCATED: usize = 1_000;
+/// Reasons hold up to kilobytes of SQL (DeepFlow contract, section 2).
+const WHY_CHARS_MAX: usize = 200;
+
+/// How an answer is to be taken (DeepFlow contract, section 15, item 3).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// System and network spans came back.
+    Found(Found),
+    /// Nothing is there yet: ask again later, a bounded number of times.
+    NotFound,
+    /// A fault of the server: back off, then ask again. Holds what it said, at most 200 characters.
+    Retry(String),
+    /// The same request will never be answered. Holds what the server said, at most 200 characters.
+    Reject(String),
+}
+
+/// Sorts an answer into its class and reads its rows. Total: any status and any bytes have an outcome
+/// (DeepFlow contract, sections 2 and 15).
+pub fn classify(http_status: u16, body: &[u8]) -> Outcome {
+    let envelope = serde_json::from_slice::<Object<Envelope<'_>>>(body).map(|object| object.0);
+    let why = why(http_status, envelope.as_ref().ok(), body);
+    if matches!(http_status, 400 | 404 | 405 | 413) {
+        return Outcome::Reject(why);
+    }
+    let Ok(envelope) = envelope else {
+        return Outcome::Retry(why);
+    };
+    match envelope.verdict(http_status) {
+        Verdict::Read => envelope.read(why),
+        Verdict::NotFound => Outcome::NotFound,
+        Verdict::Retry => Outcome::Retry(why),
+        Verdict::Reject => Outcome::Reject(why),
+    }
+}
+
+/// The keys around the rows; Sanic's own errors have a `message` instead.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "OPT_STATUS")]
+    status: Scalar<'a>,
+    #[serde(borrow, rename = "DESCRIPTION")]
+    description: Scalar<'a>,
+    #[serde(borrow)]
+    message: Scalar<'a>,
+    #[serde(borrow, rename = "DATA")]
+    data: Object<Data<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Data<'a> {
+    #[serde(borrow)]
+    tracing: Option<List<Object<Row<'a>>, Reading>>,
+    host_clock_correction: Members<Corrections>,
+}
+
+/// What the envelope alone says.
+enum Verdict {
+    Read,
+    NotFound,
+    Retry,
+    Reject,
+}
+
+impl Envelope<'_> {
+    fn verdict(&self, http_status: u16) -> Verdict {
+        let description = self.description.text();
+        match (http_status, self.is_partial()) {
+            (_, true) | (200, false) => Verdict::Read,
+            (500, false) => fault(&description),
+            _ => Verdict::Retry,
+        }
+    }
+
+    /// A later query failed; what the earlier ones found may be there.
+    fn is_partial(&self) -> bool {
+        self.status.text() == "PARTIAL_RESULT"
+    }
+
+    fn read(self, why: String) -> Outcome {
+        let without_rows = self.without_rows(why);
+        let Data { tracing, host_clock_correction } = self.data.0;
+        let found = tracing.and_then(|rows| rows.0.into_found(&host_clock_correction.0));
+        found.map_or(without_rows, Outcome::Found)
+    }
+
+    /// An answer without a single row: of v6.3 to v6.5 it says "nothing found", of a failed query and of anything
+    /// that is no answer of DeepFlow's it says nothing.
+    fn without_rows(&self, why: String) -> Outcome {
+        let is_answer = self.status.text() == "SUCCESS" || self.data.0.tracing.is_some();
+        if is_answer && !self.is_partial() { Outcome::NotFound } else { Outcome::Retry(why) }
+    }
+}
+
+/// DeepFlow reports nearly everything as HTTP 500; only the text tells (DeepFlow contract, fact 2).
+fn fault(description: &str) -> Verdict {
+    if description == "'data'" {
+        return Verdict::Retry;
+    }
+    if is_one_quoted_word(description) {
+        return Verdict::NotFound;
+    }
+    if description.contains("parsing body") || description.contains("recursion") {
+        return Verdict::Reject;
+    }
+    Verdict::Retry
+}
+
+/// A Python `KeyError` names the column that an empty table lacks.
+fn is_one_quoted_word(description: &str) -> bool {
+    description
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''))
+        .is_some_and(|word| !word.contains('\''))
+}
+
+/// What the server said, in one short line.
+fn why(http_status: u16, envelope: Option<&Envelope<'_>>, body: &[u8]) -> String {
+    let said = envelope.map_or_else(
+        || String::from_utf8_lossy(body.get(..WHY_CHARS_MAX).unwrap_or(body)),
+        |envelope| match envelope.description.text() {
+            none if none.is_empty() => envelope.message.text(),
+            description => description,
+        },
+    );
+    let line = format!("HTTP {http_status}: {said}");
+    line.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(WHY_CHARS_MAX).collect()
+}
+
+/// Agent → microseconds to add to its times.
+#[derive(Debug, Default)]
+struct Corrections(HashMap<u64, i64>);
+
+impl Corrections {
+    /// More agents than rows can name.
+    const MAX: usize = ROWS_MAX;
+
+    fn of(&self, agent_id: u64) -> i64 {
+        self.0.get(&agent_id).copied().unwrap_or(0)
+    }
+}
+
+impl<'a> Extend<(Scalar<'a>, Scalar<'a>)> for Corrections {
+    fn extend<I: IntoIterator<Item = (Scalar<'a>, Scalar<'a>)>>(&mut self, members: I) {
+        let room = Self::MAX - self.0.len();
+        let known = members
+            .into_iter()
+            .filter_map(|(agent, us)| Some((agent.number::<u64>()?, us.number::<i64>()?)));
+        self.0.extend(known.take(room));
+    }
+}
+
+/// The rows read so far. Parents are named by texts that may stand further on, so they are looked up at the end.
+#[derive(Debug, Default)]
+struct Reading {
+    spans: Vec<FoundSpan>,
+    /// What each of `spans` hangs below.
+    parent_names: Vec<String>,
+    /// Received spans and what they hang below.
+    app_parent_names: Vec<(SpanId, String)>,
+    /// What each name stands for.
+    named: HashMap<String, FoundParent>,
+    /// (region, row) → place in `spans`.
+    places: HashMap<(String, u64), usize>,
+    rows: usize,
+    unusable: usize,
+}
+
+impl<'a> Extend<Object<Row<'a>>> for Reading {
+    fn extend<I: IntoIterator<Item = Object<Row<'a>>>>(&mut self, rows: I) {
+        for row in rows {
+            self.take(&row.0);
+        }
+    }
+}
+
+impl Reading {
+    fn take(&mut self, row: &Row<'_>) {
+        if row.is_app() {
+            self.take_app(row);
+        } else {
+            self.take_found(row);
+        }
+    }
+
+    /// The span itself is ours and goes its own way; only what it hangs below is news.
+    fn take_app(&mut self, row: &Row<'_>) {
+        if let Some(id) = row.span_id() {
+            self.named.entry(row.name()).or_insert(FoundParent::App(id));
+            self.app_parent_names.push((id, row.parent_name()));
+        }
+    }
+
+    fn take_found(&mut self, row: &Row<'_>) {
+        self.rows += 1;
+        if self.spans.len() == ROWS_MAX {
+            return;
+        }
+        let Some(span) = row.found_span() else {
+            self.unusable += 1;
+            return;
+        };
+        let new = self.spans.len();
+        let place = *self.places.entry((span.region.clone(), span.row)).or_insert(new);
+        self.named.entry(row.name()).or_insert(FoundParent::Found(place));
+        if place == new {
+            self.spans.push(span);
+            self.parent_names.push(row.parent_name());
+        }
+    }
+
+    /// `None` when no system or network row was among them.
+    fn into_found(mut self, corrections: &Corrections) -> Option<Found> {
+        if self.spans.is_empty() {
+            return None;
+        }
+        for (place, (span, name)) in self.spans.iter_mut().zip(&self.parent_names).enumerate() {
+            span.clock_correction_us = corrections.of(span.agent_id);
+            span.parent = parent(&self.named, name, place);
+        }
+        Some(Found {
+            app_edges: app_edges(&self.named, &self.app_parent_names),
+            truncated: self.rows >= ROWS_TRUNCATED,
+            unusable: self.unusable,
+            spans: self.spans,
+        })
+    }
+}
+
+/// What a name stands for; an app span is called by its span id, so one that did not come back still has a name.
+fn parent(named: &HashMap<String, FoundParent>, name: &str, place: usize) -> FoundParent {
+    match named.get(name) {
+        _ if name.is_empty() => FoundParent::Root,
+        Some(FoundParent::Found(own)) if *own == place => FoundParent::Root,
+        Some(parent) => *parent,
+        None => name.parse().map_or(FoundParent::Root, FoundParent::App),
+    }
+}
+
+/// Each (app span, found span above it) once, in the order of the answer.
+fn app_edges(
+    named: &HashMap<String, FoundParent>,
+    app_parent_names: &[(SpanId, String)],
+) -> Vec<(SpanId, usize)> {
+    let mut seen = HashSet::new();
+    let edges = app_parent_names.iter().filter_map(|(id, name)| match named.get(name) {
+        Some(FoundParent::Found(place)) if !name.is_empty() => Some((*id, *place)),
+        _ => None,
+    });
+    edges.filter(|edge| seen.insert(*edge)).collect()
+}
+
+#[cfg(test)]
+mod tests;

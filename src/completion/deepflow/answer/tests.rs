@@ -1,0 +1,248 @@
+//! Small answers, each for one way in which releases and their JSON differ.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::trace::{Exchange, ObservationPoint, ResponseStatus};
+
+/// Two rows around an app span and DeepFlow's copy of another, with every field that is read.
+const ANSWER: &str = r#"{"OPT_STATUS": "SUCCESS", "DESCRIPTION": "", "DATA": {"tracing": [
+    {"_ids": ["7", "8"], "signal_source": 3, "type": 2, "start_time_us": 100, "end_time_us": 200.0, "tap_side": "s-p",
+     "l7_protocol": 20, "l7_protocol_str": "HTTP", "endpoint": "/a", "request_type": "GET", "request_resource": "/a?b",
+     "response_status": 0, "response_exception": "no", "response_code": 200.0, "flow_id": "9", "request_id": 4711.0,
+     "x_request_id_0": "x", "x_request_id_1": "y", "span_id": "A000000000000002", "req_tcp_seq": 11,
+     "resp_tcp_seq": "12", "syscall_trace_id_request": "13", "syscall_trace_id_response": "18446744073709551615",
+     "process_id": 5, "vtap_id": 2, "auto_instance_id": 6, "auto_service": "svc", "auto_service_type": 102,
+     "tap": "cloud", "_querier_region": "default", "is_tls": 1.0, "is_async": null, "subnet": "net", "ip": "10.0.0.1",
+     "process_kname": "java", "gprocess": "group", "deepflow_span_id": "s.s-p.0", "deepflow_parent_span_id": ""},
+    {"_ids": ["1"], "signal_source": 4, "tap_side": "s-app", "span_id": "a000000000000001", "_querier_region": "",
+     "deepflow_span_id": "a000000000000001", "deepflow_parent_span_id": "s.s-p.0"},
+    {"_ids": ["9"], "signal_source": 0, "type": 0, "start_time_us": 150, "end_time_us": 140, "tap_side": "c-nd",
+     "deepflow_span_id": "None.c-nd.1", "deepflow_parent_span_id": "a000000000000001"}],
+    "host_clock_correction": {"2": -44980}}, "new": [{"a": {}}]}"#;
+
+fn found(json: &str) -> Found {
+    match classify(200, json.as_bytes()) {
+        Outcome::Found(found) => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answer(rows: &str) -> String {
+    format!(r#"{{"OPT_STATUS":"SUCCESS","DATA":{{"tracing":[{rows}]}}}}"#)
+}
+
+fn id(hex: &str) -> SpanId {
+    hex.parse().expect("an id")
+}
+
+#[test]
+fn every_field_is_read() {
+    let expected = FoundSpan {
+        row: 7,
+        merged_rows: vec![8],
+        region: "default".to_owned(),
+        point: ObservationPoint::ServerProcess,
+        point_name: "s-p".to_owned(),
+        is_ebpf: true,
+        exchange: Exchange::Session,
+        start_us: 100,
+        end_us: 200,
+        clock_correction_us: -44980,
+        parent: FoundParent::Root,
+        span_id: Some(id("a000000000000002")),
+        foreign_span_id: String::new(),
+        x_request_ids: ["x".to_owned(), "y".to_owned()],
+        tcp_seqs: [11, 12],
+        syscall_ids: [13, u64::MAX],
+        agent_id: 2,
+        flow_id: 9,
+        protocol: 20,
+        protocol_name: "HTTP".to_owned(),
+        request_type: "GET".to_owned(),
+        request_resource: "/a?b".to_owned(),
+        endpoint: "/a".to_owned(),
+        request_id: Some(4711),
+        status: ResponseStatus::Success,
+        response_code: Some(200),
+        response_exception: "no".to_owned(),
+        process_id: 5,
+        process_name: "java".to_owned(),
+        ip: "10.0.0.1".to_owned(),
+        service: "svc".to_owned(),
+        service_type: 102,
+        instance_id: 6,
+        process_group: "group".to_owned(),
+        subnet: "net".to_owned(),
+        capture: "cloud".to_owned(),
+        is_tls: Some(true),
+        is_async: None,
+    };
+    assert_eq!(found(ANSWER).spans.first(), Some(&expected));
+}
+
+#[test]
+fn app_spans_are_dropped_but_their_edges_stay() {
+    let found = found(ANSWER);
+    assert_eq!(found.spans.len(), 2);
+    assert_eq!(found.app_edges, [(id("a000000000000001"), 0)]);
+    assert_eq!(found.spans[1].parent, FoundParent::App(id("a000000000000001")));
+    assert_eq!([found.spans[1].start_us, found.spans[1].end_us], [150, 150]);
+}
+
+#[test]
+fn a_row_needs_nothing_but_its_id() {
+    let found = found(&answer(
+        r#"{"_ids":[7]},{"_ids":["0"]},{"_ids":[]},{},null,{"_ids":["x"]},{"_ids":[1e17]}"#,
+    ));
+    assert_eq!(found.spans.len(), 1);
+    assert_eq!(found.spans[0].point, ObservationPoint::Rest);
+    assert_eq!(found.unusable, 6);
+}
+
+#[test]
+fn without_signal_source_the_observation_point_tells_the_sort() {
+    let found = found(&answer(
+        r#"{"_ids":["1"],"tap_side":"c-app","span_id":"a000000000000001"},{"_ids":["2"],"tap_side":"c-p"},{"_ids":["3"],"tap_side":"c"}"#,
+    ));
+    assert_eq!(
+        found.spans.iter().map(|span| (span.row, span.is_ebpf)).collect::<Vec<_>>(),
+        [(2, true), (3, false)]
+    );
+}
+
+#[test]
+fn a_row_that_comes_twice_is_one_span_unless_the_regions_differ() {
+    let found = found(&answer(
+        r#"{"_ids":["1"],"deepflow_span_id":"a"},{"_ids":["1"],"deepflow_span_id":"b"},
+           {"_ids":["1"],"_querier_region":"r"},{"_ids":["2"],"deepflow_parent_span_id":"b"}"#,
+    ));
+    assert_eq!(found.spans.iter().map(|span| &*span.region).collect::<Vec<_>>(), ["", "r", ""]);
+    assert_eq!(found.spans[2].parent, FoundParent::Found(0));
+}
+
+#[test]
+fn span_ids_of_other_tracers_are_kept_as_text() {
+    let found = found(&answer(
+        r#"{"_ids":["1"],"span_id":"12ab"},{"_ids":["2"],"span_id":"0000000000000000"},{"_ids":["3"],"span_id":5}"#,
+    ));
+    let read =
+        found.spans.iter().map(|span| (span.span_id, &*span.foreign_span_id)).collect::<Vec<_>>();
+    assert_eq!(read, [(None, "12ab"), (None, ""), (None, "5")]);
+}
+
+#[test]
+fn a_thousand_rows_are_a_cut_answer_and_five_thousand_the_limit() {
+    let rows = |count: usize| {
+        (1..=count).map(|row| format!(r#"{{"_ids":["{row}"]}}"#)).collect::<Vec<_>>().join(",")
+    };
+    assert!(!found(&answer(&rows(999))).truncated);
+    assert!(found(&answer(&rows(1_000))).truncated);
+    let most = found(&answer(&rows(5_001)));
+    assert!(most.truncated);
+    assert_eq!(most.spans.len(), 5_000);
+}
+
+#[test]
+fn answers_have_their_class() {
+    let quoted =
+        |word: &str| format!(r#"{{"OPT_STATUS":"INTERNAL_SERVER_ERROR","DESCRIPTION":"{word}"}}"#);
+    let partial = |data: &str| {
+        format!(r#"{{"OPT_STATUS":"PARTIAL_RESULT","DESCRIPTION":"'x'","DATA":{data}}}"#)
+    };
+    let class = |status, body: &str| match classify(status, body.as_bytes()) {
+        Outcome::Found(_) => "found",
+        Outcome::NotFound => "not found",
+        Outcome::Retry(_) => "retry",
+        Outcome::Reject(_) => "reject",
+    };
+    let rows = r#"{"tracing":[{"_ids":["1"]}]}"#;
+    for (status, body, expected) in [
+        (200, &*answer(""), "not found"),
+        (200, &answer(r#"{"_ids":["1"],"signal_source":4}"#), "not found"),
+        (200, &answer(r#"{"_ids":["0"]}"#), "not found"),
+        (200, r#"{"OPT_STATUS":"SUCCESS"}"#, "not found"),
+        (200, "", "retry"),
+        (200, "{}", "retry"),
+        (200, "[]", "retry"),
+        (200, "<html>", "retry"),
+        (200, "\u{feff}{}", "retry"),
+        (500, &quoted("'server_port'"), "not found"),
+        (500, &quoted("'Enum(l7_protocol)'"), "not found"),
+        (500, &quoted("''"), "not found"),
+        (500, &quoted("'data'"), "retry"),
+        (500, &quoted("'"), "retry"),
+        (500, &quoted("'a' or 'b'"), "retry"),
+        (500, &quoted("Failed when parsing body as json"), "reject"),
+        (500, &quoted("maximum recursion depth exceeded in comparison"), "reject"),
+        (502, &quoted("'server_port'"), "retry"),
+        (206, &partial(rows), "found"),
+        (500, &partial(rows), "found"),
+        (200, &partial("{}"), "retry"),
+        (500, &partial("{}"), "retry"),
+        (500, &partial(r#"{"tracing":[]}"#), "retry"),
+        (400, &answer(r#"{"_ids":["1"]}"#), "reject"),
+        (404, "", "reject"),
+        (405, "", "reject"),
+        (413, "Payload Too Large", "reject"),
+        (408, "", "retry"),
+        (429, "", "retry"),
+        (301, "", "retry"),
+        (503, "<html>busy</html>", "retry"),
+    ] {
+        assert_eq!(class(status, body), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn the_reason_is_one_short_line() {
+    let body = format!(
+        r#"{{"OPT_STATUS":"PARTIAL_RESULT","DESCRIPTION":"SELECT\n  {}"}}"#,
+        "é".repeat(9_000)
+    );
+    let Outcome::Retry(why) = classify(206, body.as_bytes()) else { panic!("no retry") };
+    assert!(why.starts_with("HTTP 206: SELECT éé"), "{why}");
+    assert_eq!(why.chars().count(), 200);
+    assert_eq!(
+        classify(404, br#"{"message":"not here"}"#),
+        Outcome::Reject("HTTP 404: not here".to_owned())
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_an_outcome(status in any::<u16>(), body in any::<Vec<u8>>()) {
+        classify(status, &body);
+    }
+
+    /// Bytes of a real answer replaced, removed and repeated.
+    #[test]
+    fn a_damaged_answer_has_an_outcome(
+        cuts in proptest::collection::vec((0..ANSWER.len(), 0..8_usize, any::<Vec<u8>>()), 1..4),
+    ) {
+        let mut body = ANSWER.as_bytes().to_vec();
+        for (from, len, new) in cuts {
+            let from = from.min(body.len());
+            let to = (from + len).min(body.len());
+            body.splice(from..to, new);
+        }
+        classify(200, &body);
+    }
+
+    /// Values of any type in any place.
+    #[test]
+    fn a_value_of_another_type_does_not_spoil_the_answer(
+        place in any::<prop::sample::Index>(),
+        value in prop::sample::select(vec!["null", "{}", "[]", "[{\"a\":[1]}]", "-1", "1.5", "1e300", "\"\"", "true", "99999999999999999999"]),
+    ) {
+        let values: Vec<_> = ANSWER.match_indices(": ").map(|(at, _)| at + 2).collect();
+        let at = values[place.index(values.len())];
+        let mut rest = serde_json::Deserializer::from_str(&ANSWER[at..]).into_iter::<serde::de::IgnoredAny>();
+        prop_assert!(rest.next().is_some_and(|old| old.is_ok()));
+        let body = format!("{}{value}{}", &ANSWER[..at], &ANSWER[at + rest.byte_offset()..]);
+        let outcome = classify(200, body.as_bytes());
+        let is_whole = matches!(&outcome, Outcome::Found(found) if !found.spans.is_empty());
+        let is_gone = ["\"DATA\"", "\"tracing\""].iter().any(|key| ANSWER[..at].ends_with(&format!("{key}: ")));
+        prop_assert!(is_whole || is_gone, "{body} gives {outcome:?}");
+    }
+}

@@ -1,0 +1,162 @@
+//! Asking over HTTP (DeepFlow contract, sections 2, 12 and 14): HTTP/1.1 with keep-alive, no compression, no proxy.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use reqwest::{Certificate, Client, redirect};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Endpoints,
+    answer::{Outcome, classify},
+};
+
+/// TLS towards DeepFlow, or a gateway in front of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file of the certificate authority to trust, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A client that can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The CA file is not there, or not readable.
+    #[error("cannot read tls.ca_file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not PEM, or no certificates on this system.
+    #[error("cannot use TLS towards DeepFlow")]
+    Tls(#[from] reqwest::Error),
+}
+
+/// Limits of one ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) connect_timeout: Duration,
+    pub(super) response_bytes_max: usize,
+    pub(super) connections: usize,
+}
+
+/// How long an idle connection is kept; the server closes it after 120 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(90);
+
+const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
+
+/// An HTTP client for one DeepFlow, at one address or several.
+#[derive(Debug)]
+pub(super) struct DeepflowClient {
+    client: Client,
+    urls: Vec<String>,
+    next: AtomicUsize,
+    response_bytes_max: usize,
+}
+
+/// An outcome, and what it cost to read it.
+#[derive(Debug)]
+pub(in crate::completion) struct Reply {
+    pub(in crate::completion) outcome: Outcome,
+    /// From `Retry-After`.
+    pub(in crate::completion) retry_after: Option<Duration>,
+    pub(in crate::completion) bytes: usize,
+}
+
+impl DeepflowClient {
+    pub(super) fn new(
+        endpoints: &Endpoints,
+        tls: &TlsConfig,
+        limits: Limits,
+    ) -> Result<Self, ClientError> {
+        crate::tls::install_provider();
+        let builder = Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .tcp_nodelay(true)
+            .pool_idle_timeout(KEEP_ALIVE)
+            .pool_max_idle_per_host(limits.connections)
+            .connect_timeout(limits.connect_timeout)
+            .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")));
+        let uses_tls = endpoints.iter().any(crate::config::HttpUrl::is_tls);
+        let builder = match &tls.ca_file {
+            Some(path) => {
+                let read = |source| ClientError::Read { path: path.clone(), source };
+                builder.tls_certs_only(Certificate::from_pem_bundle(&fs::read(path).map_err(read)?)?)
+            }
+            None if uses_tls => builder,
+            // Without this an image without CA certificates could not even ask over http://.
+            None => builder.tls_certs_only([]),
+        };
+        let urls = endpoints.iter().map(|url| format!("{url}{PATH}")).collect();
+        let response_bytes_max = limits.response_bytes_max;
+        Ok(Self { client: builder.build()?, urls, next: AtomicUsize::new(0), response_bytes_max })
+    }
+
+    /// Asks once. The caller limits the whole by a timeout.
+    pub(super) async fn ask(&self, body: Vec<u8>, headers: HeaderMap) -> Reply {
+        let turn = self.next.fetch_add(1, Relaxed);
+        let url = self.urls.get(turn % self.urls.len().max(1)).map_or("", String::as_str);
+        let request = self
+            .client
+            .post(url)
+            .headers(headers)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body);
+        match request.send().await {
+            Ok(response) => self.read(response).await,
+            Err(error) => Reply {
+                outcome: Outcome::Retry(cause(&error)),
+                retry_after: None,
+                bytes: 0,
+            },
+        }
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Reply {
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        let mut body = Vec::new();
+        let outcome = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > self.response_bytes_max => {
+                    // A second ask would only bring the same.
+                    let limit = self.response_bytes_max;
+                    break Outcome::Reject(format!("the answer is larger than {limit} bytes"));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) if status == StatusCode::TOO_MANY_REQUESTS => {
+                    break Outcome::Retry("429 Too Many Requests".to_owned());
+                }
+                Ok(None) => break classify(status.as_u16(), &body),
+                Err(error) => break Outcome::Retry(cause(&error)),
+            }
+        };
+        Reply { outcome, retry_after, bytes: body.len() }
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3600)))
+}
+
+/// The whole chain: reqwest's own text only says that sending failed.
+fn cause(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,112 @@
+//! DeepFlow's trace-completion endpoint. Only this folder knows DeepFlow's words.
+
+pub mod answer;
+mod client;
+mod config;
+mod lenient;
+mod request;
+mod row;
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use self::{
+    answer::Outcome,
+    client::{DeepflowClient, Limits},
+    request::{RequestShape, request_body},
+};
+pub use self::{
+    client::{ClientError, TlsConfig},
+    config::{CircuitBreaker, Config, Endpoints},
+    request::Post,
+};
+pub(in crate::completion) use self::client::Reply;
+use crate::{
+    config::Headers,
+    trace::{Origin, SpanRef, TraceId},
+};
+
+/// Asks one DeepFlow.
+#[derive(Debug)]
+pub(super) struct Deepflow {
+    client: DeepflowClient,
+    shape: RequestShape,
+    headers: Headers,
+    org_id: Option<String>,
+    timeout: Duration,
+}
+
+/// A request made ready, so that an ask under way holds no trace.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    body: Vec<u8>,
+    headers: HeaderMap,
+}
+
+/// What was posted and what was not, in spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Posted {
+    pub(super) posted: u64,
+    pub(super) outside_window: u64,
+    pub(super) in_future: u64,
+    pub(super) reduced: u64,
+}
+
+impl Deepflow {
+    pub(super) fn new(config: &Config) -> Result<Self, ClientError> {
+        let limits = Limits {
+            connect_timeout: config.connect_timeout.get(),
+            response_bytes_max: config.max_response_size.len(),
+            connections: config.max_in_flight,
+        };
+        Ok(Self {
+            client: DeepflowClient::new(&config.endpoint, &config.tls, limits)?,
+            shape: RequestShape {
+                post: config.post,
+                max_app_spans: config.max_app_spans,
+                max_window: config.max_window.get(),
+                max_iteration: config.max_iteration,
+                network_delay_us: config.network_delay_us,
+            },
+            headers: config.headers.clone(),
+            org_id: config.org_id.clone(),
+            timeout: config.timeout.get(),
+        })
+    }
+
+    /// Makes the request for a trace; `None` when no span of it can be posted.
+    pub(super) fn prepare(
+        &self,
+        origin: &Origin,
+        trace_id: TraceId,
+        spans: &[SpanRef],
+        now_us: u64,
+    ) -> (Option<Prepared>, Posted) {
+        let body = request_body(trace_id, spans, &self.shape, now_us);
+        let posted = Posted {
+            posted: body.posted,
+            outside_window: body.outside_window,
+            in_future: body.in_future,
+            reduced: body.reduced,
+        };
+        let mut headers = self.headers.of(origin);
+        if let Some(org_id) = self.org_id.as_deref().and_then(|id| id.parse().ok()) {
+            headers.insert("x-org-id", org_id);
+        }
+        (body.json.map(|body| Prepared { body, headers }), posted)
+    }
+
+    /// Asks once, for no longer than the timeout and what is left of the trace's time.
+    pub(super) async fn ask(&self, request: Prepared, left: Duration) -> Reply {
+        let timeout = self.timeout.min(left);
+        match tokio::time::timeout(timeout, self.client.ask(request.body, request.headers)).await {
+            Ok(reply) => reply,
+            Err(_) => Reply {
+                outcome: Outcome::Retry(format!("no answer within {} ms", timeout.as_millis())),
+                retry_after: None,
+                bytes: 0,
+            },
+        }
+    }
+}

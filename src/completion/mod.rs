@@ -1,0 +1,298 @@
+//! Where DeepFlow is asked what the network saw. A trace is never lost here, nor delayed past its deadline: whatever
+//! happens, it comes out with an [`Answer`].
+
+mod breaker;
+pub mod deepflow;
+mod policy;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{Id, JoinSet},
+};
+
+use self::{
+    breaker::BreakerLimits,
+    deepflow::{ClientError, Deepflow, Posted, Reply, answer::Outcome},
+    policy::{Action, Candidate, Limits, Policy},
+};
+use crate::{
+    clock::{self, Instant},
+    config::{Interval, Problems},
+    memory::{Budget, Stage},
+    telemetry::{
+        Metrics,
+        catalogue::{AskOutcome, CompletionMetrics, Mode, NotPosted},
+    },
+    trace::{Answer, QuietTrace, Release, Skip, SpanRef},
+};
+
+/// Who is asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// DeepFlow's trace-completion endpoint.
+    pub deepflow: deepflow::Config,
+}
+
+impl Config {
+    /// Notes what can't be used.
+    pub fn check(&self, include_metadata: &[String], problems: &mut Problems) {
+        problems.within("deepflow", |problems| self.deepflow.check(include_metadata, problems));
+    }
+}
+
+/// A trace with what became of asking.
+pub type Completed = (QuietTrace, Answer);
+
+/// Traces that have waited so long since their last span are asked for at shutdown, the others are too young.
+const SHUTDOWN_WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// Starts completion: traces go in, completed ones come out, in any order. It ends when the input has ended and
+/// nothing is in it any more. `draining` turning true makes it stop waiting for later asks.
+///
+/// The output is not bounded by number: what is in it has its bytes in the memory budget, and a bounded one would let
+/// a slow destination make asks miss their deadlines.
+pub fn start(
+    config: &Config,
+    budget: &Budget,
+    metrics: Arc<Metrics>,
+    traces: mpsc::Receiver<QuietTrace>,
+    draining: watch::Receiver<bool>,
+) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
+    let (completed, receiver) = mpsc::unbounded_channel();
+    let config = &config.deepflow;
+    let deepflow = match config.enabled {
+        true => Some(Arc::new(Deepflow::new(config)?)),
+        false => None,
+    };
+    let completion = Completion {
+        deepflow,
+        policy: Policy::new(limits(config, budget)),
+        deadline: config.deadline.get(),
+        asks: JoinSet::new(),
+        asking: HashMap::new(),
+        completed,
+        metrics,
+    };
+    tokio::spawn(completion.run(traces, draining));
+    Ok(receiver)
+}
+
+fn limits(config: &deepflow::Config, budget: &Budget) -> Limits {
+    let breaker = &config.circuit_breaker;
+    Limits {
+        max_in_flight: config.max_in_flight,
+        max_wait: config.max_wait.get(),
+        max_queued: config.max_queued,
+        waiting_bytes_max: budget.limit_bytes() / 4,
+        reask: config.reask.iter().copied().map(Interval::get).collect(),
+        backoff: config.retry.clone(),
+        breaker: BreakerLimits {
+            failures: breaker.failures,
+            open: breaker.open_interval.get(),
+            open_max: breaker.max_open_interval.get(),
+            slots: config.max_in_flight,
+        },
+    }
+}
+
+struct Completion {
+    /// `None`: switched off.
+    deepflow: Option<Arc<Deepflow>>,
+    policy: Policy<QuietTrace>,
+    deadline: Duration,
+    asks: JoinSet<(Reply, Duration)>,
+    /// The traces that are asked for: a task holds none, so that none is lost with it.
+    asking: HashMap<Id, Candidate<QuietTrace>>,
+    completed: mpsc::UnboundedSender<Completed>,
+    metrics: Arc<Metrics>,
+}
+
+impl Completion {
+    async fn run(
+        mut self,
+        mut traces: mpsc::Receiver<QuietTrace>,
+        mut draining: watch::Receiver<bool>,
+    ) {
+        let mut open = true;
+        let flag = draining.clone();
+        self.show();
+        while open || !self.policy.is_empty() {
+            let wake = self.policy.wake(clock::now());
+            tokio::select! {
+                Some(ended) = self.asks.join_next_with_id() => match ended {
+                    Ok((id, (reply, took))) => self.ended(id, reply, took),
+                    Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
+                },
+                trace = traces.recv(), if open => match trace {
+                    Some(trace) => self.submit(trace, *flag.borrow()),
+                    None => open = false,
+                },
+                () = until(wake) => self.policy.tick(clock::now()),
+                _ = draining.wait_for(|draining| *draining), if !self.draining(&flag) => self.policy.drain(),
+            }
+            self.act();
+            self.show();
+        }
+    }
+
+    /// The wait for draining resolves at once when it is on, or when nobody can turn it on any more.
+    fn draining(&self, draining: &watch::Receiver<bool>) -> bool {
+        *draining.borrow() && self.policy.is_draining() || draining.has_changed().is_err()
+    }
+
+    fn submit(&mut self, trace: QuietTrace, draining: bool) {
+        let now = clock::now();
+        let waited = now.saturating_duration_since(trace.last_arrival);
+        let too_young = trace.release == Release::Shutdown && waited < SHUTDOWN_WAIT_MIN;
+        let skip = match trace.release {
+            _ if self.deepflow.is_none() => Some(Skip::Disabled),
+            Release::Memory => Some(Skip::Memory),
+            _ if too_young => Some(Skip::Shutdown),
+            _ => None,
+        };
+        if let Some(skip) = skip {
+            return self.skip(trace, skip);
+        }
+        let bytes = trace.lease.bytes();
+        trace.lease.hold(Stage::Answers, bytes);
+        self.policy.submit(now, trace, bytes, now + self.deadline, draining);
+    }
+
+    /// Carries out what the policy decided.
+    fn act(&mut self) {
+        while let Some(action) = self.policy.action() {
+            match action {
+                Action::Skip(trace, why) => self.skip(trace, why),
+                Action::Ask(candidate) => self.ask(candidate),
+            }
+        }
+    }
+
+    fn ask(&mut self, candidate: Candidate<QuietTrace>) {
+        let Some(deepflow) = self.deepflow.clone() else {
+            return self.skip(candidate.trace, Skip::Disabled);
+        };
+        let trace = &candidate.trace;
+        let fragments = trace.fragments.iter();
+        let spans: Vec<SpanRef> = fragments.flat_map(|fragment| fragment.spans.clone()).collect();
+        let (origin, id) = (&trace.key.origin, trace.key.id);
+        let (request, posted) = deepflow.prepare(origin, id, &spans, clock::wall_us());
+        self.count(posted);
+        let now = clock::now();
+        let Some(request) = request else {
+            // No ask: it gives its slot back as one that was answered.
+            let trace = self.policy.found_nothing_to_ask(now, candidate);
+            return self.skip(trace, Skip::NothingToPost);
+        };
+        let left = candidate.deadline().saturating_duration_since(now);
+        let task = self.asks.spawn(async move {
+            let reply = deepflow.ask(request, left).await;
+            (reply, clock::now().saturating_duration_since(now))
+        });
+        self.asking.insert(task.id(), candidate);
+    }
+
+    fn ended(&mut self, id: Id, reply: Reply, took: Duration) {
+        let Some(candidate) = self.asking.remove(&id) else { return };
+        let metrics = Arc::clone(&self.metrics);
+        let metrics = &metrics.completion;
+        metrics.request_duration_seconds.record(took.as_secs_f64());
+        let now = clock::now();
+        let (outcome, policy_reply) = match reply.outcome {
+            Outcome::Found(found) => {
+                metrics.requests.add(AskOutcome::Found as usize, 1);
+                metrics.completed_traces.increment(1);
+                metrics.truncated_answers.increment(u64::from(found.truncated));
+                let trace = self.policy.found(now, candidate);
+                let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
+                trace.lease.hold(Stage::Answers, bytes);
+                return self.complete(trace, Answer::Found(Box::new(found)));
+            }
+            Outcome::NotFound => (AskOutcome::NotFound, policy::Reply::NotFound),
+            Outcome::Retry(why) => {
+                tracing::debug!(trace_id = %candidate.trace.key.id, why, "DeepFlow failed");
+                (AskOutcome::Retry, policy::Reply::Retry(reply.retry_after))
+            }
+            Outcome::Reject(why) => {
+                tracing::warn!(trace_id = %candidate.trace.key.id, why, "DeepFlow refused a request");
+                (AskOutcome::Rejected, policy::Reply::Rejected)
+            }
+        };
+        metrics.requests.add(outcome as usize, 1);
+        let before = self.policy.mode();
+        self.policy.replied(now, candidate, policy_reply);
+        log_mode(before, self.policy.mode());
+    }
+
+    fn skip(&self, trace: QuietTrace, why: Skip) {
+        self.metrics.completion.skipped_traces.add(why as usize, 1);
+        self.complete(trace, Answer::Skipped(why));
+    }
+
+    fn complete(&self, trace: QuietTrace, answer: Answer) {
+        // The weavers are gone only when the process ends.
+        let _gone = self.completed.send((trace, answer));
+    }
+
+    fn count(&self, posted: Posted) {
+        let metrics = &self.metrics.completion;
+        metrics.posted_spans.increment(posted.posted);
+        metrics.not_posted_spans.add(NotPosted::Window as usize, posted.outside_window);
+        metrics.not_posted_spans.add(NotPosted::Future as usize, posted.in_future);
+        metrics.not_posted_spans.add(NotPosted::Reduced as usize, posted.reduced);
+    }
+
+    fn show(&self) {
+        let metrics: &CompletionMetrics = &self.metrics.completion;
+        let mode = if self.deepflow.is_some() { self.policy.mode() } else { Mode::Disabled };
+        for number in 0..Mode::LABELS.len() {
+            if let Some(gauge) = metrics.mode.of(number) {
+                gauge.set(if number == mode as usize { 1.0 } else { 0.0 });
+            }
+        }
+        metrics.in_flight.set(gauge(self.policy.in_flight()));
+        let waiting = [self.policy.waiting_first(), self.policy.waiting_later()];
+        for (number, waiting) in waiting.into_iter().enumerate() {
+            if let Some(series) = metrics.waiting_traces.of(number) {
+                series.set(gauge(waiting));
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn gauge(number: usize) -> f64 {
+    number as f64
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A task that panicked is a fault of ours; its trace goes on like one whose ask failed.
+fn panicked(error: &tokio::task::JoinError) -> Reply {
+    tracing::error!(%error, "an ask ended without an answer");
+    Reply { outcome: Outcome::Retry(error.to_string()), retry_after: None, bytes: 0 }
+}
+
+/// Operators hear of changes, not of every trace.
+fn log_mode(before: Mode, after: Mode) {
+    if before == after {
+        return;
+    }
+    match after {
+        Mode::BreakerOpen => tracing::warn!("DeepFlow keeps failing: traces go on without it for a while"),
+        Mode::NothingFound => tracing::warn!(
+            "DeepFlow found nothing for the last 50 traces: traces no longer wait for it, one a second still asks"
+        ),
+        Mode::Normal => tracing::info!("DeepFlow answers again"),
+        Mode::HalfOpen | Mode::Disabled => {}
+    }
+}

@@ -1,0 +1,377 @@
+//! When to ask, which trace first, how often, and when to let it go on without: decisions without I/O and without a
+//! clock of their own. A DeepFlow that is too small for all traces is the normal case.
+//!
+//! Traces that wait are entries in two queues here, no tasks: `first` for a slot for the first ask, `later` for the
+//! time of a re-ask or a retry. First asks go before later ones. Whatever happens, a trace comes out again.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::breaker::{Breaker, BreakerLimits};
+use crate::{
+    clock::Instant,
+    retry::{Backoff, Waits},
+    telemetry::catalogue::Mode,
+    trace::Skip,
+};
+
+/// What the policy goes by.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) max_in_flight: usize,
+    /// For a slot.
+    pub(super) max_wait: Duration,
+    /// Traces that may wait for a slot.
+    pub(super) max_queued: usize,
+    /// Bytes of traces that may wait, for whatever.
+    pub(super) waiting_bytes_max: u64,
+    /// After the first ask, when nothing was found.
+    pub(super) reask: Vec<Duration>,
+    pub(super) backoff: Backoff,
+    pub(super) breaker: BreakerLimits,
+}
+
+/// First asks without a hit after which waiting is no use.
+const MISSES_MAX: u32 = 50;
+/// Then one trace in so long is still asked for.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// A trace on its way through completion.
+#[derive(Debug)]
+pub(super) struct Candidate<T> {
+    pub(super) trace: T,
+    bytes: u64,
+    deadline: Instant,
+    /// Time of the first ask; `None` before it.
+    first_ask: Option<Instant>,
+    /// Re-asks used up.
+    reasks: usize,
+    waits: Waits,
+    /// Why it goes on if it can't be asked for again.
+    last: Skip,
+    /// Is not asked for again.
+    only_once: bool,
+}
+
+/// How an ask ended, as far as the policy cares. Hits leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Nothing there yet.
+    NotFound,
+    /// A fault of the server; it may say when to come again.
+    Retry(Option<Duration>),
+    /// Never ask again for this trace.
+    Rejected,
+}
+
+/// What to do now.
+#[derive(Debug)]
+pub(super) enum Action<T> {
+    /// Ask for this trace; must be answered by [`Policy::found`] or [`Policy::replied`].
+    Ask(Candidate<T>),
+    /// Let this trace go on without.
+    Skip(T, Skip),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Policy<T> {
+    limits: Limits,
+    breaker: Breaker,
+    first: VecDeque<(Instant, Candidate<T>)>,
+    later: BTreeMap<(Instant, u64), Candidate<T>>,
+    actions: VecDeque<Action<T>>,
+    in_flight: usize,
+    waiting_bytes: u64,
+    sequence: u64,
+    misses: u32,
+    last_probe: Option<Instant>,
+    draining: bool,
+}
+
+impl<T> Candidate<T> {
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl<T> Policy<T> {
+    pub(super) fn new(limits: Limits) -> Self {
+        let breaker = Breaker::new(limits.breaker);
+        Self {
+            limits,
+            breaker,
+            first: VecDeque::new(),
+            later: BTreeMap::new(),
+            actions: VecDeque::new(),
+            in_flight: 0,
+            waiting_bytes: 0,
+            sequence: 0,
+            misses: 0,
+            last_probe: None,
+            draining: false,
+        }
+    }
+
+    /// A trace was released. `only_once`: it is not asked for again if nothing is found.
+    pub(super) fn submit(
+        &mut self,
+        now: Instant,
+        trace: T,
+        bytes: u64,
+        deadline: Instant,
+        only_once: bool,
+    ) {
+        let candidate = Candidate {
+            trace,
+            bytes,
+            deadline,
+            first_ask: None,
+            reasks: 0,
+            waits: self.limits.backoff.waits(),
+            last: Skip::OverCapacity,
+            only_once: only_once || self.draining,
+        };
+        if self.nothing_found() {
+            let due = self.last_probe.is_none_or(|last| now >= last + PROBE_EVERY);
+            if !due || self.in_flight >= self.limits.max_in_flight {
+                return self.skip(candidate.trace, Skip::NothingFound);
+            }
+            self.last_probe = Some(now);
+            return self.ask(now, candidate);
+        }
+        if self.breaker.is_open() || self.breaker.is_half_open() {
+            return self.ask(now, candidate);
+        }
+        if self.in_flight < self.limits.max_in_flight && self.first.is_empty() {
+            return self.ask(now, candidate);
+        }
+        let room = self.first.len() < self.limits.max_queued
+            && self.waiting_bytes + bytes <= self.limits.waiting_bytes_max;
+        if !room {
+            return self.skip(candidate.trace, Skip::OverCapacity);
+        }
+        self.waiting_bytes += bytes;
+        self.first.push_back(((now + self.limits.max_wait).min(deadline), candidate));
+    }
+
+    /// An ask found something; the trace leaves completion.
+    pub(super) fn found(&mut self, now: Instant, candidate: Candidate<T>) -> T {
+        self.in_flight -= 1;
+        self.misses = 0;
+        self.breaker.success();
+        self.dispatch(now);
+        candidate.trace
+    }
+
+    /// There was nothing to ask with; the trace leaves completion.
+    pub(super) fn found_nothing_to_ask(&mut self, now: Instant, candidate: Candidate<T>) -> T {
+        self.in_flight -= 1;
+        self.breaker.give_back();
+        self.dispatch(now);
+        candidate.trace
+    }
+
+    /// An ask found nothing.
+    pub(super) fn replied(&mut self, now: Instant, candidate: Candidate<T>, reply: Reply) {
+        self.in_flight -= 1;
+        match reply {
+            Reply::Rejected => {
+                self.breaker.success();
+                self.skip(candidate.trace, Skip::Rejected);
+            }
+            Reply::NotFound => self.not_found(now, candidate),
+            Reply::Retry(after) => self.failed(now, candidate, after),
+        }
+        self.dispatch(now);
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Instant) {
+        while self.first.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, candidate)) = self.first.pop_front() else { break };
+            self.waiting_bytes -= candidate.bytes;
+            self.skip(candidate.trace, Skip::OverCapacity);
+        }
+        self.dispatch(now);
+        // What is due and still has no slot waits for one like all others.
+        let overdue = |entry: &(&(Instant, u64), &Candidate<T>), max_wait| {
+            let ((due, _), candidate) = entry;
+            *due + max_wait <= now || candidate.deadline <= now
+        };
+        while let Some(entry) = self.later.first_key_value() {
+            if !overdue(&entry, self.limits.max_wait) {
+                break;
+            }
+            let Some((_, candidate)) = self.later.pop_first() else { break };
+            self.waiting_bytes -= candidate.bytes;
+            let why = match candidate.last {
+                Skip::NotFound => Skip::OverCapacity,
+                last => last,
+            };
+            self.skip(candidate.trace, why);
+        }
+    }
+
+    /// When [`Self::tick`] has something to do; `None` when nothing waits.
+    pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
+        let first = self.first.front().map(|(until, _)| *until);
+        let later = self.later.first_key_value().map(|((due, _), candidate)| {
+            // Due already: it waits for a slot, and for no longer than it may.
+            if *due <= now { (*due + self.limits.max_wait).min(candidate.deadline) } else { *due }
+        });
+        first.into_iter().chain(later).min()
+    }
+
+    /// What to do now, one after the other.
+    pub(super) fn action(&mut self) -> Option<Action<T>> {
+        self.actions.pop_front()
+    }
+
+    /// The program is shutting down: nothing waits for a later ask any more.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        self.flush_later(Skip::Shutdown);
+        for (_, candidate) in &mut self.first {
+            candidate.only_once = true;
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// No trace is in here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.later.is_empty() && self.in_flight == 0
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        if self.breaker.is_open() {
+            Mode::BreakerOpen
+        } else if self.breaker.is_half_open() {
+            Mode::HalfOpen
+        } else if self.nothing_found() {
+            Mode::NothingFound
+        } else {
+            Mode::Normal
+        }
+    }
+
+    pub(super) fn waiting_first(&self) -> usize {
+        self.first.len()
+    }
+
+    pub(super) fn waiting_later(&self) -> usize {
+        self.later.len()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn nothing_found(&self) -> bool {
+        self.misses >= MISSES_MAX
+    }
+
+    fn skip(&mut self, trace: T, why: Skip) {
+        self.actions.push_back(Action::Skip(trace, why));
+    }
+
+    fn ask(&mut self, now: Instant, mut candidate: Candidate<T>) {
+        if self.in_flight >= self.limits.max_in_flight || !self.breaker.admit(now) {
+            let why = match self.breaker.is_open() || self.breaker.is_half_open() {
+                true => Skip::BreakerOpen,
+                false => Skip::OverCapacity,
+            };
+            return self.skip(candidate.trace, why);
+        }
+        candidate.first_ask.get_or_insert(now);
+        self.in_flight += 1;
+        self.actions.push_back(Action::Ask(candidate));
+    }
+
+    fn not_found(&mut self, now: Instant, mut candidate: Candidate<T>) {
+        self.breaker.success();
+        if candidate.reasks == 0 {
+            self.misses = self.misses.saturating_add(1);
+            if self.misses == MISSES_MAX {
+                self.last_probe = Some(now);
+                self.flush_first(Skip::NothingFound);
+                self.flush_later(Skip::NothingFound);
+            }
+        }
+        candidate.last = Skip::NotFound;
+        let first_ask = candidate.first_ask.unwrap_or(now);
+        let next = self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
+        candidate.reasks += 1;
+        match next {
+            Some(due) if due < candidate.deadline && !candidate.only_once => {
+                self.wait_until(due, candidate);
+            }
+            _ => self.skip(candidate.trace, Skip::NotFound),
+        }
+    }
+
+    fn failed(&mut self, now: Instant, mut candidate: Candidate<T>, after: Option<Duration>) {
+        if self.breaker.failure(now) {
+            self.flush_first(Skip::BreakerOpen);
+            self.flush_later(Skip::BreakerOpen);
+        }
+        candidate.last = Skip::Failed;
+        let due = now + candidate.waits.next_wait().max(after.unwrap_or_default());
+        if self.breaker.is_open() || due >= candidate.deadline || self.draining {
+            return self.skip(candidate.trace, Skip::Failed);
+        }
+        self.wait_until(due, candidate);
+    }
+
+    fn wait_until(&mut self, due: Instant, candidate: Candidate<T>) {
+        // The traces that wait while nothing is found are at most the probes.
+        if self.waiting_bytes + candidate.bytes > self.limits.waiting_bytes_max {
+            return self.skip(candidate.trace, Skip::OverCapacity);
+        }
+        self.waiting_bytes += candidate.bytes;
+        self.sequence += 1;
+        self.later.insert((due, self.sequence), candidate);
+    }
+
+    /// Fills free slots: first asks first, then later ones that are due.
+    fn dispatch(&mut self, now: Instant) {
+        while self.in_flight < self.limits.max_in_flight {
+            let next = match self.first.pop_front() {
+                Some((_, candidate)) => candidate,
+                None => match self.later.first_entry() {
+                    Some(entry) if entry.key().0 <= now => entry.remove(),
+                    _ => return,
+                },
+            };
+            self.waiting_bytes -= next.bytes;
+            if next.deadline <= now {
+                let last = next.last;
+                self.skip(next.trace, last);
+            } else {
+                self.ask(now, next);
+            }
+        }
+    }
+
+    fn flush_first(&mut self, why: Skip) {
+        while let Some((_, candidate)) = self.first.pop_front() {
+            self.waiting_bytes -= candidate.bytes;
+            self.skip(candidate.trace, why);
+        }
+    }
+
+    fn flush_later(&mut self, why: Skip) {
+        while let Some((_, candidate)) = self.later.pop_first() {
+            self.waiting_bytes -= candidate.bytes;
+            self.skip(candidate.trace, why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! OTLP/gRPC towards Tempo, Jaeger or a Collector, from raw bytes.
+
+use std::{fs, time::Duration};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::{
+    Request, Status,
+    client::Grpc,
+    codec::CompressionEncoding,
+    metadata::MetadataMap,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::{Compression, OtlpConfig, StartError, error::ExportError};
+use crate::{
+    config::Headers,
+    trace::Origin,
+    wire::{Pieces, PiecesCodec, field, otlp::ExportTracePartialSuccess},
+};
+
+/// A client for one destination. The connection is made at the first request, and again after it broke: the pings of
+/// `keepalive` find that out, without them a partition would never heal.
+#[derive(Debug)]
+pub(crate) struct OtlpGrpc {
+    client: Grpc<Channel>,
+    headers: Headers,
+    timeout: Duration,
+}
+
+/// What a destination that took a request refused of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PartialSuccess {
+    pub(super) rejected_spans: u64,
+    pub(super) message: String,
+}
+
+const EXPORT: PathAndQuery =
+    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+
+/// Of the destination's answer.
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+impl OtlpGrpc {
+    pub(super) fn new(exporter: &str, config: &OtlpConfig) -> Result<Self, StartError> {
+        let failed = |source| StartError::Endpoint { exporter: exporter.to_owned(), source };
+        let keepalive = &config.keepalive;
+        let endpoint = Endpoint::from_shared(config.endpoint.to_string())
+            .and_then(|endpoint| {
+                endpoint.user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")))
+            })
+            .map_err(failed)?
+            .connect_timeout(config.connect_timeout.get())
+            .http2_keep_alive_interval(keepalive.time.get())
+            .keep_alive_timeout(keepalive.timeout.get())
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let endpoint = match (&config.tls.ca_file, config.endpoint.is_tls()) {
+            (Some(path), true) => {
+                crate::tls::install_provider();
+                let read = |source| StartError::CaFile {
+                    exporter: exporter.to_owned(),
+                    path: path.clone(),
+                    source,
+                };
+                let ca = Certificate::from_pem(fs::read(path).map_err(read)?);
+                let tls = ClientTlsConfig::new().ca_certificate(ca);
+                let tls = match &config.tls.server_name {
+                    Some(name) => tls.domain_name(name),
+                    None => tls,
+                };
+                endpoint.tls_config(tls).map_err(failed)?
+            }
+            _ => endpoint,
+        };
+        let client = Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        let client = match config.compression {
+            Compression::None => client,
+            Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
+            Compression::Zstd => client.send_compressed(CompressionEncoding::Zstd),
+        };
+        Ok(Self { client, headers: config.headers.clone(), timeout: config.timeout.get() })
+    }
+
+    /// Sends one request.
+    pub(super) async fn export(
+        &self,
+        origin: &Origin,
+        pieces: Pieces,
+    ) -> Result<PartialSuccess, ExportError> {
+        let mut request = Request::new(pieces);
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
+        let mut client = self.client.clone();
+        let exchange = async move {
+            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            client.unary(request, EXPORT, PiecesCodec).await
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(response) => Ok(partial_success(&response?.into_inner())),
+            Err(_) => Err(ExportError::Retry {
+                after: None,
+                why: format!("no answer within {} ms", self.timeout.as_millis()),
+            }),
+        }
+    }
+}
+
+/// `ExportTraceServiceResponse.partial_success`; what can't be read refuses nothing.
+fn partial_success(response: &Bytes) -> PartialSuccess {
+    let mut at = 0;
+    while at < response.len() {
+        let Ok((number, wire)) = field::key(response, &mut at) else { break };
+        if (number, wire) == (1, field::WireType::Delimited) {
+            let Ok(range) = field::delimited(response, &mut at) else { break };
+            let partial = response.get(range).unwrap_or_default();
+            let partial = ExportTracePartialSuccess::decode(partial).unwrap_or_default();
+            return PartialSuccess {
+                rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0),
+                message: partial.error_message,
+            };
+        }
+        if field::skip(response, &mut at, number, wire, field::DEPTH_MAX).is_err() {
+            break;
+        }
+    }
+    PartialSuccess::default()
+}

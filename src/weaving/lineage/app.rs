@@ -1,0 +1,157 @@
+//! Received spans as a tree: one node per span id.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{cycle, interval::Interval};
+use crate::trace::{AppSpan, SpanId, SpanKind};
+
+/// All received spans, ordered by span id.
+pub(super) struct Apps {
+    nodes: Vec<Node>,
+    places: HashMap<SpanId, usize>,
+    children: Vec<Vec<usize>>,
+    /// Parents that some span names and nobody is.
+    absent: HashSet<SpanId>,
+}
+
+/// The spans that share an id. The earliest speaks for its copies.
+pub(super) struct Node {
+    pub(super) id: SpanId,
+    pub(super) parent: Option<SpanId>,
+    pub(super) kind: SpanKind,
+    /// Processes are numbered from 0 without gaps.
+    pub(super) process: usize,
+    pub(super) time: Interval,
+    /// On a cycle of parents as it came.
+    pub(super) is_looped: bool,
+    /// Places of the parents that are here, of all copies.
+    pub(super) parents: Vec<usize>,
+    /// The same, of the copies that name another parent than the earliest.
+    pub(super) parents_of_others: Vec<usize>,
+}
+
+impl Apps {
+    pub(super) fn new(spans: &[AppSpan]) -> Self {
+        let nodes = nodes(spans);
+        let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
+        let mut apps =
+            Self { children: vec![Vec::new(); nodes.len()], nodes, places, absent: HashSet::new() };
+        apps.join(spans);
+        apps.mark_loops();
+        apps
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(super) fn node(&self, place: usize) -> &Node {
+        &self.nodes[place]
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate()
+    }
+
+    pub(super) fn place(&self, id: SpanId) -> Option<usize> {
+        self.places.get(&id).copied()
+    }
+
+    /// Named as a parent by some span, but not here.
+    pub(super) fn is_absent_parent(&self, id: SpanId) -> bool {
+        self.absent.contains(&id)
+    }
+
+    /// The parent's place, if it is here.
+    pub(super) fn parent(&self, place: usize) -> Option<usize> {
+        self.place(self.nodes[place].parent?)
+    }
+
+    /// The topmost span of the same process above a span, itself perhaps. SERVER and CONSUMER are tops.
+    pub(super) fn local_root(&self, place: usize) -> usize {
+        let mut root = place;
+        // No way up is longer than there are spans, unless it goes round.
+        for _ in 0..self.len() {
+            match self.parent(root) {
+                Some(parent) if self.is_local_step(parent, root) => root = parent,
+                _ => break,
+            }
+        }
+        root
+    }
+
+    /// A span and what hangs below it in the same process, not crossing SERVER and CONSUMER spans.
+    pub(super) fn local_tree(&self, top: usize) -> impl Iterator<Item = usize> {
+        let mut waiting = vec![top];
+        std::iter::from_fn(move || {
+            let next = waiting.pop()?;
+            // A span has one parent here, so a loop can only lead back to the top.
+            let below = self.children[next].iter().copied();
+            waiting.extend(below.filter(|&child| child != top && self.is_local_step(next, child)));
+            Some(next)
+        })
+    }
+
+    fn is_local_step(&self, parent: usize, child: usize) -> bool {
+        let [parent, child] = [parent, child].map(|place| &self.nodes[place]);
+        !child.kind.is_callee() && parent.process == child.process
+    }
+
+    /// Fills in what needs all places: parents, children, absent parents.
+    fn join(&mut self, spans: &[AppSpan]) {
+        for span in spans {
+            let Some(parent) = span.parent else { continue };
+            match (self.place(span.id), self.place(parent)) {
+                (Some(child), Some(parent)) => self.nodes[child].parents.push(parent),
+                _ => {
+                    self.absent.insert(parent);
+                }
+            }
+        }
+        for place in 0..self.len() {
+            let parent = self.parent(place);
+            let node = &mut self.nodes[place];
+            node.parents.sort_unstable();
+            node.parents.dedup();
+            node.parents_of_others =
+                node.parents.iter().copied().filter(|&other| Some(other) != parent).collect();
+            if let Some(parent) = parent {
+                self.children[parent].push(place);
+            }
+        }
+    }
+
+    fn mark_loops(&mut self) {
+        let parents: Vec<_> = self.nodes.iter().map(|node| node.parents.clone()).collect();
+        let loops = cycle::loops(&parents);
+        for (node, in_loop) in self.nodes.iter_mut().zip(loops) {
+            node.is_looped = in_loop.is_some();
+        }
+    }
+}
+
+fn nodes(spans: &[AppSpan]) -> Vec<Node> {
+    let mut spans: Vec<_> = spans.iter().collect();
+    spans.sort_by_key(|span| {
+        (span.id, span.start_ns, span.end_ns, span.parent, span.kind.to_wire(), span.process)
+    });
+    spans.dedup_by_key(|span| span.id);
+    let processes: BTreeSet<_> = spans.iter().map(|span| span.process).collect();
+    let processes: HashMap<_, _> = processes.into_iter().zip(0..).collect();
+    spans.into_iter().map(|span| Node::new(span, processes[&span.process])).collect()
+}
+
+impl Node {
+    fn new(span: &AppSpan, process: usize) -> Self {
+        Self {
+            id: span.id,
+            parent: span.parent,
+            kind: span.kind,
+            process,
+            time: Interval::new(span.start_ns.into(), span.end_ns.into()),
+            is_looped: false,
+            parents: Vec::new(),
+            parents_of_others: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Who called whom: the parents of found spans, and the new parents of received ones (DeepFlow contract, section 6).
+//!
+//! The backend is trusted inside a call, i.e. for one request seen at several points. What lies between calls is
+//! decided here, by rules of decreasing certainty. Read `lineage` below for their order, then one file each.
+//!
+//! Pure and total: the same evidence gives the same tree, in whatever order it came, and no input is refused.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "indices here are places in tables that Evidence made, or are checked there"
+)]
+
+mod app;
+mod call;
+mod clock;
+mod cycle;
+mod header;
+mod headerless;
+mod hop;
+mod interval;
+mod rest;
+mod root;
+mod row;
+mod server;
+mod thread;
+mod tree;
+
+use self::{app::Apps, call::Calls, clock::Clocks, row::Rows, thread::Threads, tree::Tree};
+use crate::trace::{AppSpan, Found, SpanId};
+
+/// The parents of all spans of an enriched trace (DeepFlow contract, section 6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// The parent of each received span, in the order given: a found span's id, or as it came.
+    pub app_parents: Vec<Option<SpanId>>,
+    /// The parent of each found span, in the order given.
+    pub found_parents: Vec<Option<SpanId>>,
+}
+
+/// Weaves found spans and received spans into one tree (DeepFlow contract, rules W1 to W7).
+///
+/// `ids[i]` is the span id given to `found.spans[i]`; all of them differ from each other and from those of `app`.
+/// No cycle and no absent parent is made that the received spans did not have; received spans in cycles keep their
+/// parents.
+pub fn lineage(app: &[AppSpan], found: &Found, ids: &[SpanId]) -> Lineage {
+    let evidence = Evidence::new(app, found);
+    let mut tree = Tree::new(&evidence);
+    hop::weave(&evidence, &mut tree);
+    header::weave(&evidence, &mut tree);
+    let clocks = Clocks::new(&evidence, &tree);
+    server::weave(&evidence, &clocks, &mut tree);
+    let heirs = root::weave(&evidence, &clocks, &mut tree);
+    headerless::weave(&evidence, &clocks, &mut tree);
+    rest::weave(&evidence, &mut tree);
+    cycle::cut(&evidence, &mut tree);
+    root::bequeath(&heirs, &mut tree);
+    tree.lineage(&evidence, app, ids)
+}
+
+/// All that is known before the first decision.
+struct Evidence<'a> {
+    rows: Rows<'a>,
+    apps: Apps,
+    calls: Calls,
+    threads: Threads,
+}
+
+impl<'a> Evidence<'a> {
+    fn new(app: &[AppSpan], found: &'a Found) -> Self {
+        let apps = Apps::new(app);
+        let rows = Rows::new(found, &apps);
+        let calls = Calls::new(&rows, &apps);
+        let threads = Threads::new(&rows, &calls);
+        Self { rows, apps, calls, threads }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,384 @@
+//! What holds for any input, however wild: no new cycle, no new absent parent, spans in cycles left alone, and the
+//! same tree whatever the order. Ids, times and links come from small sets, so that they often meet.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::*;
+use crate::trace::{
+    Exchange, FoundParent, FoundSpan,
+    ObservationPoint::{
+        self, ClientGateway, ClientNic, ClientProcess, Rest, ServerGateway, ServerNic,
+        ServerProcess,
+    },
+    ResponseStatus, SpanKind,
+};
+
+/// Received ids are 1 to 12, ids of found spans begin here.
+const FOUND_IDS_FROM: u64 = 1_000;
+
+fn id(number: u64) -> SpanId {
+    SpanId::from_number(number).expect("not zero")
+}
+
+fn app_span() -> impl Strategy<Value = AppSpan> {
+    let kind = (0..6_u64).prop_map(SpanKind::from_wire);
+    (1..13_u64, 0..16_u64, kind, time_us(), time_us(), 0..4_usize).prop_map(
+        |(own, parent, kind, start, end, process)| AppSpan {
+            id: id(own),
+            parent: SpanId::from_number(parent),
+            kind,
+            start_ns: start.saturating_mul(1_000),
+            end_ns: end.saturating_mul(1_000),
+            process,
+        },
+    )
+}
+
+/// Mostly within a few milliseconds, sometimes at the ends of all time.
+fn time_us() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 1_000_000..1_040_000_u64, 1 => Just(0), 1 => Just(u64::MAX)]
+}
+
+fn found_spans() -> impl Strategy<Value = Vec<FoundSpan>> {
+    vec(found_span(), 0..40).prop_map(|mut spans| {
+        for (row, span) in (1..).zip(&mut spans) {
+            span.row = row;
+        }
+        spans
+    })
+}
+
+fn found_span() -> impl Strategy<Value = FoundSpan> {
+    let points = vec![
+        ClientProcess,
+        ClientProcess,
+        ClientNic,
+        ClientGateway,
+        ServerGateway,
+        ServerNic,
+        ServerProcess,
+        ServerProcess,
+        Rest,
+    ];
+    let parent = prop_oneof![
+        Just(FoundParent::Root),
+        (0..45_usize).prop_map(FoundParent::Found),
+        Just(FoundParent::Found(usize::MAX)),
+        (1..16_u64).prop_map(|number| FoundParent::App(id(number))),
+    ];
+    let header = ((0..16_u64).prop_map(SpanId::from_number), select(vec!["", "", "12ab"]));
+    let links = (
+        small(4),
+        small(4),
+        small(6),
+        small(6),
+        select(vec!["", "x", "y"]),
+        select(vec!["", "x", "y"]),
+    );
+    let place = (
+        0..3_u64,
+        0..3_u64,
+        select(vec![0_u16, 20, 60]),
+        select(vec![Exchange::Request, Exchange::Session]),
+    );
+    (select(points), parent, header, links, place, time_us(), time_us()).prop_map(
+        |(point, parent, header, links, place, start, end)| FoundSpan {
+            parent,
+            span_id: header.0,
+            foreign_span_id: header.1.to_owned(),
+            tcp_seqs: [links.0, links.1],
+            syscall_ids: [links.2, links.3],
+            x_request_ids: [links.4.to_owned(), links.5.to_owned()],
+            agent_id: place.0,
+            instance_id: place.1,
+            protocol: place.2,
+            exchange: place.3,
+            start_us: start,
+            end_us: end.max(start),
+            ..blank(point)
+        },
+    )
+}
+
+/// Half of the time 0, "none".
+fn small(below: u64) -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0..below]
+}
+
+fn blank(point: ObservationPoint) -> FoundSpan {
+    let text = String::new;
+    FoundSpan {
+        row: 1,
+        merged_rows: Vec::new(),
+        region: text(),
+        point,
+        point_name: text(),
+        is_ebpf: point.is_process(),
+        exchange: Exchange::Session,
+        start_us: 0,
+        end_us: 0,
+        clock_correction_us: 0,
+        parent: FoundParent::Root,
+        span_id: None,
+        foreign_span_id: text(),
+        x_request_ids: [text(), text()],
+        tcp_seqs: [0, 0],
+        syscall_ids: [0, 0],
+        agent_id: 0,
+        flow_id: 0,
+        protocol: 0,
+        protocol_name: text(),
+        request_type: text(),
+        request_resource: text(),
+        endpoint: text(),
+        request_id: None,
+        status: ResponseStatus::Unknown,
+        response_code: None,
+        response_exception: text(),
+        process_id: 0,
+        process_name: text(),
+        ip: text(),
+        service: text(),
+        service_type: 0,
+        instance_id: 0,
+        process_group: text(),
+        subnet: text(),
+        capture: text(),
+        is_tls: None,
+        is_async: None,
+    }
+}
+
+prop_compose! {
+    fn evidence()(
+        app in vec(app_span(), 0..25),
+        spans in found_spans(),
+        edges in vec((1..16_u64, prop_oneof![0..45_usize, Just(usize::MAX)]), 0..6),
+    ) -> (Vec<AppSpan>, Found) {
+        let app_edges = edges.into_iter().map(|(app, row)| (id(app), row)).collect();
+        (app, Found { spans, app_edges, ..Found::default() })
+    }
+}
+
+fn ids(found: &Found) -> Vec<SpanId> {
+    found.spans.iter().map(|span| id(FOUND_IDS_FROM + span.row)).collect()
+}
+
+/// (child, parent) of all copies.
+fn edges(
+    children: impl IntoIterator<Item = SpanId>,
+    parents: &[Option<SpanId>],
+) -> Vec<(SpanId, SpanId)> {
+    children
+        .into_iter()
+        .zip(parents)
+        .filter_map(|(child, parent)| Some((child, (*parent)?)))
+        .collect()
+}
+
+/// Spans that are above themselves.
+fn looped(edges: &[(SpanId, SpanId)]) -> HashSet<SpanId> {
+    let mut above: HashMap<SpanId, HashSet<SpanId>> = HashMap::new();
+    for &(child, parent) in edges {
+        above.entry(child).or_default().insert(parent);
+    }
+    let is_above_itself = |&start: &SpanId| {
+        let mut seen = HashSet::new();
+        let mut waiting = vec![start];
+        while let Some(next) = waiting.pop() {
+            waiting.extend(
+                above.get(&next).into_iter().flatten().filter(|&&parent| seen.insert(parent)),
+            );
+        }
+        seen.contains(&start)
+    };
+    above.keys().copied().filter(is_above_itself).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_cycle_is_made_and_those_that_came_stay((app, found) in evidence()) {
+        let ids = ids(&found);
+        let Lineage { app_parents, found_parents } = lineage(&app, &found, &ids);
+        let app_ids = || app.iter().map(|span| span.id);
+        let before: Vec<_> = app.iter().map(|span| span.parent).collect();
+        let came = looped(&edges(app_ids(), &before));
+        let all = [edges(app_ids(), &app_parents), edges(ids, &found_parents)].concat();
+        let left = looped(&all);
+        prop_assert!(left.is_subset(&came), "{left:?} beyond {came:?}");
+        for (span, parent) in app.iter().zip(&app_parents) {
+            if came.contains(&span.id) {
+                prop_assert_eq!(span.parent, *parent);
+            }
+        }
+    }
+
+    #[test]
+    fn no_parent_is_absent_that_was_not_named_before((app, found) in evidence()) {
+        let ids = ids(&found);
+        let Lineage { app_parents, found_parents } = lineage(&app, &found, &ids);
+        prop_assert_eq!(app_parents.len(), app.len());
+        prop_assert_eq!(found_parents.len(), found.spans.len());
+        let here: HashSet<_> = app.iter().map(|span| span.id).chain(ids).collect();
+        let named: HashSet<_> = app.iter().filter_map(|span| span.parent).collect();
+        for parent in app_parents.iter().chain(&found_parents).flatten() {
+            prop_assert!(here.contains(parent) || named.contains(parent), "{parent}");
+        }
+    }
+
+    #[test]
+    fn a_received_span_moves_only_below_a_found_one((app, found) in evidence()) {
+        let ids = ids(&found);
+        let new = lineage(&app, &found, &ids).app_parents;
+        for (span, parent) in app.iter().zip(new) {
+            prop_assert!(parent == span.parent || parent.is_some_and(|parent| ids.contains(&parent)));
+        }
+    }
+
+    #[test]
+    fn order_does_not_matter((app, found) in evidence(), app_shift in 0..25_usize, row_shift in 0..40_usize) {
+        let ids = ids(&found);
+        let straight = lineage(&app, &found, &ids);
+        let (turned_app, turned) = turned(&app, &found, app_shift, row_shift);
+        let other = lineage(&turned_app, &turned, &self::ids(&turned));
+        let back = |mut parents: Vec<_>, shift: usize| {
+            let len = parents.len().max(1);
+            parents.rotate_right(shift % len);
+            parents.reverse();
+            parents
+        };
+        prop_assert_eq!(back(other.app_parents, app_shift), straight.app_parents);
+        prop_assert_eq!(back(other.found_parents, row_shift), straight.found_parents);
+    }
+}
+
+/// The same evidence, backwards and begun elsewhere.
+fn turned(
+    app: &[AppSpan],
+    found: &Found,
+    app_shift: usize,
+    row_shift: usize,
+) -> (Vec<AppSpan>, Found) {
+    let mut app = app.to_vec();
+    app.reverse();
+    let app_len = app.len().max(1);
+    app.rotate_left(app_shift % app_len);
+    let len = found.spans.len();
+    let mut order: Vec<_> = (0..len).rev().collect();
+    order.rotate_left(row_shift % len.max(1));
+    let place = |row: usize| order.iter().position(|&other| other == row).unwrap_or(row);
+    let mut turned = found.clone();
+    turned.spans = order.iter().map(|&row| found.spans[row].clone()).collect();
+    for span in &mut turned.spans {
+        if let FoundParent::Found(row) = &mut span.parent {
+            *row = place(*row);
+        }
+    }
+    turned.app_edges = found.app_edges.iter().rev().map(|&(app, row)| (app, place(row))).collect();
+    (app, turned)
+}
+
+/// Shapes in which everything is a candidate for everything.
+fn crowds(apps: u64, rows: u64) -> Vec<(&'static str, Vec<AppSpan>, Found)> {
+    let app = |parent: fn(u64) -> u64, kind| {
+        let span = move |number| AppSpan {
+            id: id(number),
+            parent: SpanId::from_number(parent(number)),
+            kind,
+            start_ns: 1_000_000_000 + number * 1_000,
+            end_ns: 3_000_000_000 - number * 1_000,
+            process: 0,
+        };
+        (1..=apps).map(span).collect::<Vec<_>>()
+    };
+    let found = |change: fn(&mut FoundSpan, u64)| {
+        let span = |row: u64| {
+            let point = if row.is_multiple_of(2) { ClientProcess } else { ServerProcess };
+            let mut span = FoundSpan { row, instance_id: 1, ..blank(point) };
+            (span.start_us, span.end_us) = (1_000_000 + row, 3_000_000 - row);
+            change(&mut span, row);
+            span
+        };
+        Found { spans: (1..=rows).map(span).collect(), ..Found::default() }
+    };
+    vec![
+        ("one header", app(|_| 1, SpanKind::Server), found(|span, _| span.span_id = Some(id(1)))),
+        (
+            "one header of a stranger",
+            app(|_| 1, SpanKind::Server),
+            found(|span, _| span.foreign_span_id = "z".to_owned()),
+        ),
+        (
+            "one thread",
+            app(|number| number - 1, SpanKind::Internal),
+            found(|span, _| span.syscall_ids = [7, 7]),
+        ),
+        (
+            "one thread below a chain",
+            app(|number| number - 1, SpanKind::Client),
+            found(|span, row| {
+                span.syscall_ids = [7, 7];
+                span.span_id = row.is_multiple_of(2).then(|| id(row));
+            }),
+        ),
+        (
+            "a fan of spans below one thread's server",
+            app(|number| u64::from(number > 1), SpanKind::Internal),
+            found(|span, row| {
+                span.syscall_ids = [7, 7];
+                span.span_id = (row == 2).then(|| id(1));
+            }),
+        ),
+        (
+            "one X-Request-ID",
+            app(|_| 0, SpanKind::Internal),
+            found(|span, _| span.x_request_ids = ["x".to_owned(), "x".to_owned()]),
+        ),
+        (
+            "one long call",
+            app(|_| 0, SpanKind::Internal),
+            found(|span, row| {
+                span.tcp_seqs = [1, 1];
+                span.parent = FoundParent::Found(usize::try_from(row % 5_000).expect("small"));
+            }),
+        ),
+        (
+            "one instance",
+            app(|number| number - 1, SpanKind::Client),
+            found(|span, row| span.span_id = (row == 2).then(|| id(9_999))),
+        ),
+        (
+            "servers of many callers, one agent",
+            app(|number| number / 2, SpanKind::Server),
+            found(|span, row| {
+                span.span_id = Some(id(1 + row % 64));
+                span.syscall_ids = [row / 3, row / 4];
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn a_crowd_is_woven() {
+    for (shape, app, found) in crowds(600, 300) {
+        let lineage = lineage(&app, &found, &ids(&found));
+        assert_eq!(lineage.found_parents.len(), 300, "{shape}");
+    }
+}
+
+/// The largest trace with the largest answer. Run with optimisation; each shape should take about a second at most.
+#[test]
+#[ignore = "a measurement: slow without optimisation"]
+fn the_largest_crowd_takes_about_a_second() {
+    for (shape, app, found) in crowds(10_000, 5_000) {
+        let ids: Vec<_> = (0..5_000).map(|row| id(1_000_000 + row)).collect();
+        #[allow(clippy::disallowed_methods, reason = "a measurement")]
+        let begin = std::time::Instant::now();
+        lineage(&app, &found, &ids);
+        println!("{shape}: {:?}", begin.elapsed());
+    }
+}

@@ -1,0 +1,139 @@
+//! Whose span it is: the process that OpenTelemetry instruments, if the span was seen in it, else what DeepFlow names.
+
+use std::collections::HashMap;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, any_value},
+    resource::v1::Resource,
+};
+use prost::Message;
+
+use super::{attributes::key_value, protocol::Value};
+use crate::{
+    trace::{AppSpan, FoundSpan, SpanId},
+    wire::field::put_delimited_head,
+};
+
+/// The received processes: their resource spans' header fields (resource and schema URL), as they came.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    headers: Vec<Vec<u8>>,
+    numbers: HashMap<Vec<u8>, usize>,
+}
+
+impl Processes {
+    /// The number of the process with this header.
+    pub(super) fn number(&mut self, header: Vec<u8>) -> usize {
+        if let Some(number) = self.numbers.get(&header) {
+            return *number;
+        }
+        let number = self.headers.len();
+        self.headers.push(header.clone());
+        self.numbers.insert(header, number);
+        number
+    }
+
+    fn header(&self, process: usize) -> &[u8] {
+        self.headers.get(process).map_or(&[], Vec::as_slice)
+    }
+
+    fn service_name(&self, process: usize) -> Option<String> {
+        // The header is a ResourceSpans without spans.
+        let spans = opentelemetry_proto::tonic::trace::v1::ResourceSpans::decode(self.header(process));
+        let attributes = spans.ok()?.resource?.attributes;
+        let name = attributes.into_iter().find(|attribute| attribute.key == "service.name")?;
+        match name.value {
+            Some(AnyValue { value: Some(any_value::Value::StringValue(name)) }) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// Gives each found span the header of its resource spans.
+pub(super) struct Resources<'a> {
+    processes: &'a Processes,
+    /// By span id: the process of a received span.
+    process_of: HashMap<SpanId, usize>,
+    /// By id of a found span: the process of a received SERVER or CONSUMER span below it.
+    server_of: HashMap<SpanId, usize>,
+    /// DeepFlow's service name → the one the instrumented process gives itself, where all agree.
+    names: HashMap<&'a str, Option<String>>,
+}
+
+impl<'a> Resources<'a> {
+    pub(super) fn new(
+        processes: &'a Processes,
+        app: &[AppSpan],
+        app_parents: &[Option<SpanId>],
+        found: &'a [FoundSpan],
+        ids: &[SpanId],
+        found_parents: &[Option<SpanId>],
+    ) -> Self {
+        let process_of = app.iter().map(|span| (span.id, span.process)).collect();
+        let servers = app.iter().zip(app_parents).filter_map(|(span, parent)| Some(((*parent)?, span.process)));
+        let mut resources = Self {
+            processes,
+            process_of,
+            server_of: servers.collect(),
+            names: HashMap::new(),
+        };
+        for ((span, id), parent) in found.iter().zip(ids).zip(found_parents) {
+            if let Some(process) = resources.process(span, *id, *parent)
+                && !span.service.is_empty()
+            {
+                let name = processes.service_name(process);
+                let known = resources.names.entry(&span.service).or_insert_with(|| name.clone());
+                if *known != name {
+                    *known = None;
+                }
+            }
+        }
+        resources
+    }
+
+    /// The instrumented process a span was seen in: a client's process makes the calls of its own spans, a server's
+    /// answers them. Pods and names alone don't tell: a sidecar shares both.
+    fn process(&self, span: &FoundSpan, id: SpanId, parent: Option<SpanId>) -> Option<usize> {
+        if !span.point.is_process() {
+            return None;
+        }
+        if span.point.is_client_side() {
+            self.process_of.get(&parent?).copied()
+        } else {
+            self.server_of.get(&id).copied()
+        }
+    }
+
+    /// The header fields of the span's resource spans.
+    pub(super) fn header(&self, span: &FoundSpan, id: SpanId, parent: Option<SpanId>) -> Vec<u8> {
+        match self.process(span, id, parent) {
+            Some(process) => self.processes.header(process).to_vec(),
+            None => own_resource(span, self.names.get(span.service.as_str()).cloned().flatten()),
+        }
+    }
+}
+
+/// A resource of DeepFlow's making.
+fn own_resource(span: &FoundSpan, name: Option<String>) -> Vec<u8> {
+    let fallback = || {
+        [&span.service, &span.process_name, &span.ip]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .cloned()
+            .unwrap_or_else(|| format!("deepflow-{}", span.point_name))
+    };
+    let text = |key, value| key_value(key, Value::Text(value));
+    let mut attributes = vec![
+        text("service.name", name.unwrap_or_else(fallback)),
+        text("telemetry.distro.name", "tracestitch".to_owned()),
+        text("telemetry.distro.version", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    if !span.ip.is_empty() {
+        attributes.push(text("host.ip", span.ip.clone()));
+    }
+    let resource = Resource { attributes, ..Resource::default() }.encode_to_vec();
+    let mut header = Vec::with_capacity(resource.len() + 4);
+    put_delimited_head(&mut header, 1, resource.len());
+    header.extend(resource);
+    header
+}

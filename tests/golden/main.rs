@@ -1,0 +1,180 @@
+//! Recorded exchanges with DeepFlow, each with the tree that is true.
+//!
+//! `deepflow/fixtures` holds one situation per folder, `deepflow/random` random topologies whose truth is known by
+//! construction, `deepflow/fixtures/errors` answers that are none. Each folder's `expected.json` says what the enriched
+//! trace must look like. Guarantees: classes, counts and every parent are as written there; `GOLDEN=<name>` runs one.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use serde::Deserialize;
+use tracestitch::{
+    completion::deepflow::answer::{Outcome, classify},
+    trace::{AppSpan, Found, SpanId, SpanKind},
+    weaving::{identity::identities, lineage::lineage},
+};
+
+#[derive(Deserialize)]
+struct Expected {
+    note: String,
+    outcome: String,
+    spans: usize,
+    app: usize,
+    system: usize,
+    network: usize,
+    parents: BTreeMap<String, String>,
+    #[serde(default)]
+    also_ok: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    unknowable: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    http_status: u16,
+    body: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    what: String,
+    class: String,
+    http_status: u16,
+    body: serde_json::Value,
+}
+
+#[test]
+fn every_recorded_trace_gets_its_true_parents() {
+    let folders = [folders("fixtures"), folders("random")].concat();
+    assert_eq!(folders.len(), 29 + 30, "folders of recorded traces");
+    let wrong: Vec<_> = folders.iter().flat_map(|folder| differences(folder)).collect();
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_recorded_error_is_taken_by_its_class() {
+    let files = files(&data("fixtures/errors"));
+    assert_eq!(files.len(), 47, "recorded errors");
+    for file in files {
+        let error: ErrorAnswer = read(&file);
+        let body = serde_json::to_vec(&error.body).expect("JSON again");
+        let class = class(&classify(error.http_status, &body));
+        assert_eq!(class, error.class, "{}: {}", file.display(), error.what);
+    }
+}
+
+fn class(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Found(_) => "enriched",
+        Outcome::NotFound => "not_found",
+        Outcome::Retry(_) => "retry",
+        Outcome::Reject(_) => "reject",
+    }
+}
+
+fn differences(folder: &Path) -> Vec<String> {
+    let expected: Expected = read(&folder.join("expected.json"));
+    let name = folder.file_name().expect("a folder").to_string_lossy();
+    let say = |what: String| format!("{name}: {what} ({})", expected.note);
+    let app = app_spans(&read(&folder.join("trace.otlp.json")));
+    let answer: Recorded = read(&folder.join("answer.json"));
+    let outcome = classify(answer.http_status, answer.body.to_string().as_bytes());
+    if class(&outcome) != expected.outcome {
+        return vec![say(format!("{} instead of {}", class(&outcome), expected.outcome))];
+    }
+    let found = match outcome {
+        Outcome::Found(found) => found,
+        _ => Found::default(),
+    };
+    let mut wrong = counts(&app, &found, &expected);
+    wrong.extend(parents(&app, &found, &expected));
+    wrong.into_iter().map(say).collect()
+}
+
+fn counts(app: &[AppSpan], found: &Found, expected: &Expected) -> Vec<String> {
+    let system = found.spans.iter().filter(|span| span.point.is_process()).count();
+    let is = [
+        app.len() + found.spans.len(),
+        app.len(),
+        system,
+        found.spans.len() - system,
+        found.unusable,
+    ];
+    let should = [expected.spans, expected.app, expected.system, expected.network, 0];
+    if is == should { Vec::new() } else { vec![format!("counts {is:?} instead of {should:?}")] }
+}
+
+fn parents(app: &[AppSpan], found: &Found, expected: &Expected) -> Vec<String> {
+    let ids = identities(&found.spans, |id| app.iter().any(|span| span.id == id));
+    let lineage = lineage(app, found, &ids);
+    let app = app.iter().map(|span| span.id).zip(lineage.app_parents);
+    let all: Vec<_> = app.chain(ids.into_iter().zip(lineage.found_parents)).collect();
+    let missing =
+        expected.parents.keys().filter(|id| !all.iter().any(|(own, _)| own.to_string() == **id));
+    let missing = missing.map(|id| format!("{id} is missing"));
+    missing
+        .chain(all.iter().filter_map(|(id, parent)| difference(*id, *parent, expected)))
+        .collect()
+}
+
+fn difference(id: SpanId, parent: Option<SpanId>, expected: &Expected) -> Option<String> {
+    let id = id.to_string();
+    let parent = parent.map_or_else(String::new, |parent| parent.to_string());
+    let Some(should) = expected.parents.get(&id) else {
+        return (!expected.unknowable.contains(&id)).then(|| format!("{id} is not expected"));
+    };
+    let is_also_ok = expected.also_ok.get(&id).is_some_and(|others| others.contains(&parent));
+    (*should != parent && !is_also_ok)
+        .then(|| format!("{id} hangs below {parent:?} instead of {should:?}"))
+}
+
+/// Spans as weaving sees them; a process is what sends equal resources.
+fn app_spans(request: &ExportTraceServiceRequest) -> Vec<AppSpan> {
+    let mut spans = Vec::new();
+    for resource_spans in &request.resource_spans {
+        let process = request
+            .resource_spans
+            .iter()
+            .position(|other| other.resource == resource_spans.resource)
+            .expect("itself at least");
+        for span in resource_spans.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            spans.push(AppSpan {
+                id: SpanId::from_wire(&span.span_id).expect("a span id"),
+                parent: SpanId::from_wire(&span.parent_span_id),
+                kind: SpanKind::from_wire(span.kind.try_into().unwrap_or(0)),
+                start_ns: span.start_time_unix_nano,
+                end_ns: span.end_time_unix_nano,
+                process,
+            });
+        }
+    }
+    spans
+}
+
+fn data(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/deepflow").join(kind)
+}
+
+fn folders(kind: &str) -> Vec<PathBuf> {
+    let only = env::var("GOLDEN").ok();
+    let is_wanted = |path: &PathBuf| {
+        path.join("expected.json").exists() && only.as_ref().is_none_or(|only| path.ends_with(only))
+    };
+    files(&data(kind)).into_iter().filter(is_wanted).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("golden data");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("golden data").path()).collect();
+    files.sort();
+    files
+}
+
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> T {
+    let text = fs::read_to_string(path).expect("golden data");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
