@@ -14,3 +14,6 @@ pub mod weaving;
 pub mod tls;
 pub mod exporter;
 pub mod tree;
+pub mod pipeline;
+pub mod admin;
+pub mod cli;

@@ -1,1 +1,7 @@
-fn main(){}
+//! argv → lib → exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tracestitch::cli::main()
+}

@@ -308,7 +308,7 @@ impl<T> Policy<T> {
         let next = self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
         candidate.reasks += 1;
         match next {
-            Some(due) if due < candidate.deadline && !candidate.only_once => {
+            Some(due) if due < candidate.deadline && !candidate.only_once && !self.draining => {
                 self.wait_until(due, candidate);
             }
             _ => self.skip(candidate.trace, Skip::NotFound),

@@ -25,7 +25,6 @@ pub struct Entry {
 }
 
 /// Handles of all metrics, by room.
-#[derive(Debug)]
 pub struct Metrics {
     /// Where spans come in.
     pub receiver: ReceiverMetrics,
@@ -38,8 +37,16 @@ pub struct Metrics {
     exporters: Vec<Arc<ExporterMetrics>>,
     ledger: Vec<LedgerMetrics>,
     memory: MemoryMetrics,
+    recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    process: metrics_process::Collector,
     entries: Vec<Entry>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("entries", &self.entries.len()).finish_non_exhaustive()
+    }
 }
 
 /// One series for each value of a closed set.
@@ -304,7 +311,21 @@ impl Metrics {
         let exporters = exporters.iter().map(|name| Arc::new(declare.exporter(name))).collect();
         let entries = declare.entries;
         let handle = recorder.handle();
-        Self { receiver, buffer, completion, weaving, exporters, ledger, memory, handle, entries }
+        let process = metrics_process::Collector::default();
+        metrics::with_local_recorder(&recorder, || process.describe());
+        Self {
+            receiver,
+            buffer,
+            completion,
+            weaving,
+            exporters,
+            ledger,
+            memory,
+            recorder,
+            handle,
+            process,
+            entries,
+        }
     }
 
     /// The series of the exporter with this number.
@@ -312,8 +333,9 @@ impl Metrics {
         self.exporters.get(number).cloned()
     }
 
-    /// The text Prometheus scrapes, with ledger and memory as they stand.
+    /// The text Prometheus scrapes, with ledger, memory and process as they stand.
     pub fn render(&self, ledger: &Ledger, budget: &Budget) -> String {
+        metrics::with_local_recorder(&self.recorder, || self.process.collect());
         for (series, books) in self.ledger.iter().zip(ledger.snapshot()) {
             series.accepted.absolute(u64::try_from(books.accepted).unwrap_or(0));
             series.delivered.absolute(u64::try_from(books.delivered).unwrap_or(0));

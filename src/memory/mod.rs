@@ -1,5 +1,7 @@
 //! The process' memory budget: every stage that holds spans' bytes takes them from here and gives them back by drop.
 
+pub mod machine;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},

@@ -1,0 +1,31 @@
+//! How much memory there is: the cgroup's limit, or the machine's.
+
+use std::fs;
+
+/// Where nothing can be read, half of what small machines have.
+const FALLBACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Memory this process may use, in bytes.
+pub fn memory_bytes() -> u64 {
+    let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let cgroup = cgroup.iter().filter_map(|path| fs::read_to_string(path).ok());
+    // "max" is no number; cgroup v1 writes a number beyond any machine.
+    let cgroup = cgroup.filter_map(|text| text.trim().parse::<u64>().ok()).min();
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    cgroup.into_iter().chain(machine).min().unwrap_or(FALLBACK_BYTES)
+}
+
+fn total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_machine_has_memory() {
+        assert_eq!(super::total("Foo: 1\nMemTotal:       24000 kB\n"), Some(24_576_000));
+        assert!(super::memory_bytes() > 1 << 20);
+    }
+}

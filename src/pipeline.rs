@@ -1,0 +1,279 @@
+//! The rooms put together: receiver → buffer → completion → weaving → exporter.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    admin, buffer, clock,
+    completion::{self, Completed, deepflow::ClientError},
+    config::{Interval, MemoryLimit, Problems},
+    exporter::{self, Exporters},
+    memory::{Budget, machine},
+    receiver::{self, Receivers},
+    telemetry::{Metrics, ledger::Ledger, logs},
+    trace::Intake,
+    weaving::{self, Woven},
+};
+
+/// The whole configuration: the sum of the rooms'.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where spans come in.
+    pub receivers: receiver::Config,
+    /// How much memory spans may take.
+    pub memory: MemoryConfig,
+    /// When a trace is whole.
+    pub buffer: buffer::Config,
+    /// Who is asked what the network saw.
+    pub completion: completion::Config,
+    /// How found spans become part of a trace.
+    pub weaving: weaving::Config,
+    /// Where traces go, by `type` or `type/name`. The first destination holds traces back when it can't take them;
+    /// further ones lose traces when their queue is full.
+    pub exporters: exporter::Config,
+    /// Health, metrics and the ledger over HTTP.
+    pub admin: admin::Config,
+    /// Log lines on standard error.
+    pub logs: logs::Config,
+    /// What happens at SIGTERM.
+    pub shutdown: ShutdownConfig,
+}
+
+/// How much memory spans may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// A share of the cgroup's or machine's memory, or bytes, for everything that holds spans. Beyond it senders are
+    /// asked to come again later.
+    pub limit: MemoryLimit,
+}
+
+/// What happens at SIGTERM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownConfig {
+    /// drain: nothing new is taken, traces that have waited 5 s are asked for once, all are sent.
+    pub mode: ShutdownMode,
+    /// Then the program ends, whatever is left. Keep it below the orchestrator's grace (Kubernetes: 30 s).
+    pub drain_timeout: Interval,
+}
+
+/// See [`ShutdownConfig::mode`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShutdownMode {
+    /// Send everything.
+    #[default]
+    Drain,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self { limit: MemoryLimit::Percent(60) }
+    }
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { mode: ShutdownMode::Drain, drain_timeout: Interval::from_secs(25) }
+    }
+}
+
+/// Below this the program can't hold a single large request.
+const MEMORY_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+impl Config {
+    /// Notes all that can't be used.
+    pub fn check(&self, problems: &mut Problems) {
+        let kept = &self.receivers.otlp.include_metadata;
+        problems.within("receivers", |problems| self.receivers.check(problems));
+        problems.within("buffer", |problems| self.buffer.check(problems));
+        problems.within("completion", |problems| self.completion.check(kept, problems));
+        problems.within("exporters", |problems| self.exporters.check(kept, problems));
+        problems.within("logs", |problems| self.logs.check(problems));
+        if let MemoryLimit::Bytes(bytes) = self.memory.limit
+            && bytes.get() < MEMORY_BYTES_MIN
+        {
+            problems.push("memory.limit", "must be at least 64MiB", None);
+        }
+        if self.shutdown.drain_timeout.is_zero() {
+            problems.push("shutdown.drain_timeout", "must be longer than 0s", Some("25s is the default"));
+        }
+    }
+
+    fn memory_limit_bytes(&self) -> u64 {
+        match self.memory.limit {
+            MemoryLimit::Bytes(bytes) => bytes.get(),
+            MemoryLimit::Percent(percent) => machine::memory_bytes() / 100 * u64::from(percent),
+        }
+    }
+}
+
+/// A pipeline that can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// See the source.
+    #[error(transparent)]
+    Receiver(#[from] receiver::StartError),
+    /// See the source.
+    #[error(transparent)]
+    Completion(#[from] ClientError),
+    /// See the source.
+    #[error(transparent)]
+    Exporter(#[from] exporter::StartError),
+    /// See the source.
+    #[error(transparent)]
+    Admin(#[from] admin::StartError),
+}
+
+/// A running pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    receivers: Receivers,
+    buffer: Arc<buffer::Buffer>,
+    weavers: JoinSet<()>,
+    exporters: Arc<Exporters>,
+    admin: admin::Admin,
+    draining: watch::Sender<bool>,
+    drain_timeout: Duration,
+    /// What operators see of it.
+    pub watched: Watched,
+}
+
+/// What can be seen of a pipeline, also after it ended.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// All metrics.
+    pub metrics: Arc<Metrics>,
+    /// The account of every span.
+    pub ledger: Arc<Ledger>,
+    /// Bytes held.
+    pub budget: Arc<Budget>,
+}
+
+impl Watched {
+    /// The text Prometheus scrapes.
+    pub fn render(&self) -> String {
+        self.metrics.render(&self.ledger, &self.budget)
+    }
+}
+
+impl Pipeline {
+    /// Starts every room, back to front, so that nothing comes in before it can go out.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let names = config.exporters.names();
+        let metrics = Arc::new(Metrics::new(&names));
+        let ledger = Ledger::new(names);
+        let budget = Budget::new(config.memory_limit_bytes());
+        let watched =
+            Watched { metrics: Arc::clone(&metrics), ledger: Arc::clone(&ledger), budget: Arc::clone(&budget) };
+        let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
+        let exporters = Arc::new(Exporters::start(&config.exporters, &metrics)?);
+        let (draining, drained) = watch::channel(false);
+        let (buffer, quiet) = buffer::Buffer::start(
+            &config.buffer,
+            buffer_share(&budget),
+            Arc::clone(&ledger),
+            Arc::clone(&metrics),
+        );
+        let completed =
+            completion::start(&config.completion, &budget, Arc::clone(&metrics), quiet, drained)?;
+        let weavers = start_weavers(completed, config.weaving, &exporters, &metrics);
+        let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
+        let receivers = Receivers::start(&config.receivers, intake, budget, metrics).await?;
+        admin.set_ready(true);
+        Ok(Self {
+            receivers,
+            buffer,
+            weavers,
+            exporters,
+            admin,
+            draining,
+            drain_timeout: config.shutdown.drain_timeout.get(),
+            watched,
+        })
+    }
+
+    /// Where OTLP/gRPC is taken.
+    pub fn grpc(&self) -> Option<SocketAddr> {
+        self.receivers.grpc
+    }
+
+    /// Where OTLP/HTTP is taken.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.receivers.http
+    }
+
+    /// Where the admin pages are.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Takes nothing new, and sends all that is here, within the drain timeout. What can't be sent by then has its
+    /// account (`dropped{reason="shutdown"}`).
+    pub async fn drain(mut self) -> Watched {
+        let end = clock::now() + self.drain_timeout;
+        self.admin.set_ready(false);
+        self.receivers.close().await;
+        self.draining.send_replace(true);
+        self.buffer.drain().await;
+        // A moment is kept for the exporters, which give up what is left.
+        let weaving_end = end.checked_sub(self.drain_timeout / 10).unwrap_or(end);
+        let woven = async { while self.weavers.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(weaving_end, woven).await.is_err() {
+            tracing::warn!("not all traces could be handed on before the end");
+            self.weavers.shutdown().await;
+        }
+        match Arc::try_unwrap(self.exporters) {
+            Ok(exporters) => exporters.close(end.saturating_duration_since(clock::now())).await,
+            Err(_) => tracing::error!("the exporters are still in use"),
+        }
+        self.admin.stop().await;
+        self.watched
+    }
+}
+
+/// The rest is for requests being read and traces on their way out.
+fn buffer_share(budget: &Budget) -> u64 {
+    budget.limit_bytes() / 10 * 7
+}
+
+/// The heart of the pipeline: woven and sent, up to as many at once as there are cores.
+fn start_weavers(
+    completed: mpsc::UnboundedReceiver<Completed>,
+    config: weaving::Config,
+    exporters: &Arc<Exporters>,
+    metrics: &Arc<Metrics>,
+) -> JoinSet<()> {
+    let completed = Arc::new(Mutex::new(completed));
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut weavers = JoinSet::new();
+    for _ in 0..cores.max(2) {
+        let (completed, exporters, metrics) =
+            (Arc::clone(&completed), Arc::clone(exporters), Arc::clone(metrics));
+        weavers.spawn(async move {
+            loop {
+                let next = completed.lock().await.recv().await;
+                let Some((trace, answer)) = next else { return };
+                let (enriched, woven) = weaving::weave(trace, answer, &config);
+                count(&metrics, woven);
+                exporters.send(enriched).await;
+            }
+        });
+    }
+    weavers
+}
+
+fn count(metrics: &Metrics, woven: Woven) {
+    let Woven { system, network, omitted, reparented } = woven;
+    metrics.weaving.added_spans.add(0, system);
+    metrics.weaving.added_spans.add(1, network);
+    metrics.weaving.omitted_spans.increment(omitted);
+    metrics.weaving.reparented_spans.increment(reparented);
+}
