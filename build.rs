@@ -6,10 +6,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?).join("otlp");
     fs::create_dir_all(&out)?;
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(
-        ["opentelemetry/proto/collector/trace/v1/trace_service.proto"],
-        ["proto"],
-    )?;
+    let files =
+        protox::compile(["opentelemetry/proto/collector/trace/v1/trace_service.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .out_dir(out)
         .build_client(false)

@@ -65,7 +65,9 @@ pub struct ShutdownConfig {
 }
 
 /// See [`ShutdownConfig::mode`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ShutdownMode {
     /// Send everything.
@@ -103,7 +105,11 @@ impl Config {
             problems.push("memory.limit", "must be at least 64MiB", None);
         }
         if self.shutdown.drain_timeout.is_zero() {
-            problems.push("shutdown.drain_timeout", "must be longer than 0s", Some("25s is the default"));
+            problems.push(
+                "shutdown.drain_timeout",
+                "must be longer than 0s",
+                Some("25s is the default"),
+            );
         }
     }
 
@@ -171,8 +177,11 @@ impl Pipeline {
         let metrics = Arc::new(Metrics::new(&names));
         let ledger = Ledger::new(names);
         let budget = Budget::new(config.memory_limit_bytes());
-        let watched =
-            Watched { metrics: Arc::clone(&metrics), ledger: Arc::clone(&ledger), budget: Arc::clone(&budget) };
+        let watched = Watched {
+            metrics: Arc::clone(&metrics),
+            ledger: Arc::clone(&ledger),
+            budget: Arc::clone(&budget),
+        };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
         let exporters = Arc::new(Exporters::start(&config.exporters, &metrics)?);
         let (draining, drained) = watch::channel(false);

@@ -39,7 +39,8 @@ struct Node<'a> {
 pub fn render(request: &ExportTraceServiceRequest, style: Style) -> String {
     let mut traces: BTreeMap<&[u8], Vec<Node<'_>>> = BTreeMap::new();
     for resource in &request.resource_spans {
-        let attributes = resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
+        let attributes =
+            resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
         let service = text(attributes, "service.name").unwrap_or("?");
         for scope in &resource.scope_spans {
             let name = scope.scope.as_ref().map_or("", |scope| scope.name.as_str());
@@ -103,13 +104,18 @@ impl<'a> Forest<'a> {
         for start in starts {
             let mut stack = vec![(start, String::new(), String::new())];
             while let Some((number, branch, indent)) = stack.pop() {
-                let Some(node) = self.nodes.get(number).filter(|_| seen.insert(number)) else { continue };
+                let Some(node) = self.nodes.get(number).filter(|_| seen.insert(number)) else {
+                    continue;
+                };
                 self.show(out, node, &branch, style);
                 let children = self.children.get(node.span.span_id.as_slice());
                 let children = children.map_or(&[][..], Vec::as_slice);
                 for (place, &child) in children.iter().enumerate().rev() {
-                    let (fork, pad) =
-                        if place + 1 == children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                    let (fork, pad) = if place + 1 == children.len() {
+                        ("└─ ", "   ")
+                    } else {
+                        ("├─ ", "│  ")
+                    };
                     stack.push((child, format!("{indent}{fork}"), format!("{indent}{pad}")));
                 }
             }

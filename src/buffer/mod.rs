@@ -16,12 +16,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use self::quiet::Wait;
 use self::{
     open_trace::OpenTrace,
     quiet::{Verdict, quiet},
     store::{Closed, Store, shape},
 };
-pub use self::quiet::Wait;
 use crate::{
     clock,
     config::{ByteSize, Interval, Problems},
@@ -268,4 +268,3 @@ impl Judge {
         }
     }
 }
-

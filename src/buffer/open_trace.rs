@@ -1,10 +1,6 @@
 //! A trace that still collects spans.
 
-use crate::{
-    clock::Instant,
-    memory::Reservation,
-    trace::Fragment,
-};
+use crate::{clock::Instant, memory::Reservation, trace::Fragment};
 
 /// Spans so far, with the memory they hold.
 #[derive(Debug)]

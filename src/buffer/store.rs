@@ -147,7 +147,8 @@ impl Store {
                 let cell_epoch = cell.epoch;
                 // The lock goes first: the listener runs inside insert.
                 drop(cell);
-                let slot = Slot { cell: Arc::clone(&slot.cell), epoch: cell_epoch, weight: weight(bytes) };
+                let slot =
+                    Slot { cell: Arc::clone(&slot.cell), epoch: cell_epoch, weight: weight(bytes) };
                 self.cache.insert(key.clone(), slot);
             }
             return;

@@ -24,7 +24,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -142,7 +143,8 @@ impl ConfigPage {
     }
 }
 
-const TITLE: &str = "tracestitch: every option at its default. Printed by `tracestitch config defaults`.
+const TITLE: &str =
+    "tracestitch: every option at its default. Printed by `tracestitch config defaults`.
 ${env:NAME}, ${env:NAME:-default} and ${file:PATH} work in every value; unknown keys are refused.
 Sizes: 64MiB, 10GiB, 500kB. Times: 15s, 200ms, 1h30m.";
 
@@ -177,7 +179,9 @@ impl ConfigFile {
 pub(crate) fn say(text: &str) -> Result<(), CliError> {
     use std::io::Write as _;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::runtime(&error)),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::runtime(&error))
+        }
         _ => Ok(()),
     }
 }

@@ -25,7 +25,9 @@ async fn serve(config: &Config) -> Result<(), CliError> {
     let pipeline = Pipeline::start(config).await.map_err(|error| CliError::runtime(&error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "tracestitch is ready");
     signals.next().await;
-    tracing::info!("shutting down: no new spans are taken, what is here is sent; a second signal ends at once");
+    tracing::info!(
+        "shutting down: no new spans are taken, what is here is sent; a second signal ends at once"
+    );
     tokio::select! {
         watched = pipeline.drain() => {
             for books in watched.ledger.snapshot() {

@@ -27,10 +27,18 @@ pub(super) struct Breaker {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+    },
     /// `asked` of `allowed` trial asks are out or done, `good` came back well.
-    HalfOpen { allowed: usize, asked: usize, good: usize },
+    HalfOpen {
+        allowed: usize,
+        asked: usize,
+        good: usize,
+    },
 }
 
 impl Breaker {

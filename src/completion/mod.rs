@@ -288,7 +288,9 @@ fn log_mode(before: Mode, after: Mode) {
         return;
     }
     match after {
-        Mode::BreakerOpen => tracing::warn!("DeepFlow keeps failing: traces go on without it for a while"),
+        Mode::BreakerOpen => {
+            tracing::warn!("DeepFlow keeps failing: traces go on without it for a while")
+        }
         Mode::NothingFound => tracing::warn!(
             "DeepFlow found nothing for the last 50 traces: traces no longer wait for it, one a second still asks"
         ),

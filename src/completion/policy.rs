@@ -305,7 +305,8 @@ impl<T> Policy<T> {
         }
         candidate.last = Skip::NotFound;
         let first_ask = candidate.first_ask.unwrap_or(now);
-        let next = self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
+        let next =
+            self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
         candidate.reasks += 1;
         match next {
             Some(due) if due < candidate.deadline && !candidate.only_once && !self.draining => {

@@ -208,7 +208,8 @@ impl Document {
                     self.positions.insert(path.join("."), at);
                     let value = self.value(item, path, environment);
                     // `http:` without a value means the section with its defaults.
-                    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
+                    let value =
+                        if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
                     map.insert(key.value.clone(), value);
                     path.pop();
                 }

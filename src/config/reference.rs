@@ -59,10 +59,15 @@ impl Reference {
             let key = option.key;
             let environment = from_environment.iter().find(|(path, _)| *path == option.path);
             match (option.default, environment) {
-                (Value::Object(map), _) if !map.is_empty() => put(&mut out, format_args!("{indent}{key}:")),
+                (Value::Object(map), _) if !map.is_empty() => {
+                    put(&mut out, format_args!("{indent}{key}:"))
+                }
                 (Value::Null, _) => put(&mut out, format_args!("{indent}# {key}:")),
                 (Value::String(default), Some((_, variable))) => {
-                    put(&mut out, format_args!("{indent}{key}: \"${{env:{variable}:-{default}}}\""));
+                    put(
+                        &mut out,
+                        format_args!("{indent}{key}: \"${{env:{variable}:-{default}}}\""),
+                    );
                 }
                 (value, _) => put(&mut out, format_args!("{indent}{key}: {}", scalar(value))),
             }
@@ -78,7 +83,8 @@ impl Reference {
                 return;
             }
             let values = self.values(option.schema);
-            let values = if values.is_empty() { String::new() } else { format!(" One of {values}.") };
+            let values =
+                if values.is_empty() { String::new() } else { format!(" One of {values}.") };
             let default = match option.default {
                 Value::Null => "–".to_owned(),
                 value => format!("`{}`", scalar(value)),
@@ -106,7 +112,8 @@ impl Reference {
         for (key, default) in defaults {
             let property = self.property(schema, key);
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            let about = property.get("description").or_else(|| self.resolve(property).get("description"));
+            let about =
+                property.get("description").or_else(|| self.resolve(property).get("description"));
             let about = about.and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
             let schema = self.resolve(property);
             each(&OptionEntry { key, path: path.clone(), depth, about, schema, default });
@@ -121,13 +128,15 @@ impl Reference {
         // Sections by type and name: the pattern begins with the type.
         let kind = format!("^{}(", key.split('/').next().unwrap_or(key));
         let patterns = schema.get("patternProperties").and_then(Value::as_object);
-        let by_kind = || patterns?.iter().find(|(pattern, _)| pattern.starts_with(&kind)).map(|(_, p)| p);
+        let by_kind =
+            || patterns?.iter().find(|(pattern, _)| pattern.starts_with(&kind)).map(|(_, p)| p);
         named.or_else(by_kind).unwrap_or(&Value::Null)
     }
 
     /// Follows `$ref`, and `anyOf` to the alternative that is not null.
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
+        let target =
+            schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
         if let Some(target) = target.and_then(|path| self.schema.pointer(path)) {
             return self.resolve(target);
         }
@@ -144,7 +153,8 @@ impl Reference {
         let word = |value: &Value| value.as_str().map(|word| format!("`{word}`"));
         let constants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
         let constants = constants.filter_map(|option| option.get("const").and_then(word));
-        let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(word);
+        let listed =
+            schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(word);
         constants.chain(listed).collect::<Vec<_>>().join(", ")
     }
 }

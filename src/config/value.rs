@@ -82,7 +82,8 @@ impl FromStr for Interval {
             let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(letters);
             let number: f64 = number.parse().map_err(|_| refuse())?;
-            let (_, unit_ns) = UNITS_NS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
+            let (_, unit_ns) =
+                UNITS_NS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
             total_ns += number * f64_of(*unit_ns);
             rest = tail;
         }
@@ -210,7 +211,9 @@ impl FromStr for ListenAddress {
         let port = text.rsplit_once(':').filter(|(host, _)| !host.contains('/'));
         match port.map(|(_, port)| port.parse::<u16>()) {
             Some(Ok(_)) => Ok(Self(text.to_owned())),
-            _ => Err(format!("`{text}` is no address to listen on, write host:port, for example 127.0.0.1:4317")),
+            _ => Err(format!(
+                "`{text}` is no address to listen on, write host:port, for example 127.0.0.1:4317"
+            )),
         }
     }
 }
@@ -365,7 +368,10 @@ mod tests {
     #[test]
     fn values_print_as_they_are_read() {
         for text in ["15s", "200ms", "90s", "0s", "2h", "50us"] {
-            assert_eq!(text.parse::<Interval>().map(|value| value.to_string()).as_deref(), Ok(text));
+            assert_eq!(
+                text.parse::<Interval>().map(|value| value.to_string()).as_deref(),
+                Ok(text)
+            );
         }
         assert_eq!("1h30m".parse::<Interval>(), Ok(Interval::from_secs(5400)));
         assert_eq!("1.5s".parse::<Interval>(), Ok(Interval::from_millis(1500)));
@@ -373,7 +379,10 @@ mod tests {
             assert!(bad.parse::<Interval>().is_err(), "{bad}");
         }
         for text in ["64MiB", "10GiB", "0B", "1000B"] {
-            assert_eq!(text.parse::<ByteSize>().map(|value| value.to_string()).as_deref(), Ok(text));
+            assert_eq!(
+                text.parse::<ByteSize>().map(|value| value.to_string()).as_deref(),
+                Ok(text)
+            );
         }
         for bad in ["", "MiB", "1mib", "99999999999TiB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");

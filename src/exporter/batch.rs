@@ -84,7 +84,8 @@ impl Batches {
     }
 
     fn make_room(&mut self, origin: &Origin, bytes: usize) {
-        let too_full = |batch: &Batch| batch.origin == *origin && batch.bytes + bytes > self.bytes_max;
+        let too_full =
+            |batch: &Batch| batch.origin == *origin && batch.bytes + bytes > self.bytes_max;
         if let Some(index) = self.growing.iter().position(too_full) {
             let batch = self.growing.swap_remove(index);
             self.full.push_back(batch);

@@ -61,13 +61,17 @@ mod tests {
 
     #[test]
     fn codes_are_retried_as_otlp_says() {
-        let retried = |status: Status| matches!(ExportError::from(status), ExportError::Retry { .. });
+        let retried =
+            |status: Status| matches!(ExportError::from(status), ExportError::Retry { .. });
         for code in 1..=16 {
             let expected = [1, 4, 10, 11, 14, 15].contains(&code);
             assert_eq!(retried(Status::new(Code::from_i32(code), "")), expected, "{code}");
         }
         let delay = Duration::from_millis(1500);
-        let status = RpcStatus::new(Code::ResourceExhausted, "later").retry_after(delay).into_tonic();
-        assert!(matches!(ExportError::from(status), ExportError::Retry { after: Some(after), .. } if after == delay));
+        let status =
+            RpcStatus::new(Code::ResourceExhausted, "later").retry_after(delay).into_tonic();
+        assert!(
+            matches!(ExportError::from(status), ExportError::Retry { after: Some(after), .. } if after == delay)
+        );
     }
 }

@@ -79,7 +79,9 @@ pub struct TlsConfig {
 }
 
 /// Compression of requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// As they are: cheapest.
@@ -242,7 +244,9 @@ impl OtlpConfig {
             problems.push("timeout", "must be longer than 0s", Some("10s is the default"));
         }
         if self.endpoint.is_tls() && self.tls.ca_file.is_none() {
-            let hint = Some("name the PEM file of the authority, /etc/ssl/certs/ca-certificates.crt for public ones");
+            let hint = Some(
+                "name the PEM file of the authority, /etc/ssl/certs/ca-certificates.crt for public ones",
+            );
             problems.push("tls.ca_file", "is needed for https", hint);
         }
         problems.within("headers", |problems| self.headers.check(include_metadata, problems));
@@ -290,7 +294,10 @@ struct OfKind<'a>(&'a str);
 impl<'de> DeserializeSeed<'de> for OfKind<'_> {
     type Value = ExporterConfig;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ExporterConfig, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<ExporterConfig, D::Error> {
         match self.0.split('/').next() {
             Some("otlp") => OtlpConfig::deserialize(deserializer).map(ExporterConfig::Otlp),
             Some("debug") => DebugConfig::deserialize(deserializer).map(ExporterConfig::Debug),
@@ -361,7 +368,10 @@ impl Exporters {
                     Queue::start(name, destination, transport, limits, overflow, metrics)
                 }
                 ExporterConfig::Debug(_) => {
-                    let limits = queue::Limits::of(&OtlpConfig { max_in_flight: 1, ..OtlpConfig::default() });
+                    let limits = queue::Limits::of(&OtlpConfig {
+                        max_in_flight: 1,
+                        ..OtlpConfig::default()
+                    });
                     Queue::start(name, destination, Transport::Debug, limits, overflow, metrics)
                 }
             });

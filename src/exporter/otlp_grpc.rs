@@ -74,7 +74,8 @@ impl OtlpGrpc {
             }
             _ => endpoint,
         };
-        let client = Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        let client =
+            Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(RESPONSE_BYTES_MAX);
         let client = match config.compression {
             Compression::None => client,
             Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),

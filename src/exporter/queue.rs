@@ -48,7 +48,8 @@ pub(super) struct Limits {
 
 impl Limits {
     pub(super) fn of(config: &OtlpConfig) -> Self {
-        let RetryConfig { initial_interval, max_interval, max_elapsed_time } = config.retry_on_failure;
+        let RetryConfig { initial_interval, max_interval, max_elapsed_time } =
+            config.retry_on_failure;
         Self {
             queue_bytes: config.sending_queue.max_size.get(),
             target_bytes: config.batch.target_size.len(),
@@ -97,7 +98,8 @@ impl Queue {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
         let places_max = u32::try_from(limits.queue_bytes / PLACE_BYTES).unwrap_or(u32::MAX >> 4);
-        let places = Arc::new(Semaphore::new(usize::try_from(places_max).unwrap_or(usize::MAX >> 4)));
+        let places =
+            Arc::new(Semaphore::new(usize::try_from(places_max).unwrap_or(usize::MAX >> 4)));
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
         metrics.queue_capacity_bytes.set(limits.queue_bytes as f64);
         let (abandon, abandoned) = watch::channel(false);
@@ -147,14 +149,19 @@ impl Queue {
             None => {
                 let spans = trace.app_spans();
                 self.metrics.send_failed_spans.add(DropReason::QueueFull as usize, spans);
-                trace.lease.settle(self.destination, Account::Dropped(DropReason::QueueFull), spans);
+                trace.lease.settle(
+                    self.destination,
+                    Account::Dropped(DropReason::QueueFull),
+                    spans,
+                );
             }
         }
     }
 
     fn show(&self) {
         let free = self.places.available_permits();
-        let used = u64::from(self.places_max).saturating_sub(u64::try_from(free).unwrap_or(u64::MAX));
+        let used =
+            u64::from(self.places_max).saturating_sub(u64::try_from(free).unwrap_or(u64::MAX));
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
         self.metrics.queue_bytes.set((used * PLACE_BYTES) as f64);
     }
@@ -208,7 +215,8 @@ impl Worker {
         while self.sending.len() < self.limits.max_in_flight {
             let at_once = self.sending.is_empty() || !open;
             let wait = self.limits.batch_wait;
-            let Some(batch) = self.batches.next(|batch| at_once || batch.since + wait <= now) else {
+            let Some(batch) = self.batches.next(|batch| at_once || batch.since + wait <= now)
+            else {
                 return;
             };
             let sender = Arc::clone(&self.sender);
@@ -248,7 +256,12 @@ impl Sender {
                 Ok(partial) => return self.settle(batch, &partial),
                 Err(ExportError::Permanent(why)) => {
                     let spans = batch.app_spans();
-                    tracing::error!(exporter = self.name, why, spans, "a request was refused for good");
+                    tracing::error!(
+                        exporter = self.name,
+                        why,
+                        spans,
+                        "a request was refused for good"
+                    );
                     self.metrics.requests.add(SendOutcome::Failed as usize, 1);
                     return self.give_up(batch, DropReason::Permanent);
                 }
@@ -288,7 +301,12 @@ impl Sender {
         let mut rejected = partial.rejected_spans.min(batch.app_spans());
         if partial.rejected_spans > 0 || !partial.message.is_empty() {
             let (rejected, why) = (partial.rejected_spans, &partial.message);
-            tracing::warn!(exporter = self.name, rejected, why, "the destination took a request in part");
+            tracing::warn!(
+                exporter = self.name,
+                rejected,
+                why,
+                "the destination took a request in part"
+            );
         }
         self.metrics.sent_spans.increment(batch.app_spans() - rejected);
         self.metrics.sent_added_spans.increment(batch.added_spans());

@@ -179,7 +179,10 @@ mod tests {
         assert_eq!(budget.reserve(Stage::Receiving, 41).map(drop), Err(Full));
         let part = first.split(20);
         first.transfer(Stage::Buffer);
-        assert_eq!((budget.stage_bytes(Stage::Receiving), budget.stage_bytes(Stage::Buffer)), (20, 40));
+        assert_eq!(
+            (budget.stage_bytes(Stage::Receiving), budget.stage_bytes(Stage::Buffer)),
+            (20, 40)
+        );
         first.absorb(part);
         let forced = budget.claim(Stage::Answers, 500);
         assert_eq!(budget.used_bytes(), 560);

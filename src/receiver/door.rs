@@ -16,7 +16,9 @@ use crate::{
         Metrics,
         catalogue::{RequestOutcome, Transport, TransportMetrics},
     },
-    trace::{self, Arrival, Intake, Origin, Origins, Refusal, Rejected, SplitError, VALUE_BYTES_MAX},
+    trace::{
+        self, Arrival, Intake, Origin, Origins, Refusal, Rejected, SplitError, VALUE_BYTES_MAX,
+    },
     wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
 };
 
@@ -61,7 +63,9 @@ impl DoorError {
 
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("request_bytes_max", &self.request_bytes_max).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("request_bytes_max", &self.request_bytes_max)
+            .finish_non_exhaustive()
     }
 }
 

@@ -145,7 +145,8 @@ fn is_compressed(headers: &HeaderMap) -> bool {
 fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
     let headers = response.headers_mut();
     // Trailers-only: a response with a body was an answer of ours.
-    let Some(code) = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) else {
+    let Some(code) = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
+    else {
         return response;
     };
     let code = match code {

@@ -23,7 +23,7 @@ use super::{
     metered::STEP_BYTES,
 };
 use crate::{
-    telemetry::catalogue::Transport, trace::Refusal, memory::Reservation, wire::status::RpcStatus,
+    memory::Reservation, telemetry::catalogue::Transport, trace::Refusal, wire::status::RpcStatus,
 };
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -72,7 +72,9 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
         let frame = frame.map_err(|_| crate::wire::Malformed::Truncated)?;
         let Ok(data) = frame.into_data() else { continue };
         if request.len() + data.len() > door.request_bytes_max() {
-            return Err(DoorError::TooLarge(u64::try_from(door.request_bytes_max()).unwrap_or(u64::MAX)));
+            return Err(DoorError::TooLarge(
+                u64::try_from(door.request_bytes_max()).unwrap_or(u64::MAX),
+            ));
         }
         request.extend_from_slice(&data);
         let needed = u64::try_from(request.capacity()).unwrap_or(u64::MAX);
@@ -87,9 +89,13 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
 /// What this receiver can't read, answered before a body is read.
 fn unsupported(headers: &HeaderMap) -> Option<Response> {
     let unsupported = |message: &str| {
-        Some(answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, &RpcStatus::new(Code::InvalidArgument, message)))
+        Some(answer(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            &RpcStatus::new(Code::InvalidArgument, message),
+        ))
     };
-    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let media_type =
+        headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let media_type = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
     if !media_type.trim_ascii().eq_ignore_ascii_case(PROTOBUF.as_bytes()) {
         return unsupported(
@@ -116,9 +122,10 @@ fn failure(error: &DoorError) -> Response {
         DoorError::Malformed(_) | DoorError::Header(_) => {
             answer(StatusCode::BAD_REQUEST, &RpcStatus::new(Code::InvalidArgument, &message))
         }
-        DoorError::TooLarge(_) => {
-            answer(StatusCode::PAYLOAD_TOO_LARGE, &RpcStatus::new(Code::ResourceExhausted, &message))
-        }
+        DoorError::TooLarge(_) => answer(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &RpcStatus::new(Code::ResourceExhausted, &message),
+        ),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, Unit};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 use super::ledger::{DropReason, Ledger};
 use crate::{
@@ -199,7 +201,8 @@ pub enum Mode {
 
 impl Mode {
     /// Every mode's label.
-    pub const LABELS: [&str; 5] = ["normal", "breaker_open", "half_open", "nothing_found", "disabled"];
+    pub const LABELS: [&str; 5] =
+        ["normal", "breaker_open", "half_open", "nothing_found", "disabled"];
 }
 
 /// Why an app span was not posted.
@@ -283,7 +286,8 @@ struct MemoryMetrics {
 
 const SECONDS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0, 120.0];
-const BYTES: [f64; 7] = [1024.0, 16384.0, 131_072.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0];
+const BYTES: [f64; 7] =
+    [1024.0, 16384.0, 131_072.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0];
 
 impl Metrics {
     /// All metrics, for these exporters.
@@ -403,7 +407,12 @@ impl Declare<'_> {
         gauge
     }
 
-    fn histogram(&mut self, name: &'static str, labels: Labels<'_>, help: &'static str) -> Histogram {
+    fn histogram(
+        &mut self,
+        name: &'static str,
+        labels: Labels<'_>,
+        help: &'static str,
+    ) -> Histogram {
         self.recorder.describe_histogram(name.into(), None::<Unit>, help.into());
         self.remember(name, "histogram", labels, help);
         self.recorder.register_histogram(&key(name, labels), &METADATA)
@@ -456,7 +465,12 @@ impl Declare<'_> {
 
     fn build_info(&mut self) {
         let version = [("version", env!("CARGO_PKG_VERSION"))];
-        self.gauge("tracestitch_build_info", &version, "Always 1; the label is the version that runs.").set(1.0);
+        self.gauge(
+            "tracestitch_build_info",
+            &version,
+            "Always 1; the label is the version that runs.",
+        )
+        .set(1.0);
     }
 
     fn transport(&mut self, transport: &'static str) -> TransportMetrics {
@@ -536,7 +550,11 @@ impl Declare<'_> {
                 &Skip::ALL.map(Skip::label),
                 "Traces that went on as they came, by why.",
             ),
-            in_flight: self.gauge("tracestitch_completion_in_flight_requests", &[], "Asks under way."),
+            in_flight: self.gauge(
+                "tracestitch_completion_in_flight_requests",
+                &[],
+                "Asks under way.",
+            ),
             waiting_traces: self.gauges(
                 "tracestitch_completion_waiting_traces",
                 "ask",
@@ -615,7 +633,11 @@ impl Declare<'_> {
                 labels,
                 "Ledger: spans owed to a destination.",
             ),
-            held: self.gauge("tracestitch_ledger_held_spans", labels, "Ledger: spans held for a destination."),
+            held: self.gauge(
+                "tracestitch_ledger_held_spans",
+                labels,
+                "Ledger: spans held for a destination.",
+            ),
             delivered: self.counter(
                 "tracestitch_ledger_delivered_spans_total",
                 labels,

@@ -166,7 +166,10 @@ mod tests {
         ledger.settle(Destination(0), Account::Delivered, 7);
         ledger.settle(Destination(0), Account::Dropped(DropReason::Rejected), 3);
         let [a, b] = ledger.snapshot().try_into().expect("two destinations");
-        assert_eq!((a.held, a.delivered, a.dropped(DropReason::Rejected), a.unaccounted()), (0, 7, 3, 0));
+        assert_eq!(
+            (a.held, a.delivered, a.dropped(DropReason::Rejected), a.unaccounted()),
+            (0, 7, 3, 0)
+        );
         assert_eq!((b.held, b.unaccounted()), (10, 0));
         ledger.settle(Destination(0), Account::Delivered, 1);
         assert_eq!(ledger.snapshot().first().map(Books::unaccounted), Some(1));

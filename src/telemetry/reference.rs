@@ -16,12 +16,21 @@ pub fn markdown() -> String {
             .labels
             .iter()
             .map(|(label, values)| match values.as_slice() {
-                _ if matches!(*label, "exporter" | "destination" | "version") => format!("`{label}`"),
+                _ if matches!(*label, "exporter" | "destination" | "version") => {
+                    format!("`{label}`")
+                }
                 [] => format!("`{label}`"),
                 values => format!("`{label}`: {}", values.join(", ")),
             })
             .collect();
-        let line = writeln!(page, "| `{}` | {} | {} | {} |", entry.name, entry.kind, labels.join("; "), entry.help);
+        let line = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            entry.name,
+            entry.kind,
+            labels.join("; "),
+            entry.help
+        );
         // Writing to a String can't fail.
         line.unwrap_or_default();
     }

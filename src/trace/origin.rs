@@ -81,7 +81,9 @@ impl Origins {
             return shared.clone();
         }
         if known.len() >= KNOWN_MAX {
-            known.retain(|origin| origin.0.as_ref().is_some_and(|values| Arc::strong_count(values) > 1));
+            known.retain(|origin| {
+                origin.0.as_ref().is_some_and(|values| Arc::strong_count(values) > 1)
+            });
         }
         // A table full of origins in use stays as it is: an origin that is not shared is only a little larger.
         if known.len() < KNOWN_MAX {

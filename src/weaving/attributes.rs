@@ -49,10 +49,9 @@ pub(super) fn span(
     if truncated {
         attributes.push(key_value("deepflow.truncated", Value::Flag(true)));
     }
-    let status = description.error.map(|_| Status {
-        code: status::StatusCode::Error.into(),
-        message: String::new(),
-    });
+    let status = description
+        .error
+        .map(|_| Status { code: status::StatusCode::Error.into(), message: String::new() });
     Span {
         trace_id: trace_id.to_wire().to_vec(),
         span_id: id.to_wire().to_vec(),
@@ -174,8 +173,14 @@ pub(super) fn key_value(key: &str, value: Value) -> KeyValue {
         Value::Flag(flag) => any_value::Value::BoolValue(flag),
         Value::Texts(texts) => {
             let text = |text| AnyValue { value: Some(any_value::Value::StringValue(text)) };
-            any_value::Value::ArrayValue(ArrayValue { values: texts.into_iter().map(text).collect() })
+            any_value::Value::ArrayValue(ArrayValue {
+                values: texts.into_iter().map(text).collect(),
+            })
         }
     };
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    }
 }

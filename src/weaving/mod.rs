@@ -24,7 +24,8 @@ use self::{
 };
 use crate::{
     trace::{
-        Answer, AppSpan, EnrichedTrace, Fragment, Found, Piece, QuietTrace, SpanId, SpanRef, TraceId,
+        Answer, AppSpan, EnrichedTrace, Found, Fragment, Piece, QuietTrace, SpanId, SpanRef,
+        TraceId,
     },
     wire::{
         field::{self, WireType, put_delimited_head},
@@ -34,7 +35,9 @@ use crate::{
 };
 
 /// How found spans become part of a trace.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// inline: on the line between client and server, the full way of a request. beside: a branch of its own below
@@ -47,7 +50,9 @@ pub struct Config {
 }
 
 /// Where network spans go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkSpans {
     /// On the line.
@@ -60,7 +65,9 @@ pub enum NetworkSpans {
 }
 
 /// Span kind of process spans.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum SystemKind {
     /// CLIENT or SERVER.
@@ -71,7 +78,9 @@ pub enum SystemKind {
 }
 
 /// Span kind of network spans.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkKind {
     /// INTERNAL: a call has one client and one server, not seven.
@@ -125,16 +134,13 @@ pub fn pieces(
         app.iter().flat_map(|span| [Some(span.id), span.parent]).flatten().collect();
     let ids = identity::identities(&found.spans, |id| taken.contains(&id));
     let lineage = lineage(&app, found, &ids);
-    let line = line(
-        config.network_spans,
-        lineage.app_parents,
-        lineage.found_parents,
-        &found.spans,
-        &ids,
-    );
+    let line =
+        line(config.network_spans, lineage.app_parents, lineage.found_parents, &found.spans, &ids);
     let new_parents = new_parents(&app, &line);
     let mut woven = Woven {
-        reparented: count(app.iter().zip(&new_parents).filter(|(a, new)| a.parent != **new).count()),
+        reparented: count(
+            app.iter().zip(&new_parents).filter(|(a, new)| a.parent != **new).count(),
+        ),
         omitted: count(line.kept.iter().filter(|kept| !**kept).count()),
         ..Woven::default()
     };
@@ -172,8 +178,9 @@ fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> 
             let pieces = pieces.filter_map(|piece| fragment.bytes.get(piece.clone()));
             pieces.collect::<Vec<_>>().concat()
         };
-        let numbers: Vec<usize> =
-            (0..layout.resources.len()).map(|resource| processes.number(header(resource))).collect();
+        let numbers: Vec<usize> = (0..layout.resources.len())
+            .map(|resource| processes.number(header(resource)))
+            .collect();
         spans.extend(fragment.spans.iter().map(|span| {
             let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);
             AppSpan {
@@ -204,7 +211,9 @@ fn reparented(fragment: &Fragment, parents: &[Option<SpanId>]) -> Piece {
         .map(|(index, (span, parent))| Pick {
             span: index,
             patch: (span.parent != *parent)
-                .then(|| Patch::reparent(&fragment.bytes, span.body.clone(), span.parent, *parent).ok())
+                .then(|| {
+                    Patch::reparent(&fragment.bytes, span.body.clone(), span.parent, *parent).ok()
+                })
                 .flatten(),
         })
         .collect();

@@ -41,7 +41,11 @@ pub(super) fn describe(span: &FoundSpan) -> Description {
         80..=82 => key_value_store(span),
         100..=102 | 104 | 105 | 107 => messaging(span),
         DNS => dns(span),
-        _ => Description { name: protocol_name(span), attributes: Vec::new(), error: plain_error(span) },
+        _ => Description {
+            name: protocol_name(span),
+            attributes: Vec::new(),
+            error: plain_error(span),
+        },
     };
     if description.name.chars().count() > NAME_CHARS_MAX {
         description.name = description.name.chars().take(NAME_CHARS_MAX).collect();
@@ -79,9 +83,8 @@ fn http(span: &FoundSpan) -> Description {
         Some(code) if code >= 500 => Some(code.to_string()),
         Some(code) if code >= 400 && span.point.is_client_side() => Some(code.to_string()),
         Some(_) => None,
-        None => plain_error(span).filter(|_| {
-            span.status != ResponseStatus::ClientError || span.point.is_client_side()
-        }),
+        None => plain_error(span)
+            .filter(|_| span.status != ResponseStatus::ClientError || span.point.is_client_side()),
     };
     Description { name: method.unwrap_or("HTTP").to_owned(), attributes, error }
 }
@@ -218,8 +221,9 @@ struct Statement<'a> {
 impl<'a> Statement<'a> {
     fn of(sql: &'a str) -> Self {
         const OPERATIONS: [&str; 18] = [
-            "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER", "TRUNCATE",
-            "BEGIN", "COMMIT", "ROLLBACK", "SET", "SHOW", "CALL", "MERGE", "EXPLAIN", "USE",
+            "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER",
+            "TRUNCATE", "BEGIN", "COMMIT", "ROLLBACK", "SET", "SHOW", "CALL", "MERGE", "EXPLAIN",
+            "USE",
         ];
         let mut words = sql.split_ascii_whitespace();
         let first = words.next().unwrap_or_default().trim_end_matches(';');

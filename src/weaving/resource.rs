@@ -39,7 +39,8 @@ impl Processes {
 
     fn service_name(&self, process: usize) -> Option<String> {
         // The header is a ResourceSpans without spans.
-        let spans = opentelemetry_proto::tonic::trace::v1::ResourceSpans::decode(self.header(process));
+        let spans =
+            opentelemetry_proto::tonic::trace::v1::ResourceSpans::decode(self.header(process));
         let attributes = spans.ok()?.resource?.attributes;
         let name = attributes.into_iter().find(|attribute| attribute.key == "service.name")?;
         match name.value {
@@ -70,13 +71,12 @@ impl<'a> Resources<'a> {
         found_parents: &[Option<SpanId>],
     ) -> Self {
         let process_of = app.iter().map(|span| (span.id, span.process)).collect();
-        let servers = app.iter().zip(app_parents).filter_map(|(span, parent)| Some(((*parent)?, span.process)));
-        let mut resources = Self {
-            processes,
-            process_of,
-            server_of: servers.collect(),
-            names: HashMap::new(),
-        };
+        let servers = app
+            .iter()
+            .zip(app_parents)
+            .filter_map(|(span, parent)| Some(((*parent)?, span.process)));
+        let mut resources =
+            Self { processes, process_of, server_of: servers.collect(), names: HashMap::new() };
         for ((span, id), parent) in found.iter().zip(ids).zip(found_parents) {
             if let Some(process) = resources.process(span, *id, *parent)
                 && !span.service.is_empty()

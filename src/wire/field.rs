@@ -76,7 +76,8 @@ fn long_varint(rest: &[u8], at: &mut usize) -> Result<u64, Malformed> {
 pub fn delimited(bytes: &[u8], at: &mut usize) -> Result<Range<usize>, Malformed> {
     let len = usize::try_from(varint(bytes, at)?).map_err(|_| Malformed::Truncated)?;
     let start = *at;
-    let end = start.checked_add(len).filter(|&end| end <= bytes.len()).ok_or(Malformed::Truncated)?;
+    let end =
+        start.checked_add(len).filter(|&end| end <= bytes.len()).ok_or(Malformed::Truncated)?;
     *at = end;
     Ok(start..end)
 }

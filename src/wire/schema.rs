@@ -31,8 +31,7 @@ pub struct Schema(&'static [Shape]);
 use Shape::{Bytes, Fixed32, Fixed64, Message, Text, Unknown, Varint};
 
 /// ResourceSpans.resource
-pub static RESOURCE: Schema =
-    Schema(&[Unknown, Message(&KEY_VALUE), Varint, Message(&ENTITY_REF)]);
+pub static RESOURCE: Schema = Schema(&[Unknown, Message(&KEY_VALUE), Varint, Message(&ENTITY_REF)]);
 /// ScopeSpans.scope
 pub static SCOPE: Schema = Schema(&[Unknown, Text, Text, Message(&KEY_VALUE), Varint]);
 /// ScopeSpans.spans
@@ -57,8 +56,7 @@ pub static SPAN: Schema = Schema(&[
 ]);
 static ENTITY_REF: Schema = Schema(&[Unknown, Text, Text, Text, Text]);
 static EVENT: Schema = Schema(&[Unknown, Fixed64, Text, Message(&KEY_VALUE), Varint]);
-static LINK: Schema =
-    Schema(&[Unknown, Bytes, Bytes, Text, Message(&KEY_VALUE), Varint, Fixed32]);
+static LINK: Schema = Schema(&[Unknown, Bytes, Bytes, Text, Message(&KEY_VALUE), Varint, Fixed32]);
 static STATUS: Schema = Schema(&[Unknown, Unknown, Text, Varint]);
 static KEY_VALUE: Schema = Schema(&[Unknown, Text, Message(&ANY_VALUE), Varint]);
 static ANY_VALUE: Schema = Schema(&[

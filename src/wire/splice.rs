@@ -53,7 +53,11 @@ impl Patch {
             put_delimited_head(&mut appended, 4, 8);
             appended.extend(parent.to_wire());
         }
-        put_attribute(&mut appended, ORIGINAL_PARENT, &former.map_or_else(String::new, |id| id.to_string()));
+        put_attribute(
+            &mut appended,
+            ORIGINAL_PARENT,
+            &former.map_or_else(String::new, |id| id.to_string()),
+        );
         Ok(Self { kept, appended })
     }
 
@@ -109,8 +113,7 @@ struct ScopeGroup {
 
 fn groups<'a>(layout: &'a Layout, picks: &'a [Pick]) -> impl Iterator<Item = ResourceGroup> + 'a {
     let resource_at = move |pick: usize| layout.resource_of(scope_at(layout, picks, pick));
-    runs(0..picks.len(), resource_at)
-        .map(|(resource, picks)| ResourceGroup { resource, picks })
+    runs(0..picks.len(), resource_at).map(|(resource, picks)| ResourceGroup { resource, picks })
 }
 
 fn scopes<'a>(
@@ -194,7 +197,8 @@ pub fn cut(request: &[u8], bytes_max: usize) -> Result<Vec<(Vec<u8>, usize)>, Ma
             + layout.resource_header_len(layout.resource_of(span.scope))
             + LENGTHS_MAX;
         // Neighbours of one scope share its headers.
-        let shares = picks.last().is_some_and(|_| scope_at(&layout, &picks, picks.len() - 1) == span.scope);
+        let shares =
+            picks.last().is_some_and(|_| scope_at(&layout, &picks, picks.len() - 1) == span.scope);
         let mut cost = span.body.len() + LENGTHS_MAX + if shares { 0 } else { headers };
         if len + cost > bytes_max && !picks.is_empty() {
             parts.push((emit(request, &layout, &picks), picks.len()));

@@ -91,7 +91,8 @@ impl DeepflowClient {
         let builder = match &tls.ca_file {
             Some(path) => {
                 let read = |source| ClientError::Read { path: path.clone(), source };
-                builder.tls_certs_only(Certificate::from_pem_bundle(&fs::read(path).map_err(read)?)?)
+                builder
+                    .tls_certs_only(Certificate::from_pem_bundle(&fs::read(path).map_err(read)?)?)
             }
             None if uses_tls => builder,
             // Without this an image without CA certificates could not even ask over http://.
@@ -114,11 +115,9 @@ impl DeepflowClient {
             .body(body);
         match request.send().await {
             Ok(response) => self.read(response).await,
-            Err(error) => Reply {
-                outcome: Outcome::Retry(cause(&error)),
-                retry_after: None,
-                bytes: 0,
-            },
+            Err(error) => {
+                Reply { outcome: Outcome::Retry(cause(&error)), retry_after: None, bytes: 0 }
+            }
         }
     }
 

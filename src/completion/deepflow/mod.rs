@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+pub(in crate::completion) use self::client::Reply;
 use self::{
     answer::Outcome,
     client::{DeepflowClient, Limits},
@@ -21,11 +22,24 @@ pub use self::{
     config::{CircuitBreaker, Config, Endpoints},
     request::Post,
 };
-pub(in crate::completion) use self::client::Reply;
 use crate::{
     config::Headers,
-    trace::{Origin, SpanRef, TraceId},
+    trace::{Fragment, Origin, SpanRef, TraceId},
 };
+
+/// Asks one DeepFlow for one trace, once.
+pub async fn ask_once(config: &Config, fragments: &[Fragment]) -> Result<Outcome, ClientError> {
+    let deepflow = Deepflow::new(config)?;
+    let spans: Vec<SpanRef> =
+        fragments.iter().flat_map(|fragment| fragment.spans.clone()).collect();
+    let key = fragments.first().map(|fragment| &fragment.key);
+    let prepared = key
+        .and_then(|key| deepflow.prepare(&key.origin, key.id, &spans, crate::clock::wall_us()).0);
+    match prepared {
+        Some(request) => Ok(deepflow.ask(request, config.deadline.get()).await.outcome),
+        None => Ok(Outcome::Reject("no span of the trace can be posted".to_owned())),
+    }
+}
 
 /// Asks one DeepFlow.
 #[derive(Debug)]

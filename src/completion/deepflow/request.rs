@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::trace::{SpanId, SpanKind, SpanRef, TraceId};
 
 /// Which spans are posted. The answer's rows depend on the trace id and the time range only (contract section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Post {
     /// All spans, up to `max_app_spans`; above it as with boundary.
@@ -102,7 +104,8 @@ fn within_window(
     body: &mut RequestBody,
 ) -> Vec<SpanRef> {
     let window_ns = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
-    let latest_us = now_us.saturating_add(u64::try_from(FUTURE_MAX.as_micros()).unwrap_or(u64::MAX));
+    let latest_us =
+        now_us.saturating_add(u64::try_from(FUTURE_MAX.as_micros()).unwrap_or(u64::MAX));
     let latest_ns = latest_us.saturating_mul(1000);
     let mut starts: Vec<u64> = spans.iter().map(|span| span.start_ns).collect();
     let middle = starts.len() / 2;
@@ -175,7 +178,8 @@ fn parents_first(mut spans: Vec<SpanRef>) -> Vec<SpanRef> {
     for start in 0..spans.len() {
         let mut next = Some(start);
         // Up to the first ancestor that has its place; a cycle ends at a span that is in the chain already.
-        while let Some(number) = next.filter(|&number| !placed.get(number).copied().unwrap_or(true)) {
+        while let Some(number) = next.filter(|&number| !placed.get(number).copied().unwrap_or(true))
+        {
             if let Some(placed) = placed.get_mut(number) {
                 *placed = true;
             }
@@ -213,7 +217,13 @@ mod tests {
 
     fn shape(post: Post, max_app_spans: usize) -> RequestShape {
         let max_window = Duration::from_secs(3600);
-        RequestShape { post, max_app_spans, max_window, max_iteration: 30, network_delay_us: 3_000_000 }
+        RequestShape {
+            post,
+            max_app_spans,
+            max_window,
+            max_iteration: 30,
+            network_delay_us: 3_000_000,
+        }
     }
 
     fn span(id: u64, parent: u64, kind: SpanKind, start_ns: u64, len_ns: u64) -> SpanRef {
@@ -238,7 +248,9 @@ mod tests {
         let posted = json["app_spans"].as_array().cloned().unwrap_or_default();
         let found: Vec<u64> = posted
             .iter()
-            .map(|span| u64::from_str_radix(span["span_id"].as_str().expect("text"), 16).expect("hex"))
+            .map(|span| {
+                u64::from_str_radix(span["span_id"].as_str().expect("text"), 16).expect("hex")
+            })
             .collect();
         assert_eq!(found, ids);
         assert!(posted.iter().all(|span| span.as_object().expect("object").len() == 6));

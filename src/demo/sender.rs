@@ -1,0 +1,56 @@
+//! An OTLP/gRPC sender, as an SDK's exporter is one.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use tonic::{
+    Request, Status,
+    client::Grpc,
+    codec::CompressionEncoding,
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint, Error},
+};
+
+use crate::wire::PiecesCodec;
+
+/// Sends OTLP requests to one receiver.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    client: Grpc<Channel>,
+}
+
+const EXPORT: PathAndQuery =
+    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+
+impl Sender {
+    /// A sender to this receiver; it connects when it is used.
+    pub fn to(address: SocketAddr) -> Result<Self, Error> {
+        let channel =
+            Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect_lazy();
+        Ok(Self { client: Grpc::new(channel).max_encoding_message_size(usize::MAX) })
+    }
+
+    /// The same, compressing.
+    #[must_use]
+    pub fn compressing(mut self, encoding: CompressionEncoding) -> Self {
+        self.client = self.client.send_compressed(encoding);
+        self
+    }
+
+    /// Sends a request; the answer as bytes.
+    pub async fn send(&self, request: &ExportTraceServiceRequest) -> Result<Bytes, Status> {
+        self.send_raw(request.encode_to_vec().into(), MetadataMap::new()).await
+    }
+
+    /// Sends these bytes with these headers.
+    pub async fn send_raw(&self, body: Bytes, headers: MetadataMap) -> Result<Bytes, Status> {
+        let mut request = Request::new(vec![body]);
+        *request.metadata_mut() = headers;
+        let mut client = self.client.clone();
+        client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(client.unary(request, EXPORT, PiecesCodec).await?.into_inner())
+    }
+}
