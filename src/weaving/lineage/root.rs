@@ -55,7 +55,7 @@ fn roots(evidence: &Evidence<'_>, clocks: &Clocks, tree: &Tree) -> Vec<(usize, u
         };
         let root = evidence.apps.local_root(caller);
         if tree.apps_below(server).is_empty() && is_root_of(evidence, clocks, root, server) {
-            roots.push((evidence.rows.row(server).time.length(), root, server));
+            roots.push((evidence.rows.row(server).reach.length(), root, server));
         }
     }
     roots.sort_unstable();
@@ -71,6 +71,6 @@ fn is_root_of(evidence: &Evidence<'_>, clocks: &Clocks, root: usize, server: usi
     let time = clocks.time(evidence, root, row);
     is_open
         && !node.is_looped
-        && time.length() <= row.time.length()
-        && time.starts_inside(row.time, TOLERANCE_NS)
+        && time.length() <= row.reach.length()
+        && time.starts_inside(row.reach, TOLERANCE_NS)
 }

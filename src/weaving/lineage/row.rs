@@ -8,6 +8,9 @@ use super::{
 };
 use crate::trace::{Exchange, Found, FoundParent, FoundSpan, ObservationPoint, SpanId};
 
+/// Later than any end.
+const OPEN_END: Nanoseconds = 1 << 100;
+
 /// The found spans, ordered by row id.
 pub(super) struct Rows<'a> {
     all: Vec<Row<'a>>,
@@ -22,6 +25,8 @@ pub(super) struct Rows<'a> {
 pub(super) struct Row<'a> {
     pub(super) span: &'a FoundSpan,
     pub(super) time: Interval,
+    /// The time in which what it caused may lie: without a response its end is not known.
+    pub(super) reach: Interval,
     /// Agents are numbered from 0 without gaps.
     pub(super) agent: usize,
     /// What the backend hung it below.
@@ -78,7 +83,7 @@ impl<'a> Rows<'a> {
     /// Inside, as far as the clocks of the two agents allow to say.
     pub(super) fn is_inside(&self, inner: usize, outer: usize) -> bool {
         let [inner, outer] = [inner, outer].map(|place| &self.all[place]);
-        inner.time.is_inside(outer.time, inner.tolerance(outer))
+        inner.time.is_inside(outer.reach, inner.tolerance(outer))
     }
 }
 
@@ -93,6 +98,7 @@ impl<'a> Row<'a> {
         Self {
             span,
             time: Interval::new(start, end),
+            reach: Interval::new(start, if span.exchange == Exchange::Request { OPEN_END } else { end }),
             agent,
             parent: parent.unwrap_or(Parent::Root),
         }
