@@ -98,7 +98,10 @@ impl<'a> Row<'a> {
         Self {
             span,
             time: Interval::new(start, end),
-            reach: Interval::new(start, if span.exchange == Exchange::Request { OPEN_END } else { end }),
+            reach: Interval::new(
+                start,
+                if span.exchange == Exchange::Request { OPEN_END } else { end },
+            ),
             agent,
             parent: parent.unwrap_or(Parent::Root),
         }

@@ -18,6 +18,8 @@ use crate::trace::{
 /// Received ids are 1 to 12, ids of found spans begin here.
 const FOUND_IDS_FROM: u64 = 1_000;
 
+mod rules;
+
 fn id(number: u64) -> SpanId {
     SpanId::from_number(number).expect("not zero")
 }
