@@ -66,7 +66,7 @@ fn is_root_of(evidence: &Evidence<'_>, clocks: &Clocks, root: usize, server: usi
     let (node, row) = (evidence.apps.node(root), evidence.rows.row(server));
     let is_open = match node.parent {
         None => true,
-        Some(parent) => node.kind.is_callee() && evidence.apps.place(parent).is_none(),
+        Some(parent) => node.kind.is_callee() && evidence.apps.is_absent_parent(parent),
     };
     let time = clocks.time(evidence, root, row);
     is_open

@@ -44,17 +44,12 @@ pub(super) enum Parent {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(found: &'a Found, apps: &Apps) -> Self {
-        let mut order: Vec<_> = (0..found.spans.len()).collect();
-        order.sort_by_key(|&place| (found.spans[place].row, &found.spans[place].region));
-        let mut places = vec![0; order.len()];
-        for (place, &original) in order.iter().enumerate() {
-            places[original] = place;
-        }
+    /// `places` come from [`places`].
+    pub(super) fn new(found: &'a Found, places: Vec<usize>, apps: &Apps) -> Self {
         let agents: BTreeSet<_> = found.spans.iter().map(|span| span.agent_id).collect();
         let agents: HashMap<_, _> = agents.into_iter().zip(0..).collect();
         let row = |span: &'a FoundSpan| Row::new(span, agents[&span.agent_id], &places, apps);
-        let all = order.iter().map(|&original| row(&found.spans[original])).collect();
+        let all = in_order(found).into_iter().map(|original| row(&found.spans[original])).collect();
         Self {
             all,
             has_instances: found.spans.iter().any(|span| span.instance_id != 0),
@@ -131,6 +126,22 @@ impl<'a> Row<'a> {
     pub(super) fn tolerance(&self, other: &Row<'_>) -> Nanoseconds {
         if self.agent == other.agent { 0 } else { TOLERANCE_NS }
     }
+}
+
+/// Place in the answer → place here.
+pub(super) fn places(found: &Found) -> Vec<usize> {
+    let mut places = vec![0; found.spans.len()];
+    for (place, original) in in_order(found).into_iter().enumerate() {
+        places[original] = place;
+    }
+    places
+}
+
+/// The places in the answer, in the order of the row ids.
+fn in_order(found: &Found) -> Vec<usize> {
+    let mut order: Vec<_> = (0..found.spans.len()).collect();
+    order.sort_by_key(|&original| (found.spans[original].row, &found.spans[original].region));
+    order
 }
 
 fn app_edges(found: &Found, places: &[usize], apps: &Apps) -> Vec<(usize, usize)> {

@@ -26,7 +26,9 @@ fn id(number: u64) -> SpanId {
 
 fn app_span() -> impl Strategy<Value = AppSpan> {
     let kind = (0..6_u64).prop_map(SpanKind::from_wire);
-    (1..13_u64, 0..16_u64, kind, time_us(), time_us(), 0..4_usize).prop_map(
+    // Spans woven before name found spans as their parents.
+    let parent = prop_oneof![6 => 0..16_u64, 1 => FOUND_IDS_FROM..FOUND_IDS_FROM + 40];
+    (1..13_u64, parent, kind, time_us(), time_us(), 0..4_usize).prop_map(
         |(own, parent, kind, start, end, process)| AppSpan {
             id: id(own),
             parent: SpanId::from_number(parent),

@@ -178,3 +178,12 @@ fn cycles_of_the_backend_are_opened() {
     ];
     assert_eq!(parents(&[], &rows, &[]), [(10, 0), (11, 10), (12, 13), (13, 0)]);
 }
+
+#[test]
+fn a_span_that_was_woven_before_stays_where_it_is() {
+    let (mut app, rows) = entry(0);
+    app[0].parent = Some(id(12));
+    app[1].parent = None;
+    let woven = parents(&app, &rows, &[]);
+    assert_eq!(woven, [(1, 12), (2, 11), (10, 0), (11, 10), (12, 2)]);
+}
