@@ -239,9 +239,10 @@ impl Pipeline {
             tracing::warn!("not all traces could be handed on before the end");
             self.weavers.shutdown().await;
         }
-        match Arc::try_unwrap(self.exporters) {
-            Ok(exporters) => exporters.close(end.saturating_duration_since(clock::now())).await,
-            Err(_) => tracing::error!("the exporters are still in use"),
+        if let Ok(exporters) = Arc::try_unwrap(self.exporters) {
+            exporters.close(end.saturating_duration_since(clock::now())).await;
+        } else {
+            tracing::error!("the exporters are still in use");
         }
         self.admin.stop().await;
         self.watched

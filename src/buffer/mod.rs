@@ -159,12 +159,11 @@ impl Buffer {
     }
 
     fn keep(&self, key: TraceKey, trace: OpenTrace) {
-        match &self.store {
-            Some(store) => store.append(&key, trace),
-            None => {
-                let closed = Closed { key, trace, brim: false };
-                let _gone = self.closed.send(Message::Closed(closed));
-            }
+        if let Some(store) = &self.store {
+            store.append(&key, trace);
+        } else {
+            let closed = Closed { key, trace, brim: false };
+            let _gone = self.closed.send(Message::Closed(closed));
         }
     }
 }

@@ -123,7 +123,7 @@ impl Command {
     fn carry_out(self) -> Result<(), CliError> {
         match self {
             Self::Run(file) => run::run(&file.load()?),
-            Self::Demo(options) => demo::run(options),
+            Self::Demo(options) => demo::run(&options),
             Self::Validate(file) => {
                 file.load()?;
                 say(&format!("{}: no problems\n", file.name()))

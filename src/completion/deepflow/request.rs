@@ -45,7 +45,7 @@ pub(super) struct RequestBody {
 }
 
 /// Spans that end later than this from now have a clock we don't follow.
-const FUTURE_MAX: Duration = Duration::from_secs(300);
+const FUTURE_MAX: Duration = Duration::from_mins(5);
 
 /// Exactly the six keys DeepFlow knows: any other makes it refuse the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -216,7 +216,7 @@ mod tests {
     const NOW_NS: u64 = 1_700_000_000 * SECOND_NS;
 
     fn shape(post: Post, max_app_spans: usize) -> RequestShape {
-        let max_window = Duration::from_secs(3600);
+        let max_window = Duration::from_hours(1);
         RequestShape {
             post,
             max_app_spans,
