@@ -11,17 +11,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+};
 use proptest::{
     collection::vec,
     prelude::*,
     sample::{Index, select},
 };
+use prost::Message;
 use serde::Deserialize;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{AppSpan, Found, SpanId, SpanKind},
-    weaving::{identity::identities, lineage::lineage},
+    trace::{Found, Origin, SpanId, split},
+    weaving::{Config, pieces},
+    wire::splice::ORIGINAL_PARENT,
 };
 
 #[derive(Deserialize)]
@@ -113,9 +117,9 @@ proptest! {
 /// Weaves what is left of an answer into its trace.
 fn weave(folder: &Path, outcome: &Outcome) {
     if let Outcome::Found(found) = outcome {
-        let app = app_spans(&read(&folder.join("trace.otlp.json")));
-        let parents = all_parents(&app, found);
-        assert_eq!(parents.len(), app.len() + found.spans.len());
+        let trace = read(&folder.join("trace.otlp.json"));
+        let parents = all_parents(&trace, found);
+        assert_eq!(parents.len(), spans(&trace).count() + found.spans.len());
     }
 }
 
@@ -141,7 +145,7 @@ fn differences(folder: &Path) -> Vec<String> {
     let expected: Expected = read(&folder.join("expected.json"));
     let name = folder.file_name().expect("a folder").to_string_lossy();
     let say = |what: String| format!("{name}: {what} ({})", expected.note);
-    let app = app_spans(&read(&folder.join("trace.otlp.json")));
+    let trace: ExportTraceServiceRequest = read(&folder.join("trace.otlp.json"));
     let answer: Recorded = read(&folder.join("answer.json"));
     let outcome = classify(answer.http_status, answer.body.to_string().as_bytes());
     if class(&outcome) != expected.outcome {
@@ -151,26 +155,20 @@ fn differences(folder: &Path) -> Vec<String> {
         Outcome::Found(found) => found,
         _ => Found::default(),
     };
-    let mut wrong = counts(&app, &found, &expected);
-    wrong.extend(parents(&app, &found, &expected));
+    let mut wrong = counts(spans(&trace).count(), &found, &expected);
+    wrong.extend(parents(&trace, &found, &expected));
     wrong.into_iter().map(say).collect()
 }
 
-fn counts(app: &[AppSpan], found: &Found, expected: &Expected) -> Vec<String> {
+fn counts(app: usize, found: &Found, expected: &Expected) -> Vec<String> {
     let system = found.spans.iter().filter(|span| span.point.is_process()).count();
-    let is = [
-        app.len() + found.spans.len(),
-        app.len(),
-        system,
-        found.spans.len() - system,
-        found.unusable,
-    ];
+    let is = [app + found.spans.len(), app, system, found.spans.len() - system, found.unusable];
     let should = [expected.spans, expected.app, expected.system, expected.network, 0];
     if is == should { Vec::new() } else { vec![format!("counts {is:?} instead of {should:?}")] }
 }
 
-fn parents(app: &[AppSpan], found: &Found, expected: &Expected) -> Vec<String> {
-    let all = all_parents(app, found);
+fn parents(trace: &ExportTraceServiceRequest, found: &Found, expected: &Expected) -> Vec<String> {
+    let all = all_parents(trace, found);
     let is_here = |id: &String| all.iter().any(|(own, _)| own.to_string() == *id);
     let missing = expected.parents.keys().chain(&expected.unknowable).filter(|id| !is_here(id));
     let missing = missing.map(|id| format!("{id} is missing"));
@@ -179,12 +177,48 @@ fn parents(app: &[AppSpan], found: &Found, expected: &Expected) -> Vec<String> {
         .collect()
 }
 
-/// The spans of the enriched trace and their parents.
-fn all_parents(app: &[AppSpan], found: &Found) -> Vec<(SpanId, Option<SpanId>)> {
-    let ids = identities(&found.spans, |id| app.iter().any(|span| span.id == id));
-    let lineage = lineage(app, found, &ids);
-    let app = app.iter().map(|span| span.id).zip(lineage.app_parents);
-    app.chain(ids.into_iter().zip(lineage.found_parents)).collect()
+/// The spans of the enriched trace and their parents: woven as the pipeline does it, from wire bytes to wire bytes.
+fn all_parents(trace: &ExportTraceServiceRequest, found: &Found) -> Vec<(SpanId, Option<SpanId>)> {
+    let fragments =
+        split(&Origin::default(), trace.encode_to_vec().into()).expect("OTLP").fragments;
+    let [fragment] = fragments.as_slice() else {
+        panic!("{} traces in one file", fragments.len());
+    };
+    let (pieces, woven) = pieces(fragment.key.id, &fragments, found, &Config::default());
+    let bytes: Vec<_> = pieces.iter().map(|piece| piece.bytes.clone()).collect();
+    let enriched = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");
+    let spans: Vec<&Span> = spans(&enriched).collect();
+    let added = usize::try_from(woven.system + woven.network).expect("small");
+    assert_eq!(spans.len(), fragment.spans.len() + added);
+    assert_unaltered(trace, &spans);
+    let trace_id = fragment.key.id.to_wire();
+    assert!(spans.iter().all(|span| span.trace_id == trace_id));
+    let id = |bytes| SpanId::from_wire(bytes).expect("a span id");
+    spans.iter().map(|span| (id(&span.span_id), SpanId::from_wire(&span.parent_span_id))).collect()
+}
+
+fn spans(trace: &ExportTraceServiceRequest) -> impl Iterator<Item = &Span> {
+    let scopes = trace.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+    scopes.flat_map(|scope| &scope.spans)
+}
+
+/// Each span that came is there as often as it came, equal but for its parent and the attribute that keeps it.
+fn assert_unaltered(trace: &ExportTraceServiceRequest, enriched: &[&Span]) {
+    let bare = |span: &Span| {
+        let mut span = span.clone();
+        span.parent_span_id.clear();
+        span.attributes.retain(|attribute| attribute.key != ORIGINAL_PARENT);
+        span.encode_to_vec()
+    };
+    let count = |spans: &mut dyn Iterator<Item = &Span>| {
+        let mut counts: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        spans.for_each(|span| *counts.entry(bare(span)).or_default() += 1);
+        counts
+    };
+    let after = count(&mut enriched.iter().copied());
+    for (span, times) in count(&mut spans(trace)) {
+        assert_eq!(after.get(&span), Some(&times), "{:?}", Span::decode(span.as_slice()));
+    }
 }
 
 fn difference(id: SpanId, parent: Option<SpanId>, expected: &Expected) -> Option<String> {
@@ -196,29 +230,6 @@ fn difference(id: SpanId, parent: Option<SpanId>, expected: &Expected) -> Option
     let is_also_ok = expected.also_ok.get(&id).is_some_and(|others| others.contains(&parent));
     (*should != parent && !is_also_ok)
         .then(|| format!("{id} hangs below {parent:?} instead of {should:?}"))
-}
-
-/// Spans as weaving sees them; a process is what sends equal resources.
-fn app_spans(request: &ExportTraceServiceRequest) -> Vec<AppSpan> {
-    let mut spans = Vec::new();
-    for resource_spans in &request.resource_spans {
-        let process = request
-            .resource_spans
-            .iter()
-            .position(|other| other.resource == resource_spans.resource)
-            .expect("itself at least");
-        for span in resource_spans.scope_spans.iter().flat_map(|scope| &scope.spans) {
-            spans.push(AppSpan {
-                id: SpanId::from_wire(&span.span_id).expect("a span id"),
-                parent: SpanId::from_wire(&span.parent_span_id),
-                kind: SpanKind::from_wire(span.kind.try_into().unwrap_or(0)),
-                start_ns: span.start_time_unix_nano,
-                end_ns: span.end_time_unix_nano,
-                process,
-            });
-        }
-    }
-    spans
 }
 
 fn data(kind: &str) -> PathBuf {

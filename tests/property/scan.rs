@@ -3,10 +3,8 @@
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::InstrumentationScope,
-    resource::v1::Resource,
-    trace::v1::Span,
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::InstrumentationScope,
+    resource::v1::Resource, trace::v1::Span,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -74,7 +72,8 @@ fn check_scan(bytes: Vec<u8>) {
 /// Every fragment holds exactly the good spans of its trace, each below the same resource and scope.
 fn check_split(bytes: Vec<u8>, spans: &[Placed]) {
     let is_good = |span: &&Placed| {
-        TraceId::from_wire(&span.4.trace_id).is_some() && SpanId::from_wire(&span.4.span_id).is_some()
+        TraceId::from_wire(&span.4.trace_id).is_some()
+            && SpanId::from_wire(&span.4.span_id).is_some()
     };
     let good: Vec<&Placed> = spans.iter().filter(is_good).collect();
     let scanned = scan(Bytes::from(bytes.clone())).expect("accepted before");
@@ -87,8 +86,11 @@ fn check_split(bytes: Vec<u8>, spans: &[Placed]) {
     for fragment in &split.fragments {
         let found = placed(&decode(&fragment.bytes));
         let trace_id = fragment.key.id.to_wire();
-        let expected: Vec<Placed> =
-            good.iter().filter(|span| span.4.trace_id == trace_id).map(|&span| span.clone()).collect();
+        let expected: Vec<Placed> = good
+            .iter()
+            .filter(|span| span.4.trace_id == trace_id)
+            .map(|&span| span.clone())
+            .collect();
         assert_eq!(found, expected);
         assert_eq!(fragment.spans.len(), found.len());
         for (reference, Placed(.., span)) in fragment.spans.iter().zip(&found) {
