@@ -18,6 +18,7 @@ pub mod wire;
 
 pub mod clock;
 pub mod config;
+pub mod ledger;
 pub mod memory;
 pub mod retry;
 pub mod telemetry;

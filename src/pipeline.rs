@@ -13,9 +13,10 @@ use crate::{
     completion::{self, Completed, deepflow::ClientError},
     config::{Interval, MemoryLimit, Problems},
     exporter::{self, Exporters},
+    ledger::Ledger,
     memory::{Budget, machine},
     receiver::{self, Receivers},
-    telemetry::{Metrics, ledger::Ledger, logs},
+    telemetry::{Metrics, Watched, logs},
     trace::Intake,
     weaving::{self, Woven},
 };
@@ -150,24 +151,6 @@ pub struct Pipeline {
     drain_timeout: Duration,
     /// What operators see of it.
     pub watched: Watched,
-}
-
-/// What can be seen of a pipeline, also after it ended.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// All metrics.
-    pub metrics: Arc<Metrics>,
-    /// The account of every span.
-    pub ledger: Arc<Ledger>,
-    /// Bytes held.
-    pub budget: Arc<Budget>,
-}
-
-impl Watched {
-    /// The text Prometheus scrapes.
-    pub fn render(&self) -> String {
-        self.metrics.render(&self.ledger, &self.budget)
-    }
 }
 
 impl Pipeline {

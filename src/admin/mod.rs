@@ -21,11 +21,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     config::ListenAddress,
-    pipeline::Watched,
-    telemetry::{
-        catalogue::UPKEEP,
-        ledger::{Books, DropReason},
-    },
+    ledger::{Books, DropReason},
+    telemetry::{Watched, catalogue::UPKEEP},
 };
 
 /// The admin pages.

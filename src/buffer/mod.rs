@@ -25,8 +25,9 @@ use self::{
 use crate::{
     clock,
     config::{ByteSize, Interval, Problems},
+    ledger::Ledger,
     memory::{Reservation, Stage},
-    telemetry::{Metrics, ledger::Ledger},
+    telemetry::Metrics,
     trace::{Arrival, Intake, Lease, QuietTrace, Refusal, Release, TraceKey},
 };
 

@@ -11,7 +11,8 @@ use crate::{
         deepflow::{Deepflow, DeepflowConfig},
         stage::{Outcome, Stage},
     },
-    telemetry::{ledger::Books, logs},
+    ledger::Books,
+    telemetry::logs,
     tree::{Style, render},
 };
 

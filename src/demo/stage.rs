@@ -13,8 +13,9 @@ use super::{
 use crate::{
     clock,
     config::{self, ConfigError, Environment, HttpUrl},
-    pipeline::{self, Config, Pipeline, Watched},
-    telemetry::ledger::Books,
+    ledger::Books,
+    pipeline::{self, Config, Pipeline},
+    telemetry::Watched,
     trace::SpanId,
 };
 

@@ -20,8 +20,9 @@ use self::{
 };
 use crate::{
     config::{ByteSize, Headers, HttpUrl, Interval, Problems},
+    ledger::Destination,
     memory::Stage,
-    telemetry::{Metrics, ledger::Destination},
+    telemetry::Metrics,
     trace::EnrichedTrace,
 };
 

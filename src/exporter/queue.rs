@@ -16,11 +16,9 @@ use super::{
 };
 use crate::{
     clock,
+    ledger::{Account, Destination, DropReason},
     retry::Backoff,
-    telemetry::{
-        catalogue::{ExporterMetrics, SendOutcome},
-        ledger::{Account, Destination, DropReason},
-    },
+    telemetry::catalogue::{ExporterMetrics, SendOutcome},
     trace::EnrichedTrace,
 };
 

@@ -7,8 +7,8 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use super::ledger::{DropReason, Ledger};
 use crate::{
+    ledger::{DropReason, Ledger},
     memory::{Budget, Stage},
     trace::{Refusal, Release, Skip},
 };

@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use crate::{
+    ledger::{Account, Destination, DropReason, Ledger},
     memory::{Reservation, Stage},
-    telemetry::ledger::{Account, Destination, DropReason, Ledger},
 };
 
 /// Memory, and the duty to account for the spans at every destination. Ends on drop, when the memory is given back and

@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use super::{
-    Malformed,
+    Malformed, SpanId,
     field::{self, WireType, delimited_len, put_delimited_head},
     layout::Layout,
 };
-use crate::trace::SpanId;
 
 /// The attribute that keeps the parent a span came with.
 pub const ORIGINAL_PARENT: &str = "tracestitch.original_parent_span_id";
