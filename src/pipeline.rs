@@ -220,6 +220,7 @@ impl Pipeline {
         let woven = async { while self.weavers.join_next().await.is_some() {} };
         if tokio::time::timeout_at(weaving_end, woven).await.is_err() {
             tracing::warn!("not all traces could be handed on before the end");
+            self.watched.ledger.end();
             self.weavers.shutdown().await;
         }
         if let Ok(exporters) = Arc::try_unwrap(self.exporters) {

@@ -379,7 +379,12 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 /// serde's message in our words, and the nearest key there is for one that isn't.
 fn explain(message: &str) -> (String, Option<String>) {
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        return (message.to_owned(), None);
+        // Rust's names of types say little to operators.
+        let number = ["expected usize", "expected u64", "expected u32"];
+        let message = number.iter().fold(message.to_owned(), |message, rust| {
+            message.replace(rust, "expected a whole number")
+        });
+        return (message, None);
     };
     let (key, expected) = rest.split_once('`').unwrap_or((rest, ""));
     let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();

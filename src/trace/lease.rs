@@ -68,9 +68,15 @@ impl Drop for Lease {
         for destination in 0..self.settled.len() {
             let lost = self.unsettled(destination);
             if lost > 0 {
-                tracing::error!(destination, spans = lost, "spans were let go without an account");
-                let reason = Account::Dropped(DropReason::Lost);
-                self.ledger.settle(Destination(destination), reason, lost);
+                let reason = self.ledger.reason_for_letting_go();
+                if reason == DropReason::Lost {
+                    tracing::error!(
+                        destination,
+                        spans = lost,
+                        "spans were let go without an account"
+                    );
+                }
+                self.ledger.settle(Destination(destination), Account::Dropped(reason), lost);
             }
         }
     }
