@@ -101,7 +101,7 @@ fn modules_used(code: &str) -> BTreeSet<String> {
         match rest.strip_prefix('{') {
             None => used.extend(first_word(rest)),
             Some(list) => {
-                used.extend(top_level_items(list).iter().filter_map(|item| first_word(item)))
+                used.extend(top_level_items(list).iter().filter_map(|item| first_word(item)));
             }
         }
     }

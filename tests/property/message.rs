@@ -169,7 +169,7 @@ fn text(rng: &mut Rng) -> Vec<u8> {
     match rng.u8(..200) {
         0 => vec![0xff],
         1 => "grüße €".into(),
-        _ => (0..rng.usize(..6)).map(|_| rng.u8(b'a'..b'z')).collect(),
+        _ => (0..rng.usize(..6)).map(|_| rng.u8(b'a'..=b'z')).collect(),
     }
 }
 
