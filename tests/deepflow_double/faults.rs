@@ -5,15 +5,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tracestitch::demo::{
-    deepflow::{DeepflowConfig, Fault, WallClock},
-    shop,
+use tracestitch::{
+    clock,
+    demo::{
+        deepflow::{DeepflowConfig, Fault, WallClock},
+        shop,
+    },
 };
 
 use crate::{
