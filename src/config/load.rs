@@ -280,8 +280,16 @@ impl Document {
         (retyped.is_number() || retyped.is_boolean()).then_some(retyped)
     }
 
+    /// Notes what the checks found. A section of which something had to be left out can't be judged: that it lacks
+    /// what it has under a wrong name would only confuse.
     fn add_checked(&mut self, problems: Problems) {
+        let refused: Vec<String> =
+            self.problems.iter().map(|problem| format!("{}.", problem.path)).collect();
         for mut problem in problems.into_vec() {
+            let section = format!("{}.", problem.path);
+            if refused.iter().any(|path| path.starts_with(&section)) {
+                continue;
+            }
             problem.at = self.position(&problem.path);
             self.problems.push(problem);
         }
