@@ -387,7 +387,7 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 /// serde's message in our words, and the nearest key there is for one that isn't.
 fn explain(message: &str) -> (String, Option<String>) {
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        return (message.to_owned(), None);
+        return (without_text(message), None);
     };
     let (key, expected) = rest.split_once('`').unwrap_or((rest, ""));
     let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
@@ -400,4 +400,13 @@ fn explain(message: &str) -> (String, Option<String>) {
         None => None,
     };
     (format!("unknown key {key}"), hint)
+}
+
+/// serde shows a text that stands where something else was wanted. It may be a secret: headers written as one text.
+fn without_text(message: &str) -> String {
+    let quoted = message.split_once(": string \"").zip(message.rsplit_once("\", expected "));
+    match quoted {
+        Some(((before, _), (_, wanted))) => format!("{before}: a text, expected {wanted}"),
+        None => message.to_owned(),
+    }
 }
