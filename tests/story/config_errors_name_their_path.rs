@@ -173,7 +173,12 @@ fn each_mistake_has_path_line_problem_and_hint() {
             "buffer:\n  idle: soon\n  max_spans: 5\nexporters:\n  otlp/a:\n    endpoint: nowhere\nmemory:\n  limit: 1MiB\n",
             &[
                 ("buffer.idle", 2, "is no duration", ""),
-                ("buffer.max_spans", 3, "unknown key", "did you mean max_spans_per_trace?"),
+                (
+                    "buffer.max_spans",
+                    3,
+                    "unknown key",
+                    "known here: idle, max_age, max_spans_per_trace",
+                ),
                 ("exporters.otlp/a.endpoint", 6, "is no URL", ""),
                 ("memory.limit", 8, "at least 64MiB", ""),
             ],

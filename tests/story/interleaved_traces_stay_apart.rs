@@ -106,7 +106,7 @@ async fn tenants_with_the_same_trace_id_never_mix() {
         receiver: "include_metadata: [X-Scope-OrgID]",
         buffer: "idle: 1s",
         deepflow: "deadline: 10s, headers: {x-org-id: '${origin:x-scope-orgid}'}",
-        exporter: "headers: {x-scope-orgid: '${origin:X-Scope-OrgID}', x-fixed: yes}",
+        exporter: "headers: {x-scope-orgid: '${origin:X-Scope-OrgID}', x-fixed: 'yes'}",
         ..Setup::default()
     };
     let world = World::with(deepflow, setup).await;

@@ -2,7 +2,14 @@
 //! Guarantees: every metric of the catalogue is there with all values of its labels before anything happened, at 0 where
 //! it counts; every metric that is there is in the catalogue. `/livez`, `/readyz`, `/metrics` and `/ledger` answer.
 
-use tracestitch::telemetry::catalogue::Entry;
+use tracestitch::{
+    memory::Stage,
+    telemetry::{
+        catalogue::{Entry, Mode},
+        ledger::DropReason,
+    },
+    trace::{Refusal, Release, Skip},
+};
 
 use crate::support::{self, Setup, World, http};
 
@@ -35,12 +42,36 @@ async fn metrics_exist_at_zero() {
         );
         assert!(text.contains(&format!("# HELP {} ", entry.name)), "{}", entry.name);
     }
+    for (name, label, values) in closed_sets() {
+        let entry = entries.iter().find(|entry| entry.name == name).expect(name);
+        let known = entry.labels.iter().find(|(known, _)| *known == label).expect(label);
+        assert_eq!(known.1, values, "{name}");
+    }
     let named = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     for name in named.filter_map(|line| line.split(' ').next()) {
         let is_known = entries.iter().any(|entry| entry.name == name);
         assert!(is_known || name.starts_with("process_"), "{name} is in no catalogue");
     }
     world.end(&[]).await;
+}
+
+/// Labels whose values are the variants of a type.
+fn closed_sets() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    let reason = "reason";
+    let drops = DropReason::ALL.map(DropReason::label).to_vec();
+    let refusals = Refusal::ALL.map(Refusal::label).to_vec();
+    let releases = Release::ALL.map(Release::label).to_vec();
+    let skips = Skip::ALL.map(Skip::label).to_vec();
+    let stages = Stage::ALL.map(Stage::label).to_vec();
+    vec![
+        ("tracestitch_receiver_refused_spans_total", reason, refusals),
+        ("tracestitch_buffer_released_traces_total", reason, releases),
+        ("tracestitch_completion_skipped_traces_total", reason, skips),
+        ("tracestitch_completion_mode", "mode", Mode::LABELS.to_vec()),
+        ("tracestitch_exporter_send_failed_spans_total", reason, drops.clone()),
+        ("tracestitch_ledger_dropped_spans_total", reason, drops),
+        ("tracestitch_memory_bytes", "stage", stages),
+    ]
 }
 
 /// Every combination of label values, as it is rendered; of a histogram its count.
