@@ -1,4 +1,4 @@
-//! Scenario: a trace of 11 MiB, in requests of 1 MiB.
+//! Scenario: a trace of 11 MiB, in requests of 7 MiB and of 1 MiB.
 //! Guarantees: it is woven and arrives whole, every span once, in requests that a backend with the usual limit of 4 MiB
 //! takes.
 
@@ -9,6 +9,7 @@ use crate::support::{self, Setup, World};
 
 const SPANS: u64 = 1_100;
 const SPAN_BYTES: usize = 10 * 1024;
+const SPANS_IN_FIRST: usize = 700;
 const SPANS_PER_REQUEST: usize = 100;
 /// The default of `batch.max_size`, and what gRPC servers take.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -23,7 +24,9 @@ async fn big_traces_are_cut_to_requests() {
     };
     let world = World::with(deepflow, setup).await;
     let spans: Vec<Span> = (1..=SPANS).map(large).collect();
-    for part in spans.chunks(SPANS_PER_REQUEST) {
+    let (first, others) = spans.split_at(SPANS_IN_FIRST);
+    world.send(&support::request("shop", first.to_vec())).await;
+    for part in others.chunks(SPANS_PER_REQUEST) {
         world.send(&support::request("shop", part.to_vec())).await;
     }
     world.settled(spans.len()).await;
