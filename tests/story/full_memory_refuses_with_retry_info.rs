@@ -4,6 +4,7 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tonic::Code;
 use tracestitch::{
     demo::backend::BackendFault,
@@ -70,6 +71,25 @@ async fn full_memory_refuses_with_retry_info() {
     world.settled(acknowledged.len()).await;
     let added = support::assert_arrived(&acknowledged, support::spans_at(&world.backend));
     assert_eq!(added, [], "what was refused was not kept");
+    world.end(&[]).await;
+}
+
+/// Scenario: a sender that announces a large request and goes away in the middle of it.
+/// Guarantees: the memory that was taken for it is given back.
+#[tokio::test]
+async fn who_goes_away_leaves_no_memory_taken() {
+    let world = World::start(Setup { memory: MEMORY, ..Setup::without_deepflow() }).await;
+    let used = || world.watched().budget.used_bytes();
+    let address = world.pipeline.http().expect("OTLP/HTTP is on");
+    let mut connection = TcpStream::connect(address).await.expect("a connection");
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: story\r\ncontent-type: application/x-protobuf\r\n\
+                content-length: 10000000\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.expect("it is read");
+    connection.write_all(&[0; 2 * REQUEST_BYTES]).await.expect("it is read");
+    let announced = u64::try_from(REQUEST_BYTES).expect("not so many");
+    support::until("memory is taken for what was read", || used() > announced).await;
+    drop(connection);
+    support::until("it is given back", || used() == 0).await;
     world.end(&[]).await;
 }
 

@@ -3,6 +3,7 @@
 //! sent has its account. A first SIGTERM ends with exit code 0, a second one at once with 1.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
@@ -10,6 +11,12 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+};
+use prost::Message;
+use tokio::task::JoinSet;
+use tonic::Code;
 use tracestitch::{
     clock,
     demo::{
@@ -20,7 +27,7 @@ use tracestitch::{
     telemetry::ledger::DropReason,
 };
 
-use crate::support::{self, Setup, World};
+use crate::support::{self, Setup, World, http};
 
 /// Longer than any of these tests: only the shutdown releases.
 const OPEN: &str = "idle: 60s";
@@ -52,6 +59,63 @@ async fn open_traces_are_delivered_and_old_ones_asked_for() {
     assert_eq!(metric("tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}"), 1.0);
     deepflow.stop().await;
     backend.stop().await;
+}
+
+/// Scenario: senders go on, over gRPC and HTTP, while the program drains.
+/// Guarantees: they are asked to come again or find nobody there; what was acknowledged is delivered, all of it, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_go_on_lose_nothing() {
+    let world = World::start(Setup { buffer: OPEN, ..Setup::without_deepflow() }).await;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let mut senders = JoinSet::new();
+    for number in 1..=4_u128 {
+        let (sender, client, url) =
+            (support::sender(&world.pipeline), http::client(), http::url(&world));
+        let acknowledged = Arc::clone(&acknowledged);
+        senders.spawn(async move {
+            for trace in (number << 20).. {
+                let request = support::trace(trace, 2);
+                let taken = match number % 2 {
+                    0 => sender.send(&request).await.map(drop).map_err(|status| status.code()),
+                    _ => post(&client, &url, &request).await,
+                };
+                match taken {
+                    Ok(()) => {
+                        let mut acknowledged = acknowledged.lock().expect("no panics");
+                        acknowledged.extend(support::spans_of(&request));
+                    }
+                    // Not before the end, and never for good.
+                    Err(code) => return assert_eq!(code, Code::Unavailable),
+                }
+            }
+        });
+    }
+    let taken = || acknowledged.lock().expect("no panics").len();
+    support::until("they are at it", || taken() > 200).await;
+    let World { deepflow, backend, pipeline, .. } = world;
+    let watched = pipeline.drain().await;
+    senders.join_all().await;
+    support::assert_balanced(&watched, &[]);
+    let sent = acknowledged.lock().expect("no panics").clone();
+    // A request whose answer was lost with its connection may be there, too.
+    let others = support::assert_arrived(&sent, support::spans_at(&backend));
+    let ids: HashSet<_> = others.iter().map(|span| &span.span_id).collect();
+    assert_eq!(ids.len(), others.len(), "also these once");
+    deepflow.stop().await;
+    backend.stop().await;
+}
+
+async fn post(
+    client: &reqwest::Client,
+    url: &str,
+    request: &ExportTraceServiceRequest,
+) -> Result<(), Code> {
+    let post = client.post(url).header("content-type", "application/x-protobuf");
+    match post.body(request.encode_to_vec()).send().await.map(|response| response.status()) {
+        Ok(status) if status == 200 => Ok(()),
+        Ok(status) if status != 503 => Err(Code::Internal),
+        _ => Err(Code::Unavailable),
+    }
 }
 
 #[tokio::test]
@@ -140,7 +204,7 @@ impl Program {
         address.and_then(|address| address.parse().ok()).expect("it says where it listens")
     }
 
-    async fn send_a_trace(&self) -> Vec<opentelemetry_proto::tonic::trace::v1::Span> {
+    async fn send_a_trace(&self) -> Vec<Span> {
         let sender = Sender::to(self.grpc().await).expect("an address");
         let request = support::trace(1, 3);
         sender.send(&request).await.expect("the request is taken");
