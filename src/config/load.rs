@@ -280,8 +280,16 @@ impl Document {
         (retyped.is_number() || retyped.is_boolean()).then_some(retyped)
     }
 
+    /// Notes what the checks found. A section of which something had to be left out can't be judged: that it lacks
+    /// what it has under a wrong name would only confuse.
     fn add_checked(&mut self, problems: Problems) {
+        let refused: Vec<String> =
+            self.problems.iter().map(|problem| format!("{}.", problem.path)).collect();
         for mut problem in problems.into_vec() {
+            let section = format!("{}.", problem.path);
+            if refused.iter().any(|path| path.starts_with(&section)) {
+                continue;
+            }
             problem.at = self.position(&problem.path);
             self.problems.push(problem);
         }
@@ -384,7 +392,7 @@ fn explain(message: &str) -> (String, Option<String>) {
         let message = number.iter().fold(message.to_owned(), |message, rust| {
             message.replace(rust, "expected a whole number")
         });
-        return (message, None);
+        return (without_text(&message), None);
     };
     let (key, expected) = rest.split_once('`').unwrap_or((rest, ""));
     let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
@@ -397,4 +405,13 @@ fn explain(message: &str) -> (String, Option<String>) {
         None => None,
     };
     (format!("unknown key {key}"), hint)
+}
+
+/// serde shows a text that stands where something else was wanted. It may be a secret: headers written as one text.
+fn without_text(message: &str) -> String {
+    let quoted = message.split_once(": string \"").zip(message.rsplit_once("\", expected "));
+    match quoted {
+        Some(((before, _), (_, wanted))) => format!("{before}: a text, expected {wanted}"),
+        None => message.to_owned(),
+    }
 }

@@ -1,0 +1,203 @@
+//! Scenario: spans without a usable id, bytes that are no OTLP, requests over the size limit, media types and paths that
+//! are not served; over gRPC and over HTTP, compressed and not.
+//! Guarantees: bad spans are refused by partial success and their neighbours kept; every refusal has the code that makes
+//! a sender do the right thing, and none of those for good asks it to come again.
+
+use std::io::Write;
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    trace::v1::Span,
+};
+use prost::Message;
+use reqwest::Response;
+use tonic::{
+    Code,
+    codec::CompressionEncoding::{Gzip, Zstd},
+    metadata::MetadataMap,
+    transport::Endpoint,
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tracestitch::wire::status::{RpcStatus, retry_delay};
+
+use crate::support::{self, Setup, World, http};
+
+const SMALL: &str = "max_request_size: 64KiB";
+/// No start of a protobuf message.
+const GARBAGE: &[u8] = b"\xff\xff no OTLP";
+
+/// Four spans of which only the second can be kept, and that one.
+fn mostly_bad() -> (ExportTraceServiceRequest, Span) {
+    let spans = support::spans(1, 4);
+    let [first, good, third, fourth] = spans.try_into().expect("four");
+    let bad = [
+        Span { trace_id: vec![0; 16], ..first },
+        good.clone(),
+        Span { trace_id: vec![1; 15], ..third },
+        Span { span_id: vec![0; 8], ..fourth },
+    ];
+    (support::request("shop", bad.to_vec()), good)
+}
+
+fn too_large() -> Vec<u8> {
+    let mut spans = support::spans(1, 1);
+    spans[0].attributes.push(support::text("large", &"x".repeat(100_000)));
+    support::request("shop", spans).encode_to_vec()
+}
+
+fn assert_partial(answer: impl bytes::Buf) {
+    let answer = ExportTraceServiceResponse::decode(answer).expect("an answer");
+    let partial = answer.partial_success.expect("a partial success");
+    assert_eq!(partial.rejected_spans, 3);
+    assert!(partial.error_message.contains("trace id"), "{}", partial.error_message);
+}
+
+/// So many requests ended like this.
+fn ended(world: &World, transport: &str, outcome: &str) -> f64 {
+    let labels = format!("receiver=\"otlp\",transport=\"{transport}\",outcome=\"{outcome}\"");
+    world.metric(&format!("tracestitch_receiver_requests_total{{{labels}}}"))
+}
+
+#[tokio::test]
+async fn bad_spans_are_refused_alone_over_grpc() {
+    let world = World::start(Setup { receiver: SMALL, ..Setup::without_deepflow() }).await;
+    let (request, good) = mostly_bad();
+    let answer = world.sender.send(&request).await.expect("taken in part");
+    assert_partial(answer);
+
+    let send = async |sender: &tracestitch::demo::sender::Sender, body: Vec<u8>| {
+        sender.send_raw(body.into(), MetadataMap::new()).await.expect_err("refused")
+    };
+    let status = send(&world.sender, GARBAGE.to_vec()).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let senders = [
+        world.sender.clone(),
+        support::sender(&world.pipeline).compressing(Gzip),
+        support::sender(&world.pipeline).compressing(Zstd),
+    ];
+    for sender in &senders {
+        let status = send(sender, too_large()).await;
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert_eq!(retry_delay(&status), None, "or it would be sent again for ever");
+    }
+    let fine = [2, 3, 4].map(|id| support::trace(id, 2));
+    for (sender, request) in senders.iter().zip(&fine) {
+        assert!(sender.send(request).await.expect("the request is taken").is_empty());
+    }
+
+    let mut sent = vec![good];
+    sent.extend(fine.iter().flat_map(support::spans_of));
+    world.settled(sent.len()).await;
+    assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
+    let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
+    let counted = outcomes.map(|outcome| ended(&world, "grpc", outcome));
+    assert_eq!(counted, [3.0, 1.0, 0.0, 1.0, 3.0]);
+    for (reason, spans) in [("trace_id", 2.0), ("span_id", 1.0)] {
+        let labels = format!("receiver=\"otlp\",transport=\"grpc\",reason=\"{reason}\"");
+        let series = format!("tracestitch_receiver_rejected_spans_total{{{labels}}}");
+        assert_eq!(world.metric(&series), spans, "{reason}");
+    }
+    world.end(&[]).await;
+}
+
+#[tokio::test]
+async fn grpc_health_says_serving() {
+    let world = World::start(Setup::without_deepflow()).await;
+    let address = world.pipeline.grpc().expect("OTLP/gRPC is on");
+    let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
+    let mut health = HealthClient::new(channel);
+    for service in ["", "opentelemetry.proto.collector.trace.v1.TraceService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let answer = health.check(request).await.expect("an answer").into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+    }
+    drop(health);
+    world.end(&[]).await;
+}
+
+#[tokio::test]
+async fn bad_spans_are_refused_alone_over_http() {
+    let world = World::start(Setup { receiver: SMALL, ..Setup::without_deepflow() }).await;
+    let client = http::client();
+    let (request, good) = mostly_bad();
+    let response = http::post(&client, &world, request.encode_to_vec()).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(content_type(&response), "application/x-protobuf");
+    assert_partial(response.bytes().await.expect("a body"));
+
+    let fine = [2, 3, 4].map(|id| support::trace(id, 2));
+    let bodies = fine.each_ref().map(Message::encode_to_vec);
+    let encodings = ["identity", "gzip", "zstd"];
+    for (encoding, body) in encodings.iter().zip(&bodies) {
+        let response = post(&client, &world, encoding, compressed(encoding, body)).await;
+        assert_eq!(response.status(), 200, "{encoding}");
+        assert!(response.bytes().await.expect("a body").is_empty(), "{encoding}");
+    }
+
+    for encoding in encodings {
+        let response = post(&client, &world, encoding, compressed(encoding, GARBAGE)).await;
+        assert_refused(response, 400, Code::InvalidArgument).await;
+        let response = post(&client, &world, encoding, compressed(encoding, &too_large())).await;
+        assert_refused(response, 413, Code::ResourceExhausted).await;
+    }
+    for encoding in ["gzip", "zstd"] {
+        let response = post(&client, &world, encoding, GARBAGE.to_vec()).await;
+        assert_refused(response, 400, Code::InvalidArgument).await;
+    }
+    let response = post(&client, &world, "br", GARBAGE.to_vec()).await;
+    assert_refused(response, 415, Code::InvalidArgument).await;
+    let json = client.post(http::url(&world)).header("content-type", "application/json");
+    let response = json.body("{}").send().await.expect("an answer");
+    assert_refused(response, 415, Code::InvalidArgument).await;
+    let metrics = http::url(&world).replace("/v1/traces", "/v1/metrics");
+    let response = client.post(metrics).body("").send().await.expect("an answer");
+    assert_refused(response, 404, Code::Unimplemented).await;
+    let response = client.get(http::url(&world)).send().await.expect("an answer");
+    assert_refused(response, 405, Code::InvalidArgument).await;
+
+    let mut sent = vec![good];
+    sent.extend(fine.iter().flat_map(support::spans_of));
+    world.settled(sent.len()).await;
+    assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
+    let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
+    let counted = outcomes.map(|outcome| ended(&world, "http", outcome));
+    assert_eq!(counted, [3.0, 1.0, 0.0, 5.0, 3.0]);
+    world.end(&[]).await;
+}
+
+fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
+    match encoding {
+        "gzip" => {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(body).expect("memory");
+            encoder.finish().expect("memory")
+        }
+        "zstd" => zstd::encode_all(body, 1).expect("memory"),
+        _ => body.to_vec(),
+    }
+}
+
+async fn post(client: &reqwest::Client, world: &World, encoding: &str, body: Vec<u8>) -> Response {
+    let request = client.post(http::url(world)).header("content-type", "application/x-protobuf");
+    let request = request.header("content-encoding", encoding);
+    request.body(body).send().await.expect("an answer")
+}
+
+fn content_type(response: &Response) -> String {
+    let value = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}
+
+/// Refused for good, with a `google.rpc.Status`.
+async fn assert_refused(response: Response, http_status: u16, code: Code) {
+    assert_eq!(response.status(), http_status);
+    assert_eq!(content_type(&response), "application/x-protobuf");
+    assert!(response.headers().get("retry-after").is_none());
+    let status = RpcStatus::decode(response.bytes().await.expect("a body")).expect("a Status");
+    assert_eq!(Code::from_i32(status.code), code, "{status:?}");
+    assert!(!status.message.is_empty());
+    assert_eq!(retry_delay(&status.into_tonic()), None);
+}

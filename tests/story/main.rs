@@ -1,0 +1,20 @@
+//! The program's promises, one file each, named by it: a whole pipeline over loopback between the demo's own doubles,
+//! with waits shortened by configuration.
+
+mod backend_down_for_a_while_gets_everything_once;
+mod bad_spans_are_refused_alone;
+mod big_traces_are_cut_to_requests;
+mod config_errors_name_their_path;
+mod deepflow_down_passes_traces_through;
+mod full_memory_refuses_with_retry_info;
+mod idle_zero_forwards_at_once;
+mod interleaved_traces_stay_apart;
+mod late_spans_are_forwarded;
+mod metrics_exist_at_zero;
+mod partial_success_is_not_retried;
+mod quiet_trace_is_completed_once;
+mod second_destination_never_holds_up_the_first;
+mod shutdown_drains;
+mod small_deepflow_delays_nobody;
+#[path = "../support/mod.rs"]
+mod support;

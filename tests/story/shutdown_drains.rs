@@ -1,0 +1,237 @@
+//! Scenario: the program is told to end while traces are open, also by a signal, also twice, also without a backend.
+//! Guarantees: all traces are delivered; those that have waited 5 s are asked for, younger ones are not; what can't be
+//! sent has its account. A first SIGTERM ends with exit code 0, a second one at once with 1.
+
+use std::{
+    collections::HashSet,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
+};
+use prost::Message;
+use tokio::task::JoinSet;
+use tonic::Code;
+use tracestitch::{
+    clock,
+    demo::{
+        backend::{Backend, BackendFault},
+        deepflow::DeepflowConfig,
+        sender::Sender,
+    },
+    telemetry::ledger::DropReason,
+};
+
+use crate::support::{self, Setup, World, http};
+
+/// Longer than any of these tests: only the shutdown releases.
+const OPEN: &str = "idle: 60s";
+/// Traces that have waited so long are asked for.
+const ASKED_AFTER: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn open_traces_are_delivered_and_old_ones_asked_for() {
+    let deepflow = DeepflowConfig { synthesise: true, ..DeepflowConfig::default() };
+    let world = World::with(deepflow, Setup { buffer: OPEN, ..Setup::default() }).await;
+    let (old, young) = (support::trace(1, 3), support::trace(2, 3));
+    world.send(&old).await;
+    let old_enough = clock::now() + ASKED_AFTER;
+    support::until("the trace is old enough", || clock::now() > old_enough).await;
+    world.send(&young).await;
+    assert_eq!(support::books(world.watched()).held, 6);
+
+    let World { deepflow, backend, pipeline, .. } = world;
+    let watched = pipeline.drain().await;
+    support::assert_balanced(&watched, &[]);
+    let sent = [support::spans_of(&old), support::spans_of(&young)].concat();
+    let added = support::assert_arrived(&sent, support::spans_at(&backend));
+    assert!(added.iter().all(|span| span.trace_id == 1_u128.to_be_bytes()));
+    assert!(!added.is_empty());
+    let asked: Vec<_> = deepflow.requests().into_iter().map(|ask| ask.trace_id).collect();
+    assert_eq!(asked, [format!("{:032x}", 1)]);
+    let metric = |series| support::metric(&watched, series);
+    assert_eq!(metric("tracestitch_buffer_released_traces_total{reason=\"shutdown\"}"), 2.0);
+    assert_eq!(metric("tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}"), 1.0);
+    deepflow.stop().await;
+    backend.stop().await;
+}
+
+/// Scenario: senders go on, over gRPC and HTTP, while the program drains.
+/// Guarantees: they are asked to come again or find nobody there; what was acknowledged is delivered, all of it, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_go_on_lose_nothing() {
+    let world = World::start(Setup { buffer: OPEN, ..Setup::without_deepflow() }).await;
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let mut senders = JoinSet::new();
+    for number in 1..=4_u128 {
+        let (sender, client, url) =
+            (support::sender(&world.pipeline), http::client(), http::url(&world));
+        let acknowledged = Arc::clone(&acknowledged);
+        senders.spawn(async move {
+            for trace in (number << 20).. {
+                let request = support::trace(trace, 2);
+                let taken = match number % 2 {
+                    0 => sender.send(&request).await.map(drop).map_err(|status| status.code()),
+                    _ => post(&client, &url, &request).await,
+                };
+                match taken {
+                    Ok(()) => {
+                        let mut acknowledged = acknowledged.lock().expect("no panics");
+                        acknowledged.extend(support::spans_of(&request));
+                    }
+                    // Not before the end, and never for good.
+                    Err(code) => return assert_eq!(code, Code::Unavailable),
+                }
+            }
+        });
+    }
+    let taken = || acknowledged.lock().expect("no panics").len();
+    support::until("they are at it", || taken() > 200).await;
+    let World { deepflow, backend, pipeline, .. } = world;
+    let watched = pipeline.drain().await;
+    senders.join_all().await;
+    support::assert_balanced(&watched, &[]);
+    let sent = acknowledged.lock().expect("no panics").clone();
+    // A request whose answer was lost with its connection may be there, too.
+    let others = support::assert_arrived(&sent, support::spans_at(&backend));
+    let ids: HashSet<_> = others.iter().map(|span| &span.span_id).collect();
+    assert_eq!(ids.len(), others.len(), "also these once");
+    deepflow.stop().await;
+    backend.stop().await;
+}
+
+async fn post(
+    client: &reqwest::Client,
+    url: &str,
+    request: &ExportTraceServiceRequest,
+) -> Result<(), Code> {
+    let post = client.post(url).header("content-type", "application/x-protobuf");
+    match post.body(request.encode_to_vec()).send().await.map(|response| response.status()) {
+        Ok(status) if status == 200 => Ok(()),
+        Ok(status) if status != 503 => Err(Code::Internal),
+        _ => Err(Code::Unavailable),
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_has_its_account() {
+    let setup = Setup { buffer: OPEN, drain_timeout: "1s", ..Setup::without_deepflow() };
+    let world = World::start(setup).await;
+    world.backend.set_fault(BackendFault::Unavailable);
+    world.send(&support::trace(1, 3)).await;
+    world.end(&[(DropReason::Shutdown, 3)]).await;
+}
+
+#[tokio::test]
+async fn sigterm_delivers_and_exits_with_0() {
+    let backend = Backend::start(0).await.expect("a free port");
+    let mut program = Program::run(&backend);
+    let sent = program.send_a_trace().await;
+    program.terminate();
+    let status = program.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", program.said());
+    assert_eq!(support::assert_arrived(&sent, support::spans_at(&backend)), []);
+    assert!(program.said().contains("the ledger at the end"));
+    backend.stop().await;
+}
+
+#[tokio::test]
+async fn second_signal_exits_with_1_at_once() {
+    let backend = Backend::start(0).await.expect("a free port");
+    backend.set_fault(BackendFault::Unavailable);
+    let mut program = Program::run(&backend);
+    program.send_a_trace().await;
+    program.terminate();
+    support::until("it says what it does", || program.said().contains("shutting down")).await;
+    let signalled = clock::now();
+    program.terminate();
+    let status = program.ended().await;
+    let took = clock::now() - signalled;
+    assert_eq!(status.code(), Some(1), "{}", program.said());
+    assert!(took < Duration::from_secs(15), "long before the drain timeout of 60s: {took:?}");
+    assert!(program.said().contains("second signal"), "{}", program.said());
+    backend.stop().await;
+}
+
+/// The program itself, as a process; killed when a test fails.
+struct Program {
+    process: Child,
+    lines: Arc<Mutex<String>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Program {
+    fn run(backend: &Backend) -> Self {
+        let setup = Setup { buffer: OPEN, drain_timeout: "60s", ..Setup::without_deepflow() };
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = directory.path().join("config.yaml");
+        let nowhere = "http://127.0.0.1:9";
+        std::fs::write(&config, setup.yaml(nowhere, &backend.url())).expect("a file");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_tracestitch"))
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let lines = Arc::new(Mutex::new(String::new()));
+        let (stderr, kept) = (process.stderr.take().expect("a pipe"), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                kept.lock().expect("no panics").push_str(&(line + "\n"));
+            }
+        });
+        Self { process, lines, _directory: directory }
+    }
+
+    /// Standard error so far.
+    fn said(&self) -> String {
+        self.lines.lock().expect("no panics").clone()
+    }
+
+    /// Where it takes OTLP/gRPC, from its log.
+    async fn grpc(&self) -> SocketAddr {
+        support::until("it is ready", || self.said().contains("tracestitch is ready")).await;
+        let said = self.said();
+        let mut events = said.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let line = events.find(|line: &serde_json::Value| line["protocol"] == "gRPC");
+        let address = line.as_ref().and_then(|line| line["address"].as_str());
+        address.and_then(|address| address.parse().ok()).expect("it says where it listens")
+    }
+
+    async fn send_a_trace(&self) -> Vec<Span> {
+        let sender = Sender::to(self.grpc().await).expect("an address");
+        let request = support::trace(1, 3);
+        sender.send(&request).await.expect("the request is taken");
+        support::spans_of(&request)
+    }
+
+    fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.process.id());
+        let status = Command::new("sh").arg("-c").arg(kill).status().expect("a shell");
+        assert!(status.success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        let ended = || {
+            status = self.process.try_wait().expect("our own child");
+            status.is_some()
+        };
+        support::until("the program ends", ended).await;
+        status.expect("it ended")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Mostly it ended before.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
