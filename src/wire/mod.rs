@@ -6,6 +6,7 @@
 
 mod codec;
 pub mod field;
+pub mod json;
 pub mod layout;
 pub mod schema;
 pub mod splice;
