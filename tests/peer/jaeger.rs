@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use serde::Deserialize;
+use serde_json::value::RawValue;
+use tracestitch::wire::json;
 
 use crate::{
     loopback::{HOST, free_ports, get, until},
@@ -25,7 +26,7 @@ pub struct Jaeger {
 
 #[derive(Deserialize)]
 struct Answer {
-    result: ExportTraceServiceRequest,
+    result: Box<RawValue>,
 }
 
 impl Jaeger {
@@ -48,8 +49,8 @@ impl Jaeger {
         let what = format!("Jaeger shows {spans} spans of trace {id}");
         until(&what, PATIENCE, async || {
             let text = get(&url).await?;
-            let answer: Answer = serde_json::from_str(&text).expect("OTLP/JSON");
-            let shown = Spans::of(answer.result);
+            let answer: Answer = serde_json::from_str(&text).expect("JSON");
+            let shown = Spans::of(json::request(answer.result.get().as_bytes()).expect("OTLP"));
             (shown.len() >= spans).then_some(shown)
         })
         .await
