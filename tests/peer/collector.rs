@@ -8,19 +8,19 @@ use crate::{
     process::{Process, command},
 };
 
-const GENERATOR_PATIENCE: Duration = Duration::from_secs(60);
+const GENERATOR_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A Collector that hands on what it gets.
 #[derive(Debug)]
-pub struct Collector {
+pub(crate) struct Collector {
     /// Where it takes OTLP/gRPC.
-    pub otlp: String,
+    pub(crate) otlp: String,
     _process: Process,
 }
 
 impl Collector {
     /// Starts it; `exporter` is `otlp_grpc` or `otlp_http`.
-    pub async fn start(parts: &Parts, exporter: &str, next: &str) -> Self {
+    pub(crate) async fn start(parts: &Parts, exporter: &str, next: &str) -> Self {
         let [grpc, http] = free_ports();
         let mut otelcol = command(parts.path("otelcol/otelcol"));
         otelcol.arg("--config").arg(here("otelcol/forward.yaml"));
@@ -36,13 +36,13 @@ impl Collector {
 
 /// How the generator sends.
 #[derive(Debug, Clone, Copy)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     Grpc,
     Http,
 }
 
 /// 40 traces: a CLIENT span with 3 SERVER spans below it, all of one service.
-pub async fn generate(parts: &Parts, otlp: &str, protocol: Protocol) {
+pub(crate) async fn generate(parts: &Parts, otlp: &str, protocol: Protocol) {
     let address = otlp.strip_prefix("http://").expect("http");
     let mut telemetrygen = command(parts.path("telemetrygen/telemetrygen"));
     telemetrygen.args(["traces", "--otlp-insecure", "--otlp-endpoint", address]);

@@ -1,12 +1,12 @@
 //! What the Python SDK's console exporter prints: every span it sends, in its own words.
 
-use opentelemetry_proto::tonic::trace::v1::{span::SpanKind, status::StatusCode};
+use opentelemetry_proto::tonic::trace::v1::{Status, span::SpanKind, status::StatusCode};
 use serde_json::{Value, json};
 
 use crate::spans::{Seen, hex};
 
 /// The printed spans of one trace, in the form of [`as_printed`], sorted by id.
-pub fn printed(output: &str, trace_id: &str) -> Vec<Value> {
+pub(crate) fn printed(output: &str, trace_id: &str) -> Vec<Value> {
     let (_, spans) = output.split_once("listening").unwrap_or_default();
     let (_, spans) = spans.split_once('\n').unwrap_or_default();
     let spans = serde_json::Deserializer::from_str(spans).into_iter::<Value>();
@@ -16,7 +16,7 @@ pub fn printed(output: &str, trace_id: &str) -> Vec<Value> {
 }
 
 /// Spans that arrived, in the words of the exporter.
-pub fn as_printed<'a>(spans: impl Iterator<Item = &'a Seen>) -> Vec<Value> {
+pub(crate) fn as_printed<'a>(spans: impl Iterator<Item = &'a Seen>) -> Vec<Value> {
     sorted(spans.map(|seen| {
         let span = &seen.span;
         let id =
@@ -27,7 +27,7 @@ pub fn as_printed<'a>(spans: impl Iterator<Item = &'a Seen>) -> Vec<Value> {
             SpanKind::Internal => "SpanKind.INTERNAL",
             _ => "another",
         };
-        let status = match span.status.as_ref().map_or(StatusCode::Unset, |status| status.code()) {
+        let status = match span.status.as_ref().map_or(StatusCode::Unset, Status::code) {
             StatusCode::Unset => "UNSET",
             StatusCode::Ok => "OK",
             StatusCode::Error => "ERROR",

@@ -4,14 +4,14 @@ use crate::process::{Process, command};
 
 /// It makes up rows for every call it is asked for.
 #[derive(Debug)]
-pub struct SimulatedDeepflow {
+pub(crate) struct SimulatedDeepflow {
     /// Where it listens.
-    pub url: String,
+    pub(crate) url: String,
     _process: Process,
 }
 
 impl SimulatedDeepflow {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut demo = command(env!("CARGO_BIN_EXE_tracestitch"));
         let demo = demo.args(["demo", "deepflow", "--listen", "127.0.0.1:0"]);
         let mut process = Process::start("the simulated DeepFlow", demo);

@@ -13,13 +13,13 @@ use crate::{
     spans::Spans,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running Jaeger, spans in memory.
 #[derive(Debug)]
-pub struct Jaeger {
+pub(crate) struct Jaeger {
     /// Where it takes OTLP/gRPC.
-    pub otlp: String,
+    pub(crate) otlp: String,
     query: String,
     _process: Process,
 }
@@ -30,7 +30,7 @@ struct Answer {
 }
 
 impl Jaeger {
-    pub async fn start(parts: &Parts) -> Self {
+    pub(crate) async fn start(parts: &Parts) -> Self {
         let [grpc, http, query] = free_ports();
         let mut jaeger = command(parts.path("jaeger/jaeger"));
         jaeger.arg("--config").arg(here("jaeger/jaeger.yaml"));
@@ -44,7 +44,7 @@ impl Jaeger {
     }
 
     /// The spans of a trace, once there are so many.
-    pub async fn trace(&self, id: &str, spans: usize) -> Spans {
+    pub(crate) async fn trace(&self, id: &str, spans: usize) -> Spans {
         let url = format!("{}/api/v3/traces/{id}", self.query);
         let what = format!("Jaeger shows {spans} spans of trace {id}");
         until(&what, PATIENCE, async || {

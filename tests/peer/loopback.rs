@@ -6,12 +6,12 @@ use axum::Router;
 use tokio::time::Instant;
 
 /// Where everything listens.
-pub const HOST: &str = "127.0.0.1";
+pub(crate) const HOST: &str = "127.0.0.1";
 /// Between two looks at something that is waited for.
-pub const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// So many ports that were free a moment ago.
-pub fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let taken = [(); N].map(|()| TcpListener::bind((HOST, 0)).expect("a free port"));
     taken.map(|listener| listener.local_addr().expect("an address").port())
 }
@@ -20,7 +20,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 ///
 /// # Panics
 /// When the patience is over.
-pub async fn until<T>(
+pub(crate) async fn until<T>(
     what: &str,
     patience: Duration,
     mut look: impl AsyncFnMut() -> Option<T>,
@@ -36,7 +36,7 @@ pub async fn until<T>(
 }
 
 /// The text at this URL, if it is answered with 200.
-pub async fn get(url: &str) -> Option<String> {
+pub(crate) async fn get(url: &str) -> Option<String> {
     // A second installation fails, and then there is one.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
@@ -49,7 +49,7 @@ pub async fn get(url: &str) -> Option<String> {
 }
 
 /// A server that nobody instruments; it ends with the test. Gives its URL.
-pub async fn leaf() -> String {
+pub(crate) async fn leaf() -> String {
     let listener = tokio::net::TcpListener::bind((HOST, 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let router = Router::new().fallback(async || "7 in stock");

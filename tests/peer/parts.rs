@@ -11,7 +11,7 @@ use self::Part::{Jaeger, Java, Otelcol, Python, Telemetrygen};
 
 /// A program that is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     Jaeger,
     Java,
     Otelcol,
@@ -25,7 +25,7 @@ const LIGHT: [Part; 3] = [Otelcol, Python, Telemetrygen];
 
 /// Parts that are there.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub(crate) struct Parts {
     cache: PathBuf,
 }
 
@@ -42,7 +42,7 @@ impl Parts {
     ///
     /// # Panics
     /// When one is absent that has to be there.
-    pub fn here(needed: &[Part]) -> Option<Self> {
+    pub(crate) fn here(needed: &[Part]) -> Option<Self> {
         let demand = Demand::from_environment();
         for part in needed {
             match &demand {
@@ -65,7 +65,7 @@ impl Parts {
     }
 
     /// A file of a part.
-    pub fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.cache.join(file)
     }
 }
@@ -116,7 +116,7 @@ impl fmt::Display for Part {
 }
 
 /// A file of this folder.
-pub fn here(file: &str) -> PathBuf {
+pub(crate) fn here(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer").join(file)
 }
 

@@ -13,20 +13,20 @@ use tempfile::TempDir;
 use crate::loopback;
 
 /// From starting to listening; a JVM on a busy machine takes a while.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_mins(1);
 /// From SIGTERM to SIGKILL.
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
 /// A running program, and what it has printed.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     output: TempDir,
 }
 
 /// A command without whatever this shell says to OpenTelemetry or sends through proxies.
-pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
         let upper = name.to_string_lossy().to_uppercase();
@@ -39,7 +39,7 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 impl Process {
     /// Starts it.
-    pub fn start(name: &'static str, command: &mut Command) -> Self {
+    pub(crate) fn start(name: &'static str, command: &mut Command) -> Self {
         let output = TempDir::new().expect("a temporary folder");
         let file = |name| File::create(output.path().join(name)).expect("a file for the output");
         let command = command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
@@ -48,7 +48,7 @@ impl Process {
     }
 
     /// Waits until this can be read from what it printed on both outputs.
-    pub async fn says<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
+    pub(crate) async fn says<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
         let what = format!("{} says {what}", self.name);
         loopback::until(&what, START_PATIENCE, async || {
             let said = read(&(self.stdout() + &self.stderr()));
@@ -61,7 +61,7 @@ impl Process {
     }
 
     /// Waits until something listens on all these ports.
-    pub async fn listens(&mut self, ports: &[u16]) {
+    pub(crate) async fn listens(&mut self, ports: &[u16]) {
         for port in ports {
             let what = format!("{} listens on {port}", self.name);
             loopback::until(&what, START_PATIENCE, async || {
@@ -73,19 +73,19 @@ impl Process {
     }
 
     /// Waits until it has ended by itself.
-    pub async fn ends(mut self, patience: Duration) -> ExitStatus {
+    pub(crate) async fn ends(mut self, patience: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
         let ended = async || self.child.try_wait().expect("a child");
         loopback::until(&what, patience, ended).await
     }
 
     /// What it has printed so far.
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         self.read("stdout")
     }
 
     /// What it has complained of so far.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         self.read("stderr")
     }
 
@@ -101,7 +101,7 @@ impl Process {
     }
 
     /// Asks it to end and waits until it has.
-    pub fn end(&mut self) -> ExitStatus {
+    pub(crate) fn end(&mut self) -> ExitStatus {
         if let Some(status) = self.child.try_wait().expect("a child") {
             return status;
         }

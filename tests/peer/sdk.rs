@@ -10,22 +10,22 @@ use crate::{
 
 /// `python/front.py` under the Python SDK. What it sends it also prints.
 #[derive(Debug)]
-pub struct Front {
+pub(crate) struct Front {
     process: Process,
     url: String,
 }
 
 /// `java/Back.java` under the Java agent.
 #[derive(Debug)]
-pub struct Back {
+pub(crate) struct Back {
     /// Where it listens.
-    pub url: String,
+    pub(crate) url: String,
     _process: Process,
 }
 
 impl Front {
     /// Starts it; it asks `back` and sends to `otlp`.
-    pub async fn start(parts: &Parts, back: &str, otlp: &str) -> Self {
+    pub(crate) async fn start(parts: &Parts, back: &str, otlp: &str) -> Self {
         let mut python = command(parts.path("python/venv/bin/opentelemetry-instrument"));
         python.arg(parts.path("python/venv/bin/python")).arg(here("python/front.py"));
         python.args(["0", back]);
@@ -37,7 +37,7 @@ impl Front {
     }
 
     /// Orders something; gives the trace id as the service knows it.
-    pub async fn order(&self, number: u32) -> String {
+    pub(crate) async fn order(&self, number: u32) -> String {
         let answer = get(&format!("{}/orders/{number}", self.url)).await.expect("an order");
         let (trace_id, rest) = answer.split_once(' ').expect("a trace id and more");
         assert!(rest.contains("in stock"), "{answer}");
@@ -45,14 +45,14 @@ impl Front {
     }
 
     /// What it has printed: all it sent.
-    pub fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         self.process.stdout()
     }
 }
 
 impl Back {
     /// Starts it; it asks `leaf` and sends to `otlp`.
-    pub async fn start(parts: &Parts, leaf: &str, otlp: &str) -> Self {
+    pub(crate) async fn start(parts: &Parts, leaf: &str, otlp: &str) -> Self {
         let mut java = command("java");
         // The first two make it start sooner.
         java.args(["-XX:TieredStopAtLevel=1", "-Xmx128m"]);

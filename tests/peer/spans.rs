@@ -12,18 +12,18 @@ use serde_json::{Map, Value};
 
 /// A span in its place.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub resource: Resource,
-    pub scope: String,
-    pub span: Span,
+pub(crate) struct Seen {
+    pub(crate) resource: Resource,
+    pub(crate) scope: String,
+    pub(crate) span: Span,
 }
 
 /// All spans of a backend or of one trace.
 #[derive(Debug, Clone)]
-pub struct Spans(Vec<Seen>);
+pub(crate) struct Spans(Vec<Seen>);
 
 impl Spans {
-    pub fn of(request: ExportTraceServiceRequest) -> Self {
+    pub(crate) fn of(request: ExportTraceServiceRequest) -> Self {
         let mut all = Vec::new();
         for resource_spans in request.resource_spans {
             let resource = resource_spans.resource.unwrap_or_default();
@@ -36,32 +36,32 @@ impl Spans {
         Self(all)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Those of one trace.
-    pub fn of_trace(&self, id: &str) -> Self {
+    pub(crate) fn of_trace(&self, id: &str) -> Self {
         Self(self.0.iter().filter(|seen| hex(&seen.span.trace_id) == id).cloned().collect())
     }
 
     /// Every trace's id.
-    pub fn trace_ids(&self) -> BTreeSet<String> {
+    pub(crate) fn trace_ids(&self) -> BTreeSet<String> {
         self.0.iter().map(|seen| hex(&seen.span.trace_id)).collect()
     }
 
     /// Those that instrumented programs sent.
-    pub fn sent(&self) -> impl Iterator<Item = &Seen> {
+    pub(crate) fn sent(&self) -> impl Iterator<Item = &Seen> {
         self.0.iter().filter(|seen| !seen.is_added())
     }
 
     /// Those that tracestitch added.
-    pub fn added(&self) -> impl Iterator<Item = &Seen> {
+    pub(crate) fn added(&self) -> impl Iterator<Item = &Seen> {
         self.0.iter().filter(|seen| seen.is_added())
     }
 
     /// The one with this service and kind that was sent.
-    pub fn sent_by(&self, service: &str, kind: SpanKind) -> &Seen {
+    pub(crate) fn sent_by(&self, service: &str, kind: SpanKind) -> &Seen {
         let mut spans =
             self.sent().filter(|seen| seen.service() == service && seen.span.kind() == kind);
         let span = spans.next().unwrap_or_else(|| panic!("{kind:?} of {service} in {self:#?}"));
@@ -70,7 +70,7 @@ impl Spans {
     }
 
     /// Each span below its parent, sent ones as `service KIND name`, added ones as `+ service KIND point scope`.
-    pub fn tree(&self) -> String {
+    pub(crate) fn tree(&self) -> String {
         let ids: HashSet<&[u8]> = self.0.iter().map(|seen| seen.span.span_id.as_slice()).collect();
         self.branches(0, &|seen| !ids.contains(seen.span.parent_span_id.as_slice()))
     }
@@ -95,17 +95,17 @@ impl Seen {
         self.scope.starts_with("tracestitch.")
     }
 
-    pub fn service(&self) -> &str {
+    pub(crate) fn service(&self) -> &str {
         text(&self.resource.attributes, "service.name").unwrap_or("?")
     }
 
     /// The span's own attributes, without what a backend says about it.
-    pub fn attributes(&self) -> Value {
+    pub(crate) fn attributes(&self) -> Value {
         let attributes = self.span.attributes.iter();
         plain(attributes.filter(|attribute| !attribute.key.starts_with("@jaeger@")))
     }
 
-    pub fn resource_attributes(&self) -> Value {
+    pub(crate) fn resource_attributes(&self) -> Value {
         plain(self.resource.attributes.iter())
     }
 
@@ -152,6 +152,6 @@ fn plain_value(value: Option<&AnyValue>) -> Value {
 }
 
 /// Lower-case hexadecimal digits, as backends show ids.
-pub fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn hex(id: &[u8]) -> String {
+    id.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

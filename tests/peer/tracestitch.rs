@@ -14,7 +14,7 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `tracestitch run`.
 #[derive(Debug)]
-pub struct Tracestitch {
+pub(crate) struct Tracestitch {
     process: Process,
     grpc: String,
     http: String,
@@ -25,7 +25,7 @@ pub struct Tracestitch {
 
 impl Tracestitch {
     /// Starts it between a DeepFlow and a backend, with shortened waits.
-    pub async fn start(deepflow: &str, backend: &str, idle: &str) -> Self {
+    pub(crate) async fn start(deepflow: &str, backend: &str, idle: &str) -> Self {
         let config = format!(
             "
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{endpoint: '127.0.0.1:0'}}}}}}}}
@@ -57,17 +57,17 @@ shutdown: {{drain_timeout: 5s}}
     }
 
     /// Where OTLP/gRPC is taken.
-    pub fn grpc(&self) -> &str {
+    pub(crate) fn grpc(&self) -> &str {
         &self.grpc
     }
 
     /// Where OTLP/HTTP is taken.
-    pub fn http(&self) -> &str {
+    pub(crate) fn http(&self) -> &str {
         &self.http
     }
 
     /// Waits until so many spans have come in and all have gone out.
-    pub async fn has_delivered(&self, spans: u64) {
+    pub(crate) async fn has_delivered(&self, spans: u64) {
         let what = format!("{spans} spans are delivered");
         until(&what, SETTLE_PATIENCE, async || {
             let books = self.books().await;
@@ -78,7 +78,7 @@ shutdown: {{drain_timeout: 5s}}
     }
 
     /// Spans accepted so far.
-    pub async fn accepted(&self) -> u64 {
+    pub(crate) async fn accepted(&self) -> u64 {
         self.books().await["accepted"].as_u64().expect("a number")
     }
 
@@ -90,7 +90,7 @@ shutdown: {{drain_timeout: 5s}}
     }
 
     /// Ends it as an orchestrator does.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let status = self.process.end();
         assert!(status.success(), "tracestitch ended with {status}");
     }
