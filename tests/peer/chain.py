@@ -19,7 +19,8 @@ import tempfile
 import threading
 import time
 
-from spanmetrics import CACHE, HERE, get
+sys.dont_write_bytecode = True  # nothing beside the sources
+from spanmetrics import CACHE, HERE, get  # noqa: E402
 
 TRACESTITCH = os.environ.get("TRACESTITCH") or HERE.parent.parent / "target/debug/tracestitch"
 SPANS_OF_AN_ORDER = 5
@@ -84,7 +85,6 @@ def main():
 def start(running, folder, name, command, protocol="", otlp=""):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     environment |= {
-        "NO_COLOR": "1",
         "OTEL_SERVICE_NAME": name,
         "OTEL_TRACES_EXPORTER": "otlp",
         "OTEL_METRICS_EXPORTER": "none",
