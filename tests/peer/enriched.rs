@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tracestitch::demo::backend::Backend;
 
 use crate::{
-    console::{as_printed, printed},
+    console::as_printed,
     deepflow::SimulatedDeepflow,
     jaeger::Jaeger,
     loopback::{leaf, until},
@@ -34,7 +34,7 @@ async fn python_sdk_spans_arrive_enriched() {
     tracestitch.has_delivered(3).await;
     let spans = Spans::of(backend.traces());
     assert_eq!(spans.len(), spans.of_trace(&trace_id).len(), "one trace");
-    assert_eq!(as_printed(spans.sent()), printed(&front.printed(), &trace_id));
+    assert_eq!(as_printed(spans.sent()), front.printed(&trace_id, 3).await);
     assert_eq!(
         spans.tree(),
         "\
@@ -92,7 +92,7 @@ front SERVER GET /orders/<order>
 "
     );
     let of_front = spans.sent().filter(|seen| seen.service() == "front");
-    assert_eq!(as_printed(of_front), printed(&front.printed(), &trace_id));
+    assert_eq!(as_printed(of_front), front.printed(&trace_id, 3).await);
     java_spans_are_whole(&spans);
     tracestitch.end();
 }

@@ -1,12 +1,17 @@
 //! The two instrumented services: [`Front`] (Python, OTLP/gRPC) asks [`Back`] (Java, OTLP/HTTP).
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
+
+use serde_json::Value;
 
 use crate::{
-    loopback::get,
+    console::printed,
+    loopback::{get, until},
     parts::{Parts, here},
     process::{Process, command},
 };
+
+const PRINT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// `python/front.py` under the Python SDK. What it sends it also prints.
 #[derive(Debug)]
@@ -44,9 +49,14 @@ impl Front {
         trace_id.to_owned()
     }
 
-    /// What it has printed: all it sent.
-    pub(crate) fn printed(&self) -> String {
-        self.process.stdout()
+    /// The spans of a trace as it has printed them, once there are so many.
+    pub(crate) async fn printed(&self, trace_id: &str, spans: usize) -> Vec<Value> {
+        let what = format!("front prints {spans} spans of trace {trace_id}");
+        until(&what, PRINT_PATIENCE, async || {
+            let printed = printed(&self.process.stdout(), trace_id);
+            (printed.len() >= spans).then_some(printed)
+        })
+        .await
     }
 }
 
