@@ -79,7 +79,8 @@ fn parse(text: &str) -> Result<Spanned<Node>, Problem> {
     // An empty file is a configuration of defaults.
     let empty = text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
     let text = if empty { "{}" } else { text };
-    let options = serde_saphyr::options! { with_snippet: false };
+    // As in YAML 1.2: `off` is a word, and a value of `weaving.network_spans`.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| Problem {
         path: String::new(),
         at: error.location().map(|at| (at.line(), at.column())),
@@ -413,5 +414,48 @@ fn without_text(message: &str) -> String {
     match quoted {
         Some(((before, _), (_, wanted))) => format!("{before}: a text, expected {wanted}"),
         None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Choice {
+        Inline,
+        Off,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Settings {
+        choice: Choice,
+        enabled: bool,
+    }
+
+    struct Nothing;
+
+    impl Environment for Nothing {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, path: &str) -> Result<String, String> {
+            Err(format!("no {path}"))
+        }
+    }
+
+    fn read(text: &str) -> Result<Settings, ConfigError> {
+        load("a file", text, &Nothing, |_, _| {})
+    }
+
+    #[test]
+    fn off_is_a_word_and_false_is_none() {
+        let settings = read("{choice: off, enabled: false}").unwrap();
+        assert_eq!((settings.choice, settings.enabled), (Choice::Off, false));
+        assert_eq!(read("{choice: inline, enabled: true}").unwrap().choice, Choice::Inline);
+        let error = read("{choice: off, enabled: off}").unwrap_err().to_string();
+        assert!(error.contains("boolean"), "{error}");
     }
 }

@@ -7,6 +7,7 @@
 mod codec;
 pub mod field;
 mod id;
+pub mod json;
 mod kind;
 pub mod layout;
 pub mod schema;
