@@ -24,7 +24,7 @@ pub trait Environment {
 
 /// The process' own environment.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ProcessEnvironment;
+pub struct ProcessEnvironment;
 
 impl Environment for ProcessEnvironment {
     fn variable(&self, name: &str) -> Option<String> {
