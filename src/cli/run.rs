@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CliError;
 use crate::{
-    ledger::Books,
+    ledger::{Books, DropReason},
     pipeline::{Config, Pipeline},
 };
 
@@ -43,6 +43,12 @@ fn report(books: &Books) {
     let Books { destination, accepted, delivered, held, .. } = books;
     let unaccounted = books.unaccounted();
     tracing::info!(destination, accepted, delivered, held, unaccounted, "the ledger at the end");
+    for reason in DropReason::ALL {
+        let spans = books.dropped(reason);
+        if spans > 0 {
+            tracing::warn!(destination, spans, reason = reason.label(), "spans were given up");
+        }
+    }
 }
 
 /// SIGTERM and SIGINT.

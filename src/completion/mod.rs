@@ -4,6 +4,7 @@
 mod breaker;
 pub mod deepflow;
 mod policy;
+mod recent;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use self::{
     breaker::BreakerLimits,
     deepflow::{ClientError, Deepflow, Posted, Reply, answer::Outcome},
     policy::{Action, Candidate, Limits, Policy},
+    recent::Recent,
 };
 use crate::{
     clock::{self, Instant},
@@ -68,6 +70,7 @@ pub fn start(
     let completion = Completion {
         deepflow,
         policy: Policy::new(limits(config, budget)),
+        recent: Recent::default(),
         deadline: config.deadline.get(),
         asks: JoinSet::new(),
         asking: HashMap::new(),
@@ -100,6 +103,7 @@ struct Completion {
     /// `None`: switched off.
     deepflow: Option<Arc<Deepflow>>,
     policy: Policy<QuietTrace>,
+    recent: Recent,
     deadline: Duration,
     asks: JoinSet<(Reply, Duration)>,
     /// The traces that are asked for: a task holds none, so that none is lost with it.
@@ -149,6 +153,7 @@ impl Completion {
             _ if self.deepflow.is_none() => Some(Skip::Disabled),
             Release::Memory => Some(Skip::Memory),
             _ if too_young => Some(Skip::Shutdown),
+            _ if self.recent.has(&trace.key) => Some(Skip::Late),
             _ => None,
         };
         if let Some(skip) = skip {
@@ -205,6 +210,7 @@ impl Completion {
                 metrics.completed_traces.increment(1);
                 metrics.truncated_answers.increment(u64::from(found.truncated));
                 let trace = self.policy.found(now, candidate);
+                self.recent.add(now, &trace.key);
                 let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
                 trace.lease.hold(Stage::Answers, bytes);
                 return self.complete(trace, Answer::Found(Box::new(found)));

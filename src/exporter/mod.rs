@@ -1,4 +1,4 @@
-//! Where traces leave: each destination has its own queue, batches and retries, so that one never waits for another.
+//! Where traces leave: each destination has its own queue, batches and retries. Only the first one holds traces back.
 
 mod batch;
 mod debug;
@@ -385,7 +385,8 @@ impl Exporters {
     pub async fn send(&self, trace: EnrichedTrace) {
         trace.lease.hold(Stage::Export, trace.bytes());
         let trace = Arc::new(trace);
-        for queue in &self.queues {
+        // The first comes last: the others have the trace when it has to wait.
+        for queue in self.queues.iter().rev() {
             queue.push(Arc::clone(&trace)).await;
         }
     }

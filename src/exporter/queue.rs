@@ -64,7 +64,28 @@ impl Limits {
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) trace: Arc<EnrichedTrace>,
+    bytes: f64,
+    metrics: Arc<ExporterMetrics>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Queued {
+    fn new(
+        trace: Arc<EnrichedTrace>,
+        place: OwnedSemaphorePermit,
+        metrics: Arc<ExporterMetrics>,
+    ) -> Self {
+        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+        let bytes = trace.bytes() as f64;
+        metrics.queue_bytes.increment(bytes);
+        Self { trace, bytes, metrics, _place: place }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.metrics.queue_bytes.decrement(self.bytes);
+    }
 }
 
 /// One destination.
@@ -139,22 +160,13 @@ impl Queue {
             Overflow::Drop => semaphore.try_acquire_many_owned(places).ok(),
         };
         if let Some(place) = place {
-            self.show();
             // The worker ends after the last sender is gone.
-            let _gone = self.entries.send(Queued { trace, _place: place });
+            let _gone = self.entries.send(Queued::new(trace, place, Arc::clone(&self.metrics)));
         } else {
             let spans = trace.app_spans();
             self.metrics.send_failed_spans.add(DropReason::QueueFull as usize, spans);
             trace.lease.settle(self.destination, Account::Dropped(DropReason::QueueFull), spans);
         }
-    }
-
-    fn show(&self) {
-        let free = self.places.available_permits();
-        let used =
-            u64::from(self.places_max).saturating_sub(u64::try_from(free).unwrap_or(u64::MAX));
-        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-        self.metrics.queue_bytes.set((used * PLACE_BYTES) as f64);
     }
 
     /// Sends what is queued, and gives up what is left after `within`.
@@ -168,7 +180,6 @@ impl Queue {
                 tracing::error!(%error, exporter = self.name, "the exporter ended badly");
             }
         }
-        self.show();
     }
 }
 

@@ -7,12 +7,27 @@ const FALLBACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Memory this process may use, in bytes.
 pub fn memory_bytes() -> u64 {
-    let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let cgroup = limit_files(&own);
     let cgroup = cgroup.iter().filter_map(|path| fs::read_to_string(path).ok());
     // "max" is no number; cgroup v1 writes a number beyond any machine.
     let cgroup = cgroup.filter_map(|text| text.trim().parse::<u64>().ok()).min();
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     cgroup.into_iter().chain(machine).min().unwrap_or(FALLBACK_BYTES)
+}
+
+/// Where limits may stand: in this process' cgroup (a systemd unit's `MemoryMax`) and all above it.
+fn limit_files(own: &str) -> Vec<String> {
+    let v2 = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let mut files = vec!["/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned()];
+    let mut path = v2.trim_end_matches('/');
+    loop {
+        files.push(format!("/sys/fs/cgroup{path}/memory.max"));
+        match path.rsplit_once('/') {
+            Some((parent, _)) => path = parent,
+            None => return files,
+        }
+    }
 }
 
 fn total(meminfo: &str) -> Option<u64> {
@@ -27,5 +42,8 @@ mod tests {
     fn the_machine_has_memory() {
         assert_eq!(super::total("Foo: 1\nMemTotal:       24000 kB\n"), Some(24_576_000));
         assert!(super::memory_bytes() > 1 << 20);
+        let files = super::limit_files("1:name=x:/y\n0::/system.slice/t.service\n");
+        let expected = ["/system.slice/t.service", "/system.slice", ""];
+        assert_eq!(files[1..], expected.map(|path| format!("/sys/fs/cgroup{path}/memory.max")));
     }
 }

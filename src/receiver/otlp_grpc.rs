@@ -158,7 +158,8 @@ fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
     let outcome = match code {
         Code::ResourceExhausted => RequestOutcome::TooLarge,
         Code::Unavailable => RequestOutcome::Refused,
-        Code::Ok => return response,
+        // Metrics or logs, sent here by mistake: their sender is told.
+        Code::Ok | Code::Unimplemented => return response,
         _ => RequestOutcome::Malformed,
     };
     door.metrics(Transport::Grpc).requests.add(outcome as usize, 1);

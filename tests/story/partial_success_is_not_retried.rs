@@ -1,7 +1,7 @@
 //! Scenario: the backend takes a request and refuses two of its spans by partial success.
 //! Guarantees: the request is not sent again; the two are counted as rejected, the others as delivered.
 
-use tracestitch::{demo::backend::BackendFault, telemetry::ledger::DropReason};
+use tracestitch::{demo::backend::BackendFault, ledger::DropReason};
 
 use crate::support::{self, Setup, World};
 

@@ -4,7 +4,7 @@
 
 use tracestitch::{
     demo::backend::{Backend, BackendFault},
-    telemetry::ledger::DropReason,
+    ledger::DropReason,
 };
 
 use crate::support::{self, Setup, World};

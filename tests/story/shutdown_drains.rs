@@ -24,7 +24,7 @@ use tracestitch::{
         deepflow::DeepflowConfig,
         sender::Sender,
     },
-    telemetry::ledger::DropReason,
+    ledger::DropReason,
 };
 
 use crate::support::{self, Setup, World, http};

@@ -23,8 +23,8 @@ use tracestitch::{
         deepflow::{Deepflow, DeepflowConfig},
         sender::Sender,
     },
+    ledger::{Books, DropReason},
     pipeline::{Config, Pipeline, Watched},
-    telemetry::ledger::{Books, DropReason},
     wire::splice::ORIGINAL_PARENT,
 };
 
