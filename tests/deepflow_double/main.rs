@@ -11,7 +11,7 @@ mod rows;
 mod shop;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use support::{Answered, Double};
@@ -85,11 +85,9 @@ fn compare(given: &Value, recorded: &Value) -> Vec<String> {
         }
     };
     for envelope in [given, recorded] {
-        let keys = envelope.as_object().map(|fields| fields.keys().cloned().collect::<Vec<_>>());
-        assert_eq!(
-            keys,
-            Some(["DATA", "DESCRIPTION", "OPT_STATUS", "TYPE"].map(str::to_owned).to_vec())
-        );
+        let keys: BTreeSet<&str> =
+            envelope.as_object().expect("an object").keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from(["DATA", "DESCRIPTION", "OPT_STATUS", "TYPE"]));
     }
     for key in ["OPT_STATUS", "DESCRIPTION", "TYPE"] {
         note(key.to_owned(), &given[key], &recorded[key]);
