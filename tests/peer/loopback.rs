@@ -3,7 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use axum::Router;
-use tokio::time::Instant;
+use tracestitch::clock;
 
 /// Where everything listens.
 pub(crate) const HOST: &str = "127.0.0.1";
@@ -25,12 +25,12 @@ pub(crate) async fn until<T>(
     patience: Duration,
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> T {
-    let deadline = Instant::now() + patience;
+    let deadline = clock::now() + patience;
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        assert!(clock::now() < deadline, "not within {patience:?}: {what}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

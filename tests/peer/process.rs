@@ -5,10 +5,11 @@ use std::{
     fs::{self, File},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
+use tracestitch::clock;
 
 use crate::loopback;
 
@@ -109,12 +110,12 @@ impl Process {
         let terminate = ["-c", "kill -TERM \"$1\"", "sh", &self.child.id().to_string()];
         let told = Command::new("sh").args(terminate).status();
         assert!(told.is_ok_and(|told| told.success()), "{} gets no SIGTERM", self.name);
-        let deadline = Instant::now() + END_PATIENCE;
-        while Instant::now() < deadline {
+        let deadline = clock::now() + END_PATIENCE;
+        while clock::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status;
             }
-            thread::sleep(loopback::LOOK_EVERY);
+            thread::park_timeout(loopback::LOOK_EVERY);
         }
         self.child.kill().expect("a child");
         self.child.wait().expect("a child")
