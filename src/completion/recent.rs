@@ -9,7 +9,7 @@ use std::{
 use crate::{clock::Instant, trace::TraceKey};
 
 /// How long a trace is remembered; senders that come later than this are rare.
-const KEPT: Duration = Duration::from_secs(600);
+const KEPT: Duration = Duration::from_mins(10);
 /// Traces remembered at most, 16 bytes and a set's entry each.
 const KEPT_MAX: usize = 200_000;
 
@@ -63,7 +63,7 @@ mod tests {
         recent.add(now, &key(1));
         recent.add(now + Duration::from_secs(599), &key(2));
         assert!(recent.has(&key(1)) && recent.has(&key(2)) && !recent.has(&key(3)));
-        recent.add(now + Duration::from_secs(600), &key(3));
+        recent.add(now + Duration::from_mins(10), &key(3));
         assert!(!recent.has(&key(1)) && recent.has(&key(2)));
     }
 }
