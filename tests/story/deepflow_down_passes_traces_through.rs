@@ -26,7 +26,7 @@ use tracestitch::{
 use crate::support::{self, Setup, World};
 
 const TRACES: u128 = 3;
-/// Idle 300 ms and deadline 1.5 s; and slack for slow machines.
+/// Idle 300 ms and deadline 2 s; and slack for slow machines.
 const ON_TIME: Duration = Duration::from_secs(15);
 
 /// Fault, and the reason by which its traces go on without.
@@ -55,7 +55,7 @@ async fn deepflow_down_passes_traces_through() {
 async fn passes_through(fault: Fault, reason: &'static str) {
     let deepflow = DeepflowConfig { fault: fault.clone(), ..DeepflowConfig::default() };
     let setup = Setup {
-        deepflow: "timeout: 500ms, deadline: 1500ms, reask: [300ms], \
+        deepflow: "timeout: 1s, deadline: 2s, reask: [300ms], max_response_size: 1MiB, \
                    retry: {initial_interval: 200ms}, circuit_breaker: {failures: 1000}",
         ..Setup::default()
     };
