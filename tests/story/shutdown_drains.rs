@@ -124,13 +124,24 @@ async fn post(
     }
 }
 
+/// Scenario: the backend is down when the program ends.
+/// Guarantees: it says at once that it is not ready any more, tries for as long as it may, and accounts for the rest.
 #[tokio::test]
 async fn what_cannot_be_sent_has_its_account() {
-    let setup = Setup { buffer: OPEN, drain_timeout: "1s", ..Setup::without_deepflow() };
-    let world = World::start(setup).await;
-    world.backend.set_fault(BackendFault::Unavailable);
-    world.send(&support::trace(1, 3)).await;
-    world.end(&[(DropReason::Shutdown, 3)]).await;
+    let setup = Setup { buffer: OPEN, drain_timeout: "2s", ..Setup::without_deepflow() };
+    let World { deepflow, backend, pipeline, sender } = World::start(setup).await;
+    backend.set_fault(BackendFault::Unavailable);
+    sender.send(&support::trace(1, 3)).await.expect("the request is taken");
+    let (client, readyz) = (http::client(), format!("http://{}/readyz", pipeline.admin()));
+    let ready = async || client.get(&readyz).send().await.map(|response| response.status());
+    assert_eq!(ready().await.expect("an answer"), 200);
+    let draining = tokio::spawn(pipeline.drain());
+    while ready().await.expect("the pages stay to the end") != 503 {}
+    assert!(!draining.is_finished());
+    let watched = draining.await.expect("it ends");
+    support::assert_balanced(&watched, &[(DropReason::Shutdown, 3)]);
+    deepflow.stop().await;
+    backend.stop().await;
 }
 
 #[tokio::test]
