@@ -13,9 +13,10 @@ use crate::{
     completion::{self, Completed, deepflow::ClientError},
     config::{Interval, MemoryLimit, Problems},
     exporter::{self, Exporters},
+    ledger::Ledger,
     memory::{Budget, machine},
     receiver::{self, Receivers},
-    telemetry::{Metrics, ledger::Ledger, logs},
+    telemetry::{Metrics, Watched, logs},
     trace::Intake,
     weaving::{self, Woven},
 };
@@ -152,24 +153,6 @@ pub struct Pipeline {
     pub watched: Watched,
 }
 
-/// What can be seen of a pipeline, also after it ended.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// All metrics.
-    pub metrics: Arc<Metrics>,
-    /// The account of every span.
-    pub ledger: Arc<Ledger>,
-    /// Bytes held.
-    pub budget: Arc<Budget>,
-}
-
-impl Watched {
-    /// The text Prometheus scrapes.
-    pub fn render(&self) -> String {
-        self.metrics.render(&self.ledger, &self.budget)
-    }
-}
-
 impl Pipeline {
     /// Starts every room, back to front, so that nothing comes in before it can go out.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
@@ -237,11 +220,13 @@ impl Pipeline {
         let woven = async { while self.weavers.join_next().await.is_some() {} };
         if tokio::time::timeout_at(weaving_end, woven).await.is_err() {
             tracing::warn!("not all traces could be handed on before the end");
+            self.watched.ledger.end();
             self.weavers.shutdown().await;
         }
-        match Arc::try_unwrap(self.exporters) {
-            Ok(exporters) => exporters.close(end.saturating_duration_since(clock::now())).await,
-            Err(_) => tracing::error!("the exporters are still in use"),
+        if let Ok(exporters) = Arc::try_unwrap(self.exporters) {
+            exporters.close(end.saturating_duration_since(clock::now())).await;
+        } else {
+            tracing::error!("the exporters are still in use");
         }
         self.admin.stop().await;
         self.watched

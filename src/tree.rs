@@ -55,7 +55,7 @@ pub fn render(request: &ExportTraceServiceRequest, style: Style) -> String {
         nodes.sort_by_key(|node| (node.span.start_time_unix_nano, !node.added));
         let added = nodes.iter().filter(|node| node.added).count();
         let spans = nodes.len() - added;
-        let hex: String = trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = trace_id.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         let added = if added > 0 { format!(" + {added} added") } else { String::new() };
         line(&mut out, format_args!("trace {hex}  {spans} spans{added}"));
         Forest::new(&nodes).render(&mut out, style);
@@ -107,7 +107,7 @@ impl<'a> Forest<'a> {
                 let Some(node) = self.nodes.get(number).filter(|_| seen.insert(number)) else {
                     continue;
                 };
-                self.show(out, node, &branch, style);
+                Self::show(out, node, &branch, style);
                 let children = self.children.get(node.span.span_id.as_slice());
                 let children = children.map_or(&[][..], Vec::as_slice);
                 for (place, &child) in children.iter().enumerate().rev() {
@@ -122,7 +122,7 @@ impl<'a> Forest<'a> {
         }
     }
 
-    fn show(&self, out: &mut String, node: &Node<'_>, branch: &str, style: Style) {
+    fn show(out: &mut String, node: &Node<'_>, branch: &str, style: Style) {
         let span = node.span;
         let kind = match SpanKind::try_from(span.kind) {
             Ok(SpanKind::Server) => "SERVER",

@@ -21,11 +21,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     config::ListenAddress,
-    pipeline::Watched,
-    telemetry::{
-        catalogue::UPKEEP,
-        ledger::{Books, DropReason},
-    },
+    ledger::{Books, DropReason},
+    telemetry::{Watched, catalogue::UPKEEP},
 };
 
 /// The admin pages.
@@ -36,7 +33,6 @@ pub struct Config {
     pub endpoint: ListenAddress,
 }
 
-#[allow(clippy::expect_used, reason = "a constant, read by a test")]
 fn default_address() -> ListenAddress {
     "127.0.0.1:13133".parse().expect("the default address is one")
 }
@@ -126,9 +122,10 @@ impl Admin {
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {
-    match pages.ready.load(Relaxed) {
-        true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "starting or shutting down\n").into_response(),
+    if pages.ready.load(Relaxed) {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting or shutting down\n").into_response()
     }
 }
 

@@ -25,8 +25,9 @@ use self::{
 use crate::{
     clock,
     config::{ByteSize, Interval, Problems},
+    ledger::Ledger,
     memory::{Reservation, Stage},
-    telemetry::{Metrics, ledger::Ledger},
+    telemetry::Metrics,
     trace::{Arrival, Intake, Lease, QuietTrace, Refusal, Release, TraceKey},
 };
 
@@ -159,12 +160,11 @@ impl Buffer {
     }
 
     fn keep(&self, key: TraceKey, trace: OpenTrace) {
-        match &self.store {
-            Some(store) => store.append(&key, trace),
-            None => {
-                let closed = Closed { key, trace, brim: false };
-                let _gone = self.closed.send(Message::Closed(closed));
-            }
+        if let Some(store) = &self.store {
+            store.append(&key, trace);
+        } else {
+            let closed = Closed { key, trace, brim: false };
+            let _gone = self.closed.send(Message::Closed(closed));
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Wait {
 
 /// What a trace and its surroundings look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Shape {
+pub(super) struct Shape {
     /// Spans so far.
     pub spans: u64,
     /// Bytes so far.
@@ -32,7 +32,7 @@ pub struct Shape {
 
 /// What to do with a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Hand it on.
     Release(Release),
     /// Look again then.
@@ -43,7 +43,13 @@ pub enum Verdict {
 const TOLERANCE: Duration = Duration::from_millis(20);
 
 /// The cache is the alarm, this is the judge: an alarm that comes early, late or for another reason does no harm.
-pub fn quiet(now: Instant, first: Instant, last: Instant, shape: Shape, wait: &Wait) -> Verdict {
+pub(super) fn quiet(
+    now: Instant,
+    first: Instant,
+    last: Instant,
+    shape: Shape,
+    wait: &Wait,
+) -> Verdict {
     let age = now.saturating_duration_since(first);
     let idle = now.saturating_duration_since(last);
     let release = if shape.spans >= wait.max_spans {
@@ -71,7 +77,7 @@ mod tests {
 
     const WAIT: Wait = Wait {
         idle: Duration::from_secs(15),
-        max_age: Duration::from_secs(120),
+        max_age: Duration::from_mins(2),
         max_spans: 1000,
         max_bytes: 1 << 20,
     };

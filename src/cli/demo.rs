@@ -11,7 +11,8 @@ use crate::{
         deepflow::{Deepflow, DeepflowConfig},
         stage::{Outcome, Stage},
     },
-    telemetry::{ledger::Books, logs},
+    ledger::Books,
+    telemetry::logs,
     tree::{Style, render},
 };
 
@@ -37,7 +38,7 @@ enum Part {
     },
 }
 
-pub(super) fn run(options: Options) -> Result<(), CliError> {
+pub(super) fn run(options: &Options) -> Result<(), CliError> {
     let level = if options.part.is_some() { "info" } else { "error" };
     logs::Config { level: level.to_owned(), ..logs::Config::default() }.start();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -45,8 +46,8 @@ pub(super) fn run(options: Options) -> Result<(), CliError> {
         .build()
         .map_err(|error| CliError::runtime(&error))?;
     runtime.block_on(async {
-        match options.part {
-            Some(Part::Deepflow { listen }) => deepflow(listen).await,
+        match &options.part {
+            Some(Part::Deepflow { listen }) => deepflow(*listen).await,
             None => shop(options.once).await,
         }
     })

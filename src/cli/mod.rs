@@ -12,7 +12,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{self, ConfigError, reference::Reference},
+    config::{self, ConfigError, ProcessEnvironment, reference::Reference},
     pipeline::Config,
 };
 
@@ -123,7 +123,7 @@ impl Command {
     fn carry_out(self) -> Result<(), CliError> {
         match self {
             Self::Run(file) => run::run(&file.load()?),
-            Self::Demo(options) => demo::run(options),
+            Self::Demo(options) => demo::run(&options),
             Self::Validate(file) => {
                 file.load()?;
                 say(&format!("{}: no problems\n", file.name()))
@@ -170,7 +170,7 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, ConfigError> {
         match self.path() {
             Some(path) => config::load_file(path, Config::check),
-            None => Ok(Config::default()),
+            None => config::load(&self.name(), &default_yaml(), &ProcessEnvironment, Config::check),
         }
     }
 }
@@ -183,5 +183,40 @@ pub(crate) fn say(text: &str) -> Result<(), CliError> {
             Err(CliError::runtime(&error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    struct Variables(&'static [(&'static str, &'static str)]);
+
+    impl Environment for Variables {
+        fn variable(&self, name: &str) -> Option<String> {
+            let mut variables = self.0.iter();
+            variables.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        }
+
+        fn file(&self, path: &str) -> Result<String, String> {
+            Err(format!("no {path}"))
+        }
+    }
+
+    fn without_file(variables: &'static [(&'static str, &'static str)]) -> Config {
+        config::load("the defaults", &default_yaml(), &Variables(variables), Config::check).unwrap()
+    }
+
+    #[test]
+    fn the_printed_defaults_are_the_defaults() {
+        assert_eq!(without_file(&[]), Config::default());
+    }
+
+    #[test]
+    fn without_a_file_the_environment_says_where_to_go() {
+        let config = without_file(&[("DEEPFLOW_ENDPOINT", "http://deepflow.example:20418")]);
+        let endpoint = format!("{:?}", config.completion.deepflow.endpoint);
+        assert!(endpoint.contains("deepflow.example"), "{endpoint}");
     }
 }

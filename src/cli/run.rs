@@ -6,8 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CliError;
 use crate::{
+    ledger::Books,
     pipeline::{Config, Pipeline},
-    telemetry::ledger::Books,
 };
 
 /// Runs the service until SIGTERM or SIGINT, then drains it; a second signal ends it at once.

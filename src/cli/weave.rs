@@ -15,6 +15,7 @@ use crate::{
     trace::{Found, Fragment, Origin, split},
     tree::{Style, render},
     weaving::{self, NetworkSpans},
+    wire::json,
 };
 
 /// A trace, and where the answer comes from.
@@ -102,7 +103,7 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, CliError> {
 }
 
 fn read_trace(options: &Options) -> Result<ExportTraceServiceRequest, CliError> {
-    serde_json::from_slice(&read(&options.trace)?).map_err(|error| {
+    json::request(&read(&options.trace)?).map_err(|error| {
         CliError::Usage(format!("{} is no OTLP/JSON trace: {error}", options.trace.display()))
     })
 }

@@ -64,10 +64,7 @@ pub fn start(
 ) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
     let (completed, receiver) = mpsc::unbounded_channel();
     let config = &config.deepflow;
-    let deepflow = match config.enabled {
-        true => Some(Arc::new(Deepflow::new(config)?)),
-        false => None,
-    };
+    let deepflow = if config.enabled { Some(Arc::new(Deepflow::new(config)?)) } else { None };
     let completion = Completion {
         deepflow,
         policy: Policy::new(limits(config, budget)),
@@ -289,7 +286,7 @@ fn log_mode(before: Mode, after: Mode) {
     }
     match after {
         Mode::BreakerOpen => {
-            tracing::warn!("DeepFlow keeps failing: traces go on without it for a while")
+            tracing::warn!("DeepFlow keeps failing: traces go on without it for a while");
         }
         Mode::NothingFound => tracing::warn!(
             "DeepFlow found nothing for the last 50 traces: traces no longer wait for it, one a second still asks"

@@ -79,7 +79,8 @@ fn parse(text: &str) -> Result<Spanned<Node>, Problem> {
     // An empty file is a configuration of defaults.
     let empty = text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#'));
     let text = if empty { "{}" } else { text };
-    let options = serde_saphyr::options! { with_snippet: false };
+    // As in YAML 1.2: `off` is a word, and a value of `weaving.network_spans`.
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| Problem {
         path: String::new(),
         at: error.location().map(|at| (at.line(), at.column())),
@@ -387,7 +388,12 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 /// serde's message in our words, and the nearest key there is for one that isn't.
 fn explain(message: &str) -> (String, Option<String>) {
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        return (without_text(message), None);
+        // Rust's names of types say little to operators.
+        let number = ["expected usize", "expected u64", "expected u32"];
+        let message = number.iter().fold(message.to_owned(), |message, rust| {
+            message.replace(rust, "expected a whole number")
+        });
+        return (without_text(&message), None);
     };
     let (key, expected) = rest.split_once('`').unwrap_or((rest, ""));
     let names: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
@@ -408,5 +414,48 @@ fn without_text(message: &str) -> String {
     match quoted {
         Some(((before, _), (_, wanted))) => format!("{before}: a text, expected {wanted}"),
         None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Choice {
+        Inline,
+        Off,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Settings {
+        choice: Choice,
+        enabled: bool,
+    }
+
+    struct Nothing;
+
+    impl Environment for Nothing {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn file(&self, path: &str) -> Result<String, String> {
+            Err(format!("no {path}"))
+        }
+    }
+
+    fn read(text: &str) -> Result<Settings, ConfigError> {
+        load("a file", text, &Nothing, |_, _| {})
+    }
+
+    #[test]
+    fn off_is_a_word_and_false_is_none() {
+        let settings = read("{choice: off, enabled: false}").unwrap();
+        assert_eq!((settings.choice, settings.enabled), (Choice::Off, false));
+        assert_eq!(read("{choice: inline, enabled: true}").unwrap().choice, Choice::Inline);
+        let error = read("{choice: off, enabled: off}").unwrap_err().to_string();
+        assert!(error.contains("boolean"), "{error}");
     }
 }

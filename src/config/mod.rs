@@ -8,5 +8,5 @@ mod value;
 
 pub use error::{ConfigError, Problem, Problems};
 pub use headers::Headers;
-pub use load::{Environment, load, load_file};
+pub use load::{Environment, ProcessEnvironment, load, load_file};
 pub use value::{ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, Secret};

@@ -60,7 +60,7 @@ impl Reference {
             let environment = from_environment.iter().find(|(path, _)| *path == option.path);
             match (option.default, environment) {
                 (Value::Object(map), _) if !map.is_empty() => {
-                    put(&mut out, format_args!("{indent}{key}:"))
+                    put(&mut out, format_args!("{indent}{key}:"));
                 }
                 (Value::Null, _) => put(&mut out, format_args!("{indent}# {key}:")),
                 (Value::String(default), Some((_, variable))) => {
@@ -82,7 +82,7 @@ impl Reference {
             if matches!(option.default, Value::Object(map) if !map.is_empty()) {
                 return;
             }
-            let values = self.values(option.schema);
+            let values = words(option.schema);
             let values =
                 if values.is_empty() { String::new() } else { format!(" One of {values}.") };
             let default = match option.default {
@@ -110,7 +110,7 @@ impl Reference {
         each: &mut dyn FnMut(&OptionEntry<'_>),
     ) {
         for (key, default) in defaults {
-            let property = self.property(schema, key);
+            let property = property(schema, key);
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             let about =
                 property.get("description").or_else(|| self.resolve(property).get("description"));
@@ -121,16 +121,6 @@ impl Reference {
                 self.section(schema, inner, &path, depth + 1, each);
             }
         }
-    }
-
-    fn property<'a>(&'a self, schema: &'a Value, key: &str) -> &'a Value {
-        let named = schema.get("properties").and_then(|properties| properties.get(key));
-        // Sections by type and name: the pattern begins with the type.
-        let kind = format!("^{}(", key.split('/').next().unwrap_or(key));
-        let patterns = schema.get("patternProperties").and_then(Value::as_object);
-        let by_kind =
-            || patterns?.iter().find(|(pattern, _)| pattern.starts_with(&kind)).map(|(_, p)| p);
-        named.or_else(by_kind).unwrap_or(&Value::Null)
     }
 
     /// Follows `$ref`, and `anyOf` to the alternative that is not null.
@@ -147,16 +137,26 @@ impl Reference {
             _ => schema,
         }
     }
+}
 
-    /// The words of a closed set.
-    fn values(&self, schema: &Value) -> String {
-        let word = |value: &Value| value.as_str().map(|word| format!("`{word}`"));
-        let constants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-        let constants = constants.filter_map(|option| option.get("const").and_then(word));
-        let listed =
-            schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(word);
-        constants.chain(listed).collect::<Vec<_>>().join(", ")
-    }
+fn property<'a>(schema: &'a Value, key: &str) -> &'a Value {
+    let named = schema.get("properties").and_then(|properties| properties.get(key));
+    // Sections by type and name: the pattern begins with the type.
+    let kind = format!("^{}(", key.split('/').next().unwrap_or(key));
+    let patterns = schema.get("patternProperties").and_then(Value::as_object);
+    let by_kind =
+        || patterns?.iter().find(|(pattern, _)| pattern.starts_with(&kind)).map(|(_, p)| p);
+    named.or_else(by_kind).unwrap_or(&Value::Null)
+}
+
+/// The words of a closed set.
+fn words(schema: &Value) -> String {
+    let word = |value: &Value| value.as_str().map(|word| format!("`{word}`"));
+    let constants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let constants = constants.filter_map(|option| option.get("const").and_then(word));
+    let listed =
+        schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(word);
+    constants.chain(listed).collect::<Vec<_>>().join(", ")
 }
 
 /// Writing to a String can't fail.

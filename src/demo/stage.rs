@@ -13,8 +13,9 @@ use super::{
 use crate::{
     clock,
     config::{self, ConfigError, Environment, HttpUrl},
-    pipeline::{self, Config, Pipeline, Watched},
-    telemetry::ledger::Books,
+    ledger::Books,
+    pipeline::{self, Config, Pipeline},
+    telemetry::Watched,
     trace::SpanId,
 };
 
@@ -23,9 +24,9 @@ const VISIBLE_AFTER: Duration = Duration::from_millis(600);
 /// Each answer takes a while.
 const LATENCY: Duration = Duration::from_millis(40);
 /// A round is there and back in a few seconds; this is for slow machines.
-const ROUND_PATIENCE: Duration = Duration::from_secs(60);
+const ROUND_PATIENCE: Duration = Duration::from_mins(1);
 /// Rows that nobody will ask for any more.
-const ROWS_KEPT: Duration = Duration::from_secs(120);
+const ROWS_KEPT: Duration = Duration::from_mins(2);
 
 /// A demo that can't start.
 #[derive(Debug, thiserror::Error)]

@@ -20,8 +20,9 @@ use self::{
 };
 use crate::{
     config::{ByteSize, Headers, HttpUrl, Interval, Problems},
+    ledger::Destination,
     memory::Stage,
-    telemetry::{Metrics, ledger::Destination},
+    telemetry::Metrics,
     trace::EnrichedTrace,
 };
 
@@ -35,7 +36,7 @@ pub struct Config(Vec<(String, ExporterConfig)>);
 #[serde(untagged)]
 pub enum ExporterConfig {
     /// `otlp`, `otlp/NAME`: OTLP/gRPC.
-    Otlp(OtlpConfig),
+    Otlp(Box<OtlpConfig>),
     /// `debug`, `debug/NAME`: prints traces as trees on standard output.
     Debug(DebugConfig),
 }
@@ -140,7 +141,6 @@ pub struct KeepaliveConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct DebugConfig {}
 
-#[allow(clippy::expect_used, reason = "a constant, read by a test")]
 fn default_endpoint() -> HttpUrl {
     "http://tempo:4317".parse().expect("the default endpoint is a URL")
 }
@@ -197,7 +197,7 @@ impl Default for KeepaliveConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        Self(vec![("otlp/tempo".to_owned(), ExporterConfig::Otlp(OtlpConfig::default()))])
+        Self(vec![("otlp/tempo".to_owned(), ExporterConfig::Otlp(Box::default()))])
     }
 }
 
@@ -299,7 +299,9 @@ impl<'de> DeserializeSeed<'de> for OfKind<'_> {
         deserializer: D,
     ) -> Result<ExporterConfig, D::Error> {
         match self.0.split('/').next() {
-            Some("otlp") => OtlpConfig::deserialize(deserializer).map(ExporterConfig::Otlp),
+            Some("otlp") => {
+                OtlpConfig::deserialize(deserializer).map(Box::new).map(ExporterConfig::Otlp)
+            }
             Some("debug") => DebugConfig::deserialize(deserializer).map(ExporterConfig::Debug),
             _ => Err(D::Error::custom(
                 "no such type of exporter; there are otlp (or otlp/NAME) and debug (or debug/NAME)",

@@ -16,11 +16,9 @@ use super::{
 };
 use crate::{
     clock,
+    ledger::{Account, Destination, DropReason},
     retry::Backoff,
-    telemetry::{
-        catalogue::{ExporterMetrics, SendOutcome},
-        ledger::{Account, Destination, DropReason},
-    },
+    telemetry::catalogue::{ExporterMetrics, SendOutcome},
     trace::EnrichedTrace,
 };
 
@@ -140,21 +138,14 @@ impl Queue {
             Overflow::Wait => semaphore.acquire_many_owned(places).await.ok(),
             Overflow::Drop => semaphore.try_acquire_many_owned(places).ok(),
         };
-        match place {
-            Some(place) => {
-                self.show();
-                // The worker ends after the last sender is gone.
-                let _gone = self.entries.send(Queued { trace, _place: place });
-            }
-            None => {
-                let spans = trace.app_spans();
-                self.metrics.send_failed_spans.add(DropReason::QueueFull as usize, spans);
-                trace.lease.settle(
-                    self.destination,
-                    Account::Dropped(DropReason::QueueFull),
-                    spans,
-                );
-            }
+        if let Some(place) = place {
+            self.show();
+            // The worker ends after the last sender is gone.
+            let _gone = self.entries.send(Queued { trace, _place: place });
+        } else {
+            let spans = trace.app_spans();
+            self.metrics.send_failed_spans.add(DropReason::QueueFull as usize, spans);
+            trace.lease.settle(self.destination, Account::Dropped(DropReason::QueueFull), spans);
         }
     }
 

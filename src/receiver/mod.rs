@@ -76,7 +76,6 @@ impl Default for OtlpConfig {
     }
 }
 
-#[allow(clippy::expect_used, reason = "constants, read by a test")]
 fn address(text: &str) -> ListenAddress {
     text.parse().expect("the default address is one")
 }

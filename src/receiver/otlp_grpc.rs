@@ -44,7 +44,7 @@ pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .http2_keepalive_interval(Some(Duration::from_mins(1)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .layer(DoorLayer { door })
         .add_service(health_service)

@@ -7,8 +7,8 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
-use super::ledger::{DropReason, Ledger};
 use crate::{
+    ledger::{DropReason, Ledger},
     memory::{Budget, Stage},
     trace::{Refusal, Release, Skip},
 };
@@ -447,14 +447,13 @@ impl Declare<'_> {
         labels: Labels<'_>,
         help: &'static str,
     ) {
-        let entry = match self.entries.iter_mut().find(|entry| entry.name == name) {
-            Some(entry) => entry,
-            None => {
-                let labels = labels.iter().map(|(label, _)| (*label, Vec::new())).collect();
-                self.entries.push(Entry { name, kind, labels, help });
-                let Some(entry) = self.entries.last_mut() else { return };
-                entry
-            }
+        let entry = if let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) {
+            entry
+        } else {
+            let labels = labels.iter().map(|(label, _)| (*label, Vec::new())).collect();
+            self.entries.push(Entry { name, kind, labels, help });
+            let Some(entry) = self.entries.last_mut() else { return };
+            entry
         };
         for ((_, values), (_, value)) in entry.labels.iter_mut().zip(labels) {
             if !values.iter().any(|known| known == value) {

@@ -1,6 +1,6 @@
 //! Log lines on standard error: as text for people, as JSON for collectors.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -46,6 +46,8 @@ impl Config {
     pub fn start(&self) {
         let filter = EnvFilter::try_new(&self.level).unwrap_or_default();
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        // In a terminal NO_COLOR decides; files and containers get plain text.
+        let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
         let started = match self.format {
             Format::Text => lines.with_target(false).try_init(),
             Format::Json => lines.json().flatten_event(true).try_init(),

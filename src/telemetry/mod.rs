@@ -1,8 +1,9 @@
 //! What operators see: the catalogue of every metric, the ledger, the logs.
 
 pub mod catalogue;
-pub mod ledger;
 pub mod logs;
 pub mod reference;
+mod watched;
 
 pub use catalogue::Metrics;
+pub use watched::Watched;

@@ -18,7 +18,7 @@ pub struct Fragment {
 }
 
 /// What a fragment costs beside its bytes and spans: the struct, its share of a map and of the allocator.
-const OVERHEAD_BYTES: usize = 160;
+pub(super) const OVERHEAD_BYTES: usize = 160;
 
 impl Fragment {
     /// Memory this fragment holds.

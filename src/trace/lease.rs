@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use crate::{
+    ledger::{Account, Destination, DropReason, Ledger},
     memory::{Reservation, Stage},
-    telemetry::ledger::{Account, Destination, DropReason, Ledger},
 };
 
 /// Memory, and the duty to account for the spans at every destination. Ends on drop, when the memory is given back and
@@ -68,9 +68,15 @@ impl Drop for Lease {
         for destination in 0..self.settled.len() {
             let lost = self.unsettled(destination);
             if lost > 0 {
-                tracing::error!(destination, spans = lost, "spans were let go without an account");
-                let reason = Account::Dropped(DropReason::Lost);
-                self.ledger.settle(Destination(destination), reason, lost);
+                let reason = self.ledger.reason_for_letting_go();
+                if reason == DropReason::Lost {
+                    tracing::error!(
+                        destination,
+                        spans = lost,
+                        "spans were let go without an account"
+                    );
+                }
+                self.ledger.settle(Destination(destination), Account::Dropped(reason), lost);
             }
         }
     }

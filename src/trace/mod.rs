@@ -7,7 +7,6 @@
 mod answer;
 mod enriched;
 mod fragment;
-mod id;
 mod lease;
 mod origin;
 mod quiet;
@@ -15,15 +14,15 @@ mod receipt;
 mod span;
 mod split;
 
+pub use crate::wire::{NotAnId, SpanId, SpanKind, TraceId};
 pub use answer::{
     Answer, Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, Skip,
 };
 pub use enriched::{EnrichedTrace, Piece};
 pub use fragment::{Fragment, Rejected, Split, SplitError};
-pub use id::{NotAnId, SpanId, TraceId};
 pub use lease::Lease;
 pub use origin::{HEADERS_MAX, Origin, Origins, TraceKey, VALUE_BYTES_MAX};
 pub use quiet::{QuietTrace, Release};
 pub use receipt::{Arrival, Intake, Receipt, Refusal, Safe, receipt};
-pub use span::{AppSpan, SpanKind, SpanRef};
+pub use span::{AppSpan, SpanRef};
 pub use split::{Scanned, scan, split};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Fragment, Origin, SpanRef, TraceId, TraceKey,
-    fragment::{Rejected, Split, SplitError},
+    fragment::{OVERHEAD_BYTES, Rejected, Split, SplitError},
 };
 use crate::wire::{
     layout::{Layout, SpanEntry},
@@ -76,7 +76,7 @@ impl Scanned {
         let bytes = |spans: &Vec<usize>| {
             let picks = whole(spans);
             let wire = splice::emitted_len(&self.layout, &picks);
-            wire + spans.len() * size_of::<SpanRef>() + 160
+            wire + spans.len() * size_of::<SpanRef>() + OVERHEAD_BYTES
         };
         let sum: usize = self.traces.iter().map(|(_, spans)| bytes(spans)).sum();
         u64::try_from(sum).unwrap_or(u64::MAX)
@@ -112,7 +112,9 @@ fn copied(key: TraceKey, bytes: Bytes) -> Fragment {
 }
 
 fn fragment(key: TraceKey, bytes: Bytes, layout: &Layout) -> Fragment {
-    let spans = layout.spans.iter().filter_map(|span| span_ref(layout, span)).collect();
+    // Exactly as many as were announced: what is held is accounted for.
+    let mut spans = Vec::with_capacity(layout.spans.len());
+    spans.extend(layout.spans.iter().filter_map(|span| span_ref(layout, span)));
     Fragment { key, bytes, spans }
 }
 

@@ -130,8 +130,7 @@ pub fn pieces(
 ) -> (Vec<Piece>, Woven) {
     let mut processes = Processes::default();
     let app = app_spans(fragments, &mut processes);
-    let taken: std::collections::HashSet<SpanId> =
-        app.iter().flat_map(|span| [Some(span.id), span.parent]).flatten().collect();
+    let taken: std::collections::HashSet<SpanId> = app.iter().map(|span| span.id).collect();
     let ids = identity::identities(&found.spans, |id| taken.contains(&id));
     let lineage = lineage(&app, found, &ids);
     let line =

@@ -24,7 +24,7 @@ pub(super) fn line(
     match choice {
         NetworkSpans::Inline => full,
         NetworkSpans::Beside => beside(full, found, ids),
-        NetworkSpans::Off => off(full, found, ids),
+        NetworkSpans::Off => off(&full, found, ids),
     }
 }
 
@@ -45,8 +45,8 @@ fn beside(full: Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
 
 /// As beside, and without the network spans. What had only network spans above it is a root then, or goes back to the
 /// parent it came with, which the caller sees to by `None`.
-fn off(full: Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
-    let above = Above::new(&full, found, ids);
+fn off(full: &Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
+    let above = Above::new(full, found, ids);
     let moved = |parent: &Option<SpanId>| above.no_network(*parent);
     Line {
         app_parents: full.app_parents.iter().map(moved).collect(),

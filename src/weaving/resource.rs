@@ -29,7 +29,10 @@ impl Processes {
         }
         let number = self.headers.len();
         self.headers.push(header.clone());
-        self.numbers.insert(header, number);
+        // Spans without a resource may come from anywhere: they are not one process.
+        if !header.is_empty() {
+            self.numbers.insert(header, number);
+        }
         number
     }
 

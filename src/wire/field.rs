@@ -134,6 +134,7 @@ pub fn varint_len(value: usize) -> usize {
 
 /// Appends a varint.
 #[inline]
+#[allow(clippy::cast_possible_truncation, reason = "seven bits are taken at a time")]
 pub fn put_varint(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);

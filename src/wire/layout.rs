@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use super::{
-    Malformed,
+    Malformed, SpanId, SpanKind, TraceId,
     field::{self, DEPTH_MAX, WireType},
     schema::{self, RESOURCE, SCOPE, SPAN, enter},
 };
-use crate::trace::{SpanId, SpanKind, TraceId};
 
 /// The places of resource spans, scope spans and spans in a request's bytes.
 #[derive(Debug, Default)]

@@ -3,11 +3,10 @@
 use std::ops::Range;
 
 use super::{
-    Malformed,
+    Malformed, SpanId,
     field::{self, WireType, delimited_len, put_delimited_head},
     layout::Layout,
 };
-use crate::trace::SpanId;
 
 /// The attribute that keeps the parent a span came with.
 pub const ORIGINAL_PARENT: &str = "tracestitch.original_parent_span_id";
@@ -165,15 +164,12 @@ fn span_len(layout: &Layout, pick: &Pick) -> usize {
 
 fn put_span(out: &mut Vec<u8>, request: &[u8], layout: &Layout, pick: &Pick) {
     put_delimited_head(out, 2, span_len(layout, pick));
-    match &pick.patch {
-        Some(patch) => {
-            put_pieces(out, request, &patch.kept);
-            out.extend(&patch.appended);
-        }
-        None => {
-            let body = layout.spans.get(pick.span).map(|span| span.body.clone());
-            out.extend(body.and_then(|body| request.get(body)).unwrap_or_default());
-        }
+    if let Some(patch) = &pick.patch {
+        put_pieces(out, request, &patch.kept);
+        out.extend(&patch.appended);
+    } else {
+        let body = layout.spans.get(pick.span).map(|span| span.body.clone());
+        out.extend(body.and_then(|body| request.get(body)).unwrap_or_default());
     }
 }
 

@@ -5,15 +5,18 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tracestitch::demo::{
-    deepflow::{DeepflowConfig, Fault, WallClock},
-    shop,
+use tracestitch::{
+    clock,
+    demo::{
+        deepflow::{DeepflowConfig, Fault, WallClock},
+        shop,
+    },
 };
 
 use crate::{
@@ -88,7 +91,7 @@ async fn stopping_ends_those_who_wait() {
 async fn capacity_is_one_queue() {
     let double = double().await;
     double.deepflow.set_fault(Fault::Capacity { answers_per_s: 50.0 });
-    let begin = Instant::now();
+    let begin = clock::now();
     let mut asks = JoinSet::new();
     for _ in 0..10 {
         let caller = double.caller.clone();

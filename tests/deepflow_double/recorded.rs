@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde_json::Value;
 
 /// All recorded exchanges of release v7.1: `fixtures/<situation>` and `random/<seed>`.
-pub fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let folders = ["fixtures", "random"].into_iter();
     let names = folders
         .flat_map(|folder| entries(folder).into_iter().map(move |name| format!("{folder}/{name}")));
@@ -16,17 +16,17 @@ pub fn names() -> Vec<String> {
 }
 
 /// `{"http_status", "body"}` of an exchange.
-pub fn answer(name: &str) -> Value {
+pub(crate) fn answer(name: &str) -> Value {
     read(&format!("{name}/answer.json"))
 }
 
 /// The body that was posted.
-pub fn request(name: &str) -> String {
+pub(crate) fn request(name: &str) -> String {
     read(&format!("{name}/request.json")).to_string()
 }
 
 /// All recorded errors whose name begins like this: (name, content).
-pub fn errors(prefix: &str) -> Vec<(String, Value)> {
+pub(crate) fn errors(prefix: &str) -> Vec<(String, Value)> {
     let names = entries("fixtures/errors").into_iter().filter(|name| name.starts_with(prefix));
     names.map(|name| (name.clone(), read(&format!("fixtures/errors/{name}")))).collect()
 }

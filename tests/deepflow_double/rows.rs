@@ -1,5 +1,11 @@
 //! Turns the rows of a recorded answer back into what the agents wrote.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "whole numbers that the recordings write as floats"
+)]
+
 use serde_json::Value;
 use tracestitch::{
     demo::deepflow::{Process, Row, Signal},
@@ -7,7 +13,7 @@ use tracestitch::{
 };
 
 /// All rows of a recorded answer; posted spans are none.
-pub fn of(recorded: &Value) -> Vec<Row> {
+pub(crate) fn of(recorded: &Value) -> Vec<Row> {
     let spans = recorded["body"]["DATA"]["tracing"].as_array().into_iter().flatten();
     spans.filter(|span| span["_querier_region"] != "").flat_map(written).collect()
 }

@@ -98,7 +98,7 @@ fn services_send_for_themselves() {
 }
 
 /// The body of an ask for one trace of the round.
-pub fn posted(round: &Round, trace_id: TraceId) -> String {
+pub(crate) fn posted(round: &Round, trace_id: TraceId) -> String {
     let spans: Vec<Value> = app_spans(round, trace_id).into_iter().map(|span| span.1).collect();
     json!({"app_spans": spans, "max_iteration": 30, "network_delay_us": 3_000_000}).to_string()
 }

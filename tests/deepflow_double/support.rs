@@ -7,60 +7,70 @@ use serde_json::Value;
 use tracestitch::demo::deepflow::{Deepflow, DeepflowConfig, Row};
 
 /// The path of the endpoint.
-pub const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
+pub(crate) const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
 
 /// A running double.
-pub struct Double {
+pub(crate) struct Double {
     pub deepflow: Deepflow,
     pub caller: Caller,
 }
 
 /// A client of a double.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     client: reqwest::Client,
     url: String,
 }
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Answered {
+pub(crate) struct Answered {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
 impl Double {
-    pub async fn start(config: DeepflowConfig) -> Self {
+    pub(crate) async fn start(config: DeepflowConfig) -> Self {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let deepflow = Deepflow::start(config, addr).await.expect("a free port");
         let caller = Caller { client: client(), url: deepflow.url() };
         Self { deepflow, caller }
     }
 
-    pub async fn with_rows(rows: Vec<Row>) -> Self {
+    pub(crate) async fn with_rows(rows: Vec<Row>) -> Self {
         Self::start(DeepflowConfig { rows, ..DeepflowConfig::default() }).await
     }
 
-    pub async fn post(&self, body: &str) -> Answered {
+    pub(crate) async fn post(&self, body: &str) -> Answered {
         self.caller.post(body).await
     }
 
-    pub async fn send(&self, method: Method, path: &str, body: &[u8]) -> reqwest::Result<Answered> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+    ) -> reqwest::Result<Answered> {
         self.caller.send(method, path, body).await
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.deepflow.stop().await;
     }
 }
 
 impl Caller {
-    pub async fn post(&self, body: &str) -> Answered {
+    pub(crate) async fn post(&self, body: &str) -> Answered {
         self.send(Method::POST, PATH, body.as_bytes()).await.expect("an answer")
     }
 
-    pub async fn send(&self, method: Method, path: &str, body: &[u8]) -> reqwest::Result<Answered> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+    ) -> reqwest::Result<Answered> {
         let url = format!("{}{path}", self.url);
         let request = self.client.request(method, url).header("X-Org-Id", "7").body(body.to_vec());
         let response = request.send().await?;
@@ -70,11 +80,11 @@ impl Caller {
 }
 
 impl Answered {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
@@ -86,7 +96,7 @@ impl PartialEq for Answered {
 }
 
 /// Status and body are the recorded ones; a description of one quoted word may name another column.
-pub fn assert_alike(answered: &Answered, recorded: &Value) {
+pub(crate) fn assert_alike(answered: &Answered, recorded: &Value) {
     let (mut given, mut expected) = (answered.json(), recorded["body"].clone());
     for body in [&mut given, &mut expected] {
         let words = body["DESCRIPTION"].as_str().unwrap_or_default();

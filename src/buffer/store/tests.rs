@@ -3,10 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{atomic::AtomicBool, mpsc},
     thread,
 };
 
@@ -55,7 +52,7 @@ fn stress(capacity_bytes: u64) {
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+            while !done.load(Relaxed) {
                 store.run_pending_tasks();
                 thread::yield_now();
             }
@@ -76,7 +73,7 @@ fn stress(capacity_bytes: u64) {
         for writer in writers {
             writer.join().expect("no writer panics");
         }
-        done.store(true, Ordering::Relaxed);
+        done.store(true, Relaxed);
     });
     store.close_all();
     let mut seen: HashMap<SpanId, u32> = HashMap::new();

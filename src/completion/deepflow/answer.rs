@@ -267,6 +267,3 @@ fn app_edges(
     });
     edges.filter(|edge| seen.insert(*edge)).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -147,7 +147,6 @@ impl Default for CircuitBreaker {
     }
 }
 
-#[allow(clippy::expect_used, reason = "a constant, read by a test")]
 fn default_endpoint() -> HttpUrl {
     "http://deepflow-app.deepflow:20418".parse().expect("the default endpoint is a URL")
 }

@@ -6,6 +6,8 @@ mod config;
 mod lenient;
 mod request;
 mod row;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -44,8 +44,8 @@ pub(super) struct RequestBody {
     pub(super) reduced: u64,
 }
 
-/// Spans that end later than this from now have a clock we don't follow.
-const FUTURE_MAX: Duration = Duration::from_secs(300);
+/// Spans that start later than this from now have a clock we don't follow.
+const FUTURE_MAX: Duration = Duration::from_mins(5);
 
 /// Exactly the six keys DeepFlow knows: any other makes it refuse the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,16 +115,14 @@ fn within_window(
     let median = *starts.select_nth_unstable(middle).1;
     let mut near = Vec::with_capacity(spans.len());
     for span in spans {
-        let end_ns = span.end_ns.max(span.start_ns);
-        if end_ns > latest_ns {
+        if span.start_ns > latest_ns {
             body.in_future += 1;
-        } else if span.start_ns.abs_diff(median) > window_ns
-            || end_ns.abs_diff(median) > window_ns
-            || span.start_ns == 0
-        {
+        } else if span.start_ns.abs_diff(median) > window_ns || span.start_ns == 0 {
             body.outside_window += 1;
         } else {
-            near.push(*span);
+            // An end that is far off would widen the search just as a start does.
+            let end_max = median.saturating_add(window_ns).min(latest_ns).max(span.start_ns);
+            near.push(SpanRef { end_ns: span.end_ns.clamp(span.start_ns, end_max), ..*span });
         }
     }
     near
@@ -216,7 +214,7 @@ mod tests {
     const NOW_NS: u64 = 1_700_000_000 * SECOND_NS;
 
     fn shape(post: Post, max_app_spans: usize) -> RequestShape {
-        let max_window = Duration::from_secs(3600);
+        let max_window = Duration::from_hours(1);
         RequestShape {
             post,
             max_app_spans,
@@ -277,8 +275,9 @@ mod tests {
             span(3, 1, SpanKind::Internal, 0, SECOND_NS),
             span(4, 1, SpanKind::Internal, NOW_NS - 3700 * SECOND_NS, SECOND_NS),
             span(5, 1, SpanKind::Internal, NOW_NS + 301 * SECOND_NS, SECOND_NS),
+            span(6, 1, SpanKind::Internal, NOW_NS, 99_999 * SECOND_NS),
         ];
-        check(&spans, &shape(Post::All, 300), &[1, 2], (2, 1, 0));
+        check(&spans, &shape(Post::All, 300), &[1, 2, 6], (2, 1, 0));
         check(&spans[2..3], &shape(Post::All, 300), &[], (1, 0, 0));
     }
 

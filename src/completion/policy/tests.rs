@@ -21,7 +21,7 @@ fn limits() -> Limits {
         breaker: BreakerLimits {
             failures: 3,
             open: Duration::from_secs(5),
-            open_max: Duration::from_secs(60),
+            open_max: Duration::from_mins(1),
             slots: 2,
         },
     }

@@ -12,7 +12,7 @@ pub(super) enum Reasons {
     /// A list of one text, as for a field of the wrong type.
     List(String),
     /// By field.
-    Fields(Vec<(String, Reasons)>),
+    Fields(Vec<(String, Self)>),
 }
 
 impl Reasons {

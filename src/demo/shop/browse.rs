@@ -64,14 +64,14 @@ const PATHS: &[&[&str]] = &[
     ],
 ];
 
-fn play(script: &mut Script) {
+fn play(script: &mut Script<'_>) {
     let web = script.thread(2);
     arrive(script, [web[0], web[2]]);
     load_catalogue(script, [web[0], web[1]]);
     fetch_stock(script, [web[1], web[2]]);
 }
 
-fn arrive(script: &mut Script, web: [u64; 2]) {
+fn arrive(script: &mut Script<'_>, web: [u64; 2]) {
     let phone = script.fresh_id();
     let x_request_id = script.x_request_id();
     let ingress = script.thread(1)[0];
@@ -96,7 +96,7 @@ fn arrive(script: &mut Script, web: [u64; 2]) {
     });
 }
 
-fn load_catalogue(script: &mut Script, web: [u64; 2]) {
+fn load_catalogue(script: &mut Script<'_>, web: [u64; 2]) {
     script.span(Line {
         service: SHOP_WEB,
         kind: SpanKind::Internal,
@@ -113,7 +113,7 @@ fn load_catalogue(script: &mut Script, web: [u64; 2]) {
     script.call("MGET", (8_000, 12_000), call);
 }
 
-fn fetch_stock(script: &mut Script, web: [u64; 2]) {
+fn fetch_stock(script: &mut Script<'_>, web: [u64; 2]) {
     let stock = script.thread(2);
     let caller = "app GET /stock client [shop-web]";
     script.span(Line {

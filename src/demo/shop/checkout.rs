@@ -97,7 +97,7 @@ const PATHS: &[&[&str]] = &[
     ],
 ];
 
-fn play(script: &mut Script) {
+fn play(script: &mut Script<'_>) {
     // shop-web does one thing after the other in one thread: five calls, among them the DNS question.
     let web = script.thread(5);
     arrive(script, [web[0], web[5]]);
@@ -115,7 +115,7 @@ fn play(script: &mut Script) {
     place_order(script, [web[4], web[5]]);
 }
 
-fn arrive(script: &mut Script, web: [u64; 2]) {
+fn arrive(script: &mut Script<'_>, web: [u64; 2]) {
     let x_request_id = script.x_request_id();
     let ingress = script.thread(1)[0];
     let path = "/checkout";
@@ -140,7 +140,7 @@ fn arrive(script: &mut Script, web: [u64; 2]) {
     });
 }
 
-fn fetch_cart(script: &mut Script, web: [u64; 2]) {
+fn fetch_cart(script: &mut Script<'_>, web: [u64; 2]) {
     let cart = script.thread(1);
     let cart = [cart[0], cart[1]];
     client(script, "GET /cart", (10_000, 40_000));
@@ -173,7 +173,7 @@ fn fetch_cart(script: &mut Script, web: [u64; 2]) {
     script.call("HGETALL cart:42", (15_300, 17_700), call);
 }
 
-fn fetch_price(script: &mut Script, web: [u64; 2]) {
+fn fetch_price(script: &mut Script<'_>, web: [u64; 2]) {
     let (legacy, stock) = (script.thread(1), script.thread(1));
     let (legacy, stock) = ([legacy[0], legacy[1]], [stock[0], stock[1]]);
     let caller = "app GET /price client [shop-web]";
@@ -199,7 +199,7 @@ fn fetch_price(script: &mut Script, web: [u64; 2]) {
     script.call("SELECT", (55_000, 80_000), Call { response_code: Some(0), ..call });
 }
 
-fn charge(script: &mut Script, web: [u64; 2]) {
+fn charge(script: &mut Script<'_>, web: [u64; 2]) {
     let (envoy, payment) = (script.thread(1), script.thread(1));
     let (envoy, payment) = ([envoy[0], envoy[1]], [payment[0], payment[1]]);
     let caller = "app POST /charge client [shop-web]";
@@ -228,7 +228,7 @@ fn charge(script: &mut Script, web: [u64; 2]) {
     });
 }
 
-fn place_order(script: &mut Script, web: [u64; 2]) {
+fn place_order(script: &mut Script<'_>, web: [u64; 2]) {
     let orders = script.thread(1);
     let caller = "app shop.v1.Orders/Place client [shop-web]";
     let name = "shop.v1.Orders/Place";
@@ -253,7 +253,7 @@ fn place_order(script: &mut Script, web: [u64; 2]) {
     });
 }
 
-fn client(script: &mut Script, name: &'static str, times_us: script::Times) {
+fn client(script: &mut Script<'_>, name: &'static str, times_us: script::Times) {
     let (method, path) = name.split_once(' ').unwrap_or(("POST", name));
     script.span(Line {
         service: SHOP_WEB,

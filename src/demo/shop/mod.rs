@@ -52,7 +52,7 @@ pub struct Edge {
 
 /// One trace as it is played, and what hangs below what in it.
 struct Story {
-    play: fn(&mut Script),
+    play: fn(&mut Script<'_>),
     /// Paths of labels; every two neighbours are an edge.
     paths: &'static [&'static [&'static str]],
 }

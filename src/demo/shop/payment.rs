@@ -36,7 +36,7 @@ const PATHS: &[&[&str]] = &[&[
     "network c-nd POST /v2/transfers",
 ]];
 
-fn play(script: &mut Script) {
+fn play(script: &mut Script<'_>) {
     let web = script.thread(1);
     let web = [web[0], web[1]];
     let inbound = http("POST", "/pay", None, Some(SHOP_WEB.answers(web)));
@@ -45,7 +45,7 @@ fn play(script: &mut Script) {
     charge(script, web);
 }
 
-fn charge(script: &mut Script, web: [u64; 2]) {
+fn charge(script: &mut Script<'_>, web: [u64; 2]) {
     let (envoy, payment) = (script.thread(1), script.thread(1));
     let (envoy, payment) = ([envoy[0], envoy[1]], [payment[0], payment[1]]);
     let caller = "app POST /charge client [shop-web]";
@@ -87,7 +87,7 @@ fn charge(script: &mut Script, web: [u64; 2]) {
 }
 
 fn line(
-    script: &mut Script,
+    script: &mut Script<'_>,
     (service, kind, name): (Service, SpanKind, &'static str),
     parent: Parent,
     times_us: Times,

@@ -24,19 +24,20 @@ pub(super) struct Node {
     pub(super) time: Interval,
     /// On a cycle of parents as it came.
     pub(super) is_looped: bool,
-    /// Places of the parents that are here, of all copies.
+    /// The parents that are here, of all copies: places of received spans, then, for spans that were woven before,
+    /// places of found ones, which are counted on from there.
     pub(super) parents: Vec<usize>,
     /// The same, of the copies that name another parent than the earliest.
     pub(super) parents_of_others: Vec<usize>,
 }
 
 impl Apps {
-    pub(super) fn new(spans: &[AppSpan]) -> Self {
+    pub(super) fn new(spans: &[AppSpan], found: &HashMap<SpanId, usize>) -> Self {
         let nodes = nodes(spans);
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
         let mut apps =
             Self { children: vec![Vec::new(); nodes.len()], nodes, places, absent: HashSet::new() };
-        apps.join(spans);
+        apps.join(spans, found);
         apps.mark_loops();
         apps
     }
@@ -98,31 +99,28 @@ impl Apps {
     }
 
     /// Fills in what needs all places: parents, children, absent parents.
-    fn join(&mut self, spans: &[AppSpan]) {
+    fn join(&mut self, spans: &[AppSpan], found: &HashMap<SpanId, usize>) {
         for span in spans {
-            let Some(parent) = span.parent else { continue };
-            match (self.place(span.id), self.place(parent)) {
-                (Some(child), Some(parent)) => self.nodes[child].parents.push(parent),
-                _ => {
-                    self.absent.insert(parent);
-                }
+            let (Some(child), Some(parent)) = (self.place(span.id), span.parent) else { continue };
+            let woven_before = || found.get(&parent).map(|row| self.len() + row);
+            if let Some(place) = self.place(parent).or_else(woven_before) {
+                self.nodes[child].add_parent(parent, place);
+            } else {
+                self.absent.insert(parent);
             }
         }
         for place in 0..self.len() {
-            let parent = self.parent(place);
-            let node = &mut self.nodes[place];
-            node.parents.sort_unstable();
-            node.parents.dedup();
-            node.parents_of_others =
-                node.parents.iter().copied().filter(|&other| Some(other) != parent).collect();
-            if let Some(parent) = parent {
+            if let Some(parent) = self.parent(place) {
                 self.children[parent].push(place);
             }
         }
     }
 
     fn mark_loops(&mut self) {
-        let parents: Vec<_> = self.nodes.iter().map(|node| node.parents.clone()).collect();
+        let received = |node: &Node| {
+            node.parents.iter().copied().filter(|&parent| parent < self.len()).collect()
+        };
+        let parents: Vec<_> = self.nodes.iter().map(received).collect();
         let loops = cycle::loops(&parents);
         for (node, in_loop) in self.nodes.iter_mut().zip(loops) {
             node.is_looped = in_loop.is_some();
@@ -152,6 +150,16 @@ impl Node {
             is_looped: false,
             parents: Vec::new(),
             parents_of_others: Vec::new(),
+        }
+    }
+
+    fn add_parent(&mut self, id: SpanId, place: usize) {
+        for (parents, is_one) in
+            [(&mut self.parents, true), (&mut self.parents_of_others, self.parent != Some(id))]
+        {
+            if is_one && !parents.contains(&place) {
+                parents.push(place);
+            }
         }
     }
 }

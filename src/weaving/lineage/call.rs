@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) head: usize,
     pub(super) tail: usize,
     pub(super) length: Nanoseconds,
+    /// The length of the time in which what it caused may lie.
+    pub(super) reach: Nanoseconds,
     /// The calls with the same span id; `None` without one.
     pub(super) group: Option<usize>,
     pub(super) has_server_side: bool,
@@ -109,7 +111,7 @@ impl Calls {
             self.all[call].group = Some(group);
         }
         for group in &mut self.groups {
-            group.calls.sort_by_key(|&call| (self.all[call].length, call));
+            group.calls.sort_by_key(|&call| (self.all[call].reach, call));
         }
     }
 }
@@ -128,6 +130,7 @@ impl Call {
             head: members.first().copied().unwrap_or(0),
             tail: members.last().copied().unwrap_or(0),
             length: members.iter().map(|&row| rows.row(row).time.length()).max().unwrap_or(0),
+            reach: members.iter().map(|&row| rows.row(row).reach.length()).max().unwrap_or(0),
             group: None,
             has_server_side: any(|row| !row.is_client_side()),
             is_seen_at_client: members

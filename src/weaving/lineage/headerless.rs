@@ -82,7 +82,7 @@ impl Search<'_, '_> {
             let cover = self.smallest_cover(self.evidence.apps.local_tree(root), head);
             return Some(Parent::App(cover.unwrap_or(root)));
         }
-        self.nearest_mate(head, below_row).map(Parent::Row)
+        self.nearest_mate(head, below_row).map(|row| self.below_server(row, head))
     }
 
     /// What `wanted` says of the client row of the same thread that starts nearest, of those of which it says anything.

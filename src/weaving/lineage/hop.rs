@@ -166,7 +166,7 @@ impl<'e, 'a> Hops<'e, 'a> {
         let [behind, before] = [call, front].map(|call| calls.call(call));
         let tail = rows.row(before.tail);
         let id = self.request_id(call);
-        behind.length <= before.length
+        behind.length <= before.reach
             && rows.is_inside(behind.head, before.tail)
             && !id.is_empty()
             && tail.span.x_request_ids.iter().any(|other| other == id)
@@ -208,7 +208,7 @@ impl<'e, 'a> Hops<'e, 'a> {
     fn is_passed_on(&self, call: usize, front: usize) -> bool {
         let Evidence { calls, apps, .. } = self.evidence;
         let [behind, before] = [call, front].map(|call| calls.call(call));
-        if behind.length >= before.length || !self.is_within(call, front) {
+        if behind.length >= before.reach || !self.is_within(call, front) {
             return false;
         }
         let app = calls.group_of(call).and_then(|group| group.app);
@@ -226,7 +226,7 @@ impl<'e, 'a> Hops<'e, 'a> {
         let [inner_row, outer_row] = [inner, outer].map(|row| rows.row(row));
         rows.is_inside(inner, outer)
             && (inner_row.span.agent_id == outer_row.span.agent_id
-                || (inner_row.time.is_half_covered(outer_row.time) && !self.is_first_sender(call)))
+                || (inner_row.time.is_half_covered(outer_row.reach) && !self.is_first_sender(call)))
     }
 
     /// Who sent a call, if that was seen.
@@ -252,7 +252,7 @@ impl<'e, 'a> Hops<'e, 'a> {
 /// X-Request-ID of a request, or of its response → calls whose last row has it, the shortest first.
 fn by_request_id<'a>(evidence: &Evidence<'a>) -> HashMap<&'a str, Vec<usize>> {
     let mut calls: Vec<_> = (0..evidence.calls.len()).collect();
-    calls.sort_by_key(|&call| (evidence.calls.call(call).length, call));
+    calls.sort_by_key(|&call| (evidence.calls.call(call).reach, call));
     let mut by_request_id: HashMap<_, Vec<_>> = HashMap::new();
     for call in calls {
         let [request, response] =

@@ -42,7 +42,7 @@ pub struct Lineage {
 /// No cycle and no absent parent is made that the received spans did not have; received spans in cycles keep their
 /// parents.
 pub fn lineage(app: &[AppSpan], found: &Found, ids: &[SpanId]) -> Lineage {
-    let evidence = Evidence::new(app, found);
+    let evidence = Evidence::new(app, found, ids);
     let mut tree = Tree::new(&evidence);
     hop::weave(&evidence, &mut tree);
     header::weave(&evidence, &mut tree);
@@ -65,9 +65,10 @@ struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    fn new(app: &[AppSpan], found: &'a Found) -> Self {
-        let apps = Apps::new(app);
-        let rows = Rows::new(found, &apps);
+    fn new(app: &[AppSpan], found: &'a Found, ids: &[SpanId]) -> Self {
+        let places = row::places(found);
+        let apps = Apps::new(app, &ids.iter().copied().zip(places.iter().copied()).collect());
+        let rows = Rows::new(found, places, &apps);
         let calls = Calls::new(&rows, &apps);
         let threads = Threads::new(&rows, &calls);
         Self { rows, apps, calls, threads }

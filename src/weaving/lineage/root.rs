@@ -55,7 +55,7 @@ fn roots(evidence: &Evidence<'_>, clocks: &Clocks, tree: &Tree) -> Vec<(usize, u
         };
         let root = evidence.apps.local_root(caller);
         if tree.apps_below(server).is_empty() && is_root_of(evidence, clocks, root, server) {
-            roots.push((evidence.rows.row(server).time.length(), root, server));
+            roots.push((evidence.rows.row(server).reach.length(), root, server));
         }
     }
     roots.sort_unstable();
@@ -66,11 +66,11 @@ fn is_root_of(evidence: &Evidence<'_>, clocks: &Clocks, root: usize, server: usi
     let (node, row) = (evidence.apps.node(root), evidence.rows.row(server));
     let is_open = match node.parent {
         None => true,
-        Some(parent) => node.kind.is_callee() && evidence.apps.place(parent).is_none(),
+        Some(parent) => node.kind.is_callee() && evidence.apps.is_absent_parent(parent),
     };
     let time = clocks.time(evidence, root, row);
     is_open
         && !node.is_looped
-        && time.length() <= row.time.length()
-        && time.starts_inside(row.time, TOLERANCE_NS)
+        && time.length() <= row.reach.length()
+        && time.starts_inside(row.reach, TOLERANCE_NS)
 }

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::trace::{Exchange, Found, FoundParent, FoundSpan, ObservationPoint, SpanId};
 
+/// Later than any end.
+const OPEN_END: Nanoseconds = 1 << 100;
+
 /// The found spans, ordered by row id.
 pub(super) struct Rows<'a> {
     all: Vec<Row<'a>>,
@@ -22,6 +25,8 @@ pub(super) struct Rows<'a> {
 pub(super) struct Row<'a> {
     pub(super) span: &'a FoundSpan,
     pub(super) time: Interval,
+    /// The time in which what it caused may lie: without a response its end is not known.
+    pub(super) reach: Interval,
     /// Agents are numbered from 0 without gaps.
     pub(super) agent: usize,
     /// What the backend hung it below.
@@ -39,17 +44,12 @@ pub(super) enum Parent {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(found: &'a Found, apps: &Apps) -> Self {
-        let mut order: Vec<_> = (0..found.spans.len()).collect();
-        order.sort_by_key(|&place| (found.spans[place].row, &found.spans[place].region));
-        let mut places = vec![0; order.len()];
-        for (place, &original) in order.iter().enumerate() {
-            places[original] = place;
-        }
+    /// `places` come from [`places`].
+    pub(super) fn new(found: &'a Found, places: Vec<usize>, apps: &Apps) -> Self {
         let agents: BTreeSet<_> = found.spans.iter().map(|span| span.agent_id).collect();
         let agents: HashMap<_, _> = agents.into_iter().zip(0..).collect();
         let row = |span: &'a FoundSpan| Row::new(span, agents[&span.agent_id], &places, apps);
-        let all = order.iter().map(|&original| row(&found.spans[original])).collect();
+        let all = in_order(found).into_iter().map(|original| row(&found.spans[original])).collect();
         Self {
             all,
             has_instances: found.spans.iter().any(|span| span.instance_id != 0),
@@ -78,7 +78,7 @@ impl<'a> Rows<'a> {
     /// Inside, as far as the clocks of the two agents allow to say.
     pub(super) fn is_inside(&self, inner: usize, outer: usize) -> bool {
         let [inner, outer] = [inner, outer].map(|place| &self.all[place]);
-        inner.time.is_inside(outer.time, inner.tolerance(outer))
+        inner.time.is_inside(outer.reach, inner.tolerance(outer))
     }
 }
 
@@ -93,6 +93,10 @@ impl<'a> Row<'a> {
         Self {
             span,
             time: Interval::new(start, end),
+            reach: Interval::new(
+                start,
+                if span.exchange == Exchange::Request { OPEN_END } else { end },
+            ),
             agent,
             parent: parent.unwrap_or(Parent::Root),
         }
@@ -122,6 +126,22 @@ impl<'a> Row<'a> {
     pub(super) fn tolerance(&self, other: &Row<'_>) -> Nanoseconds {
         if self.agent == other.agent { 0 } else { TOLERANCE_NS }
     }
+}
+
+/// Place in the answer → place here.
+pub(super) fn places(found: &Found) -> Vec<usize> {
+    let mut places = vec![0; found.spans.len()];
+    for (place, original) in in_order(found).into_iter().enumerate() {
+        places[original] = place;
+    }
+    places
+}
+
+/// The places in the answer, in the order of the row ids.
+fn in_order(found: &Found) -> Vec<usize> {
+    let mut order: Vec<_> = (0..found.spans.len()).collect();
+    order.sort_by_key(|&original| (found.spans[original].row, &found.spans[original].region));
+    order
 }
 
 fn app_edges(found: &Found, places: &[usize], apps: &Apps) -> Vec<(usize, usize)> {

@@ -151,10 +151,11 @@ fn hang_leftovers(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree:
         let is_around = |&tail: &usize| {
             let row = evidence.rows.row(tail);
             let time = clocks.time(evidence, app, row);
-            fits(node.kind, time, row) && time.is_inside(row.time, TOLERANCE_NS)
+            fits(node.kind, time, row) && time.is_inside(row.reach, TOLERANCE_NS)
         };
         let around = group.passed_on.iter().copied().filter(is_around);
-        if let Some(tail) = around.min_by_key(|&tail| (evidence.rows.row(tail).time.length(), tail))
+        if let Some(tail) =
+            around.min_by_key(|&tail| (evidence.rows.row(tail).reach.length(), tail))
         {
             tree.hang_app(app, tail, Rule::Server);
         }

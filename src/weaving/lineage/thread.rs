@@ -85,10 +85,10 @@ impl Threads {
             let other = rows.row(mate);
             other.is_server_process()
                 && calls.of_row(mate) != calls.of_row(client)
-                && row.time.starts_inside(other.time, 0)
+                && row.time.starts_inside(other.reach, 0)
         };
         let servers = self.mates(client).iter().copied().filter(|&mate| is_server(mate));
-        servers.min_by_key(|&mate| (rows.row(mate).time.length(), mate))
+        servers.min_by_key(|&mate| (rows.row(mate).reach.length(), mate))
     }
 }
 

@@ -124,15 +124,12 @@ impl Store {
             }
             let Some(addition) = addition.take() else { return };
             self.held.add(&addition);
-            let trace = match cell.trace.take() {
-                Some(mut trace) => {
-                    trace.merge(addition);
-                    trace
-                }
-                None => {
-                    self.held.traces.fetch_add(1, Relaxed);
-                    addition
-                }
+            let trace = if let Some(mut trace) = cell.trace.take() {
+                trace.merge(addition);
+                trace
+            } else {
+                self.held.traces.fetch_add(1, Relaxed);
+                addition
             };
             let now = trace.last;
             let verdict = quiet(now, trace.first, now, shape(&trace, false, false), &self.wait);

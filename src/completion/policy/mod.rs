@@ -282,9 +282,10 @@ impl<T> Policy<T> {
 
     fn ask(&mut self, now: Instant, mut candidate: Candidate<T>) {
         if self.in_flight >= self.limits.max_in_flight || !self.breaker.admit(now) {
-            let why = match self.breaker.is_open() || self.breaker.is_half_open() {
-                true => Skip::BreakerOpen,
-                false => Skip::OverCapacity,
+            let why = if self.breaker.is_open() || self.breaker.is_half_open() {
+                Skip::BreakerOpen
+            } else {
+                Skip::OverCapacity
             };
             return self.skip(candidate.trace, why);
         }

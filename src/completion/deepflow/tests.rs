@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::trace::{Exchange, ObservationPoint, ResponseStatus};
+use super::answer::{Outcome, classify};
+use crate::trace::{
+    Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, SpanId,
+};
 
 /// Two rows around an app span and DeepFlow's copy of another, with every field that is read.
 const ANSWER: &str = r#"{"OPT_STATUS": "SUCCESS", "DESCRIPTION": "", "DATA": {"tracing": [

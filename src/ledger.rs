@@ -4,7 +4,10 @@
 //! Double entry: [`Books::transfer`] alone moves spans from one account to another, under one short lock per fragment
 //! or trace. What does not add up is shown as `unaccounted`, and must stay 0.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use parking_lot::Mutex;
 
@@ -68,6 +71,7 @@ impl DropReason {
 #[derive(Debug)]
 pub struct Ledger {
     books: Mutex<Vec<Books>>,
+    ending: AtomicBool,
 }
 
 /// One destination's accounts, as they stand.
@@ -121,7 +125,7 @@ impl Ledger {
     pub fn new(destinations: impl IntoIterator<Item = String>) -> Arc<Self> {
         let books = destinations.into_iter();
         let books = books.map(|destination| Books { destination, ..Books::default() }).collect();
-        Arc::new(Self { books: Mutex::new(books) })
+        Arc::new(Self { books: Mutex::new(books), ending: AtomicBool::new(false) })
     }
 
     /// Spans came in through the door and are held, for every destination.
@@ -138,6 +142,16 @@ impl Ledger {
         if let Some(books) = self.books.lock().get_mut(destination.0) {
             books.transfer(Account::Held, to, signed(spans));
         }
+    }
+
+    /// The program ends before all is sent: what is let go from now on is dropped for that reason.
+    pub fn end(&self) {
+        self.ending.store(true, Relaxed);
+    }
+
+    /// Why spans are dropped that are let go without an account.
+    pub fn reason_for_letting_go(&self) -> DropReason {
+        if self.ending.load(Relaxed) { DropReason::Shutdown } else { DropReason::Lost }
     }
 
     /// All books at one moment.

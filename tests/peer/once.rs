@@ -1,0 +1,98 @@
+//! Spans that real senders deliver arrive once each, whatever way they take.
+
+use tracestitch::demo::backend::Backend;
+
+use crate::{
+    collector::{Collector, Protocol, generate},
+    deepflow::SimulatedDeepflow,
+    parts::{
+        Part::{Otelcol, Telemetrygen},
+        Parts,
+    },
+    spans::Spans,
+    tracestitch::Tracestitch,
+};
+
+/// Scenario: the generator sends OTLP/gRPC.
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetrygen_over_grpc() {
+    let Some(parts) = Parts::here(&[Telemetrygen]) else { return };
+    every_span_arrives_once(async |next| generate(&parts, next.grpc(), Protocol::Grpc).await).await;
+}
+
+/// Scenario: the generator sends OTLP/HTTP, protobuf.
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetrygen_over_http() {
+    let Some(parts) = Parts::here(&[Telemetrygen]) else { return };
+    every_span_arrives_once(async |next| generate(&parts, next.http(), Protocol::Http).await).await;
+}
+
+/// Scenario: a Collector between the generator and tracestitch sends OTLP/gRPC with gzip.
+#[tokio::test(flavor = "multi_thread")]
+async fn collector_in_front_over_grpc() {
+    let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
+    every_span_arrives_once(async |next| {
+        collected(&parts, "otlp_grpc", next.grpc(), next).await;
+    })
+    .await;
+}
+
+/// Scenario: a Collector between the generator and tracestitch sends OTLP/HTTP, protobuf with gzip.
+#[tokio::test(flavor = "multi_thread")]
+async fn collector_in_front_over_http() {
+    let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
+    every_span_arrives_once(async |next| {
+        collected(&parts, "otlp_http", next.http(), next).await;
+    })
+    .await;
+}
+
+/// A Collector drops at its end what it could not hand on yet, so it stays until tracestitch has all.
+async fn collected(parts: &Parts, exporter: &str, url: &str, next: &Tracestitch) {
+    let collector = Collector::start(parts, exporter, url).await;
+    generate(parts, &collector.otlp, Protocol::Grpc).await;
+    next.has_delivered(160).await;
+}
+
+/// Guarantees: 40 traces of 4 spans come in and go out once each, in one tree each, enriched alike.
+async fn every_span_arrives_once(send: impl AsyncFnOnce(&Tracestitch)) {
+    let backend = Backend::start(0).await.expect("a free port");
+    let deepflow = SimulatedDeepflow::start().await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s").await;
+
+    send(&tracestitch).await;
+
+    tracestitch.has_delivered(160).await;
+    let spans = Spans::of(backend.traces());
+    let traces = spans.trace_ids();
+    assert_eq!((traces.len(), spans.sent().count()), (40, 160));
+    for trace in traces {
+        assert_eq!(spans.of_trace(&trace).tree(), TREE, "trace {trace}");
+    }
+    tracestitch.end();
+}
+
+const TREE: &str = "\
+telemetrygen CLIENT lets-go
+  + telemetrygen CLIENT c-p tracestitch.system
+    + telemetrygen INTERNAL c tracestitch.network
+      + telemetrygen INTERNAL c-nd tracestitch.network
+        + telemetrygen INTERNAL s-nd tracestitch.network
+          + telemetrygen INTERNAL s tracestitch.network
+            + telemetrygen SERVER s-p tracestitch.system
+              telemetrygen SERVER okey-dokey-0
+  + telemetrygen CLIENT c-p tracestitch.system
+    + telemetrygen INTERNAL c tracestitch.network
+      + telemetrygen INTERNAL c-nd tracestitch.network
+        + telemetrygen INTERNAL s-nd tracestitch.network
+          + telemetrygen INTERNAL s tracestitch.network
+            + telemetrygen SERVER s-p tracestitch.system
+              telemetrygen SERVER okey-dokey-1
+  + telemetrygen CLIENT c-p tracestitch.system
+    + telemetrygen INTERNAL c tracestitch.network
+      + telemetrygen INTERNAL c-nd tracestitch.network
+        + telemetrygen INTERNAL s-nd tracestitch.network
+          + telemetrygen INTERNAL s tracestitch.network
+            + telemetrygen SERVER s-p tracestitch.system
+              telemetrygen SERVER okey-dokey-2
+";

@@ -1,0 +1,97 @@
+//! [`Tracestitch`]: the real program as users run it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    loopback::{get, until},
+    process::{Process, command},
+};
+
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `tracestitch run`.
+#[derive(Debug)]
+pub(crate) struct Tracestitch {
+    process: Process,
+    grpc: String,
+    http: String,
+    admin: String,
+    /// Its configuration file is in here.
+    _folder: TempDir,
+}
+
+impl Tracestitch {
+    /// Starts it between a DeepFlow and a backend, with shortened waits.
+    pub(crate) async fn start(deepflow: &str, backend: &str, idle: &str) -> Self {
+        let config = format!(
+            "
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{endpoint: '127.0.0.1:0'}}}}}}}}
+memory: {{limit: 256MiB}}
+buffer: {{idle: {idle}, max_age: 20s}}
+completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 2s], max_wait: 20s, deadline: 30s}}}}
+exporters: {{otlp/backend: {{endpoint: '{backend}'}}}}
+admin: {{endpoint: '127.0.0.1:0'}}
+logs: {{format: json}}
+shutdown: {{drain_timeout: 5s}}
+"
+        );
+        let folder = TempDir::new().expect("a temporary folder");
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, config).expect("a configuration file");
+        let mut run = command(env!("CARGO_BIN_EXE_tracestitch"));
+        let mut process = Process::start("tracestitch", run.arg("run").arg("--config").arg(&file));
+        process.says("ready", |log| log.contains("tracestitch is ready").then_some(())).await;
+        let log = process.stderr();
+        let url = |word: &str, value: &str| {
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut lines = lines.filter(|line| line[word].as_str() == Some(value));
+            let line = lines.next().unwrap_or_else(|| panic!("no address of {value} in the log"));
+            format!("http://{}", line["address"].as_str().expect("an address"))
+        };
+        let (grpc, http) = (url("protocol", "gRPC"), url("protocol", "HTTP"));
+        let admin = url("target", "tracestitch::admin");
+        Self { process, grpc, http, admin, _folder: folder }
+    }
+
+    /// Where OTLP/gRPC is taken.
+    pub(crate) fn grpc(&self) -> &str {
+        &self.grpc
+    }
+
+    /// Where OTLP/HTTP is taken.
+    pub(crate) fn http(&self) -> &str {
+        &self.http
+    }
+
+    /// Waits until so many spans have come in and all have gone out.
+    pub(crate) async fn has_delivered(&self, spans: u64) {
+        let what = format!("{spans} spans are delivered");
+        until(&what, SETTLE_PATIENCE, async || {
+            let books = self.books().await;
+            let is = |key: &str, value: u64| books[key].as_u64() == Some(value);
+            (is("accepted", spans) && is("delivered", spans) && is("held", 0)).then_some(())
+        })
+        .await;
+    }
+
+    /// Spans accepted so far.
+    pub(crate) async fn accepted(&self) -> u64 {
+        self.books().await["accepted"].as_u64().expect("a number")
+    }
+
+    async fn books(&self) -> Value {
+        let page = get(&format!("{}/ledger", self.admin)).await.expect("the ledger");
+        let page: Value = serde_json::from_str(&page).expect("JSON");
+        assert_eq!(page["balanced"], true, "{page}");
+        page["destinations"][0].clone()
+    }
+
+    /// Ends it as an orchestrator does.
+    pub(crate) fn end(mut self) {
+        let status = self.process.end();
+        assert!(status.success(), "tracestitch ended with {status}");
+    }
+}

@@ -1,0 +1,330 @@
+//! How: recorded traces with recorded answers, the answers twisted at random (links, times, ids, places), the spans
+//! dealt to several requests; whatever comes out must still be the trace, with spans added.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{AnyValue, any_value},
+    trace::v1::{Span, span::SpanKind},
+};
+use proptest::prelude::*;
+use prost::Message;
+use tracestitch::{
+    completion::deepflow::answer::{Outcome, classify},
+    trace::{Found, FoundParent, Fragment, Origin, SpanId, split},
+    weaving::{Config, NetworkKind, NetworkSpans, SystemKind, pieces},
+    wire::splice::ORIGINAL_PARENT,
+};
+
+/// A recorded trace and its answer.
+#[derive(Clone)]
+struct Recording {
+    name: String,
+    trace: ExportTraceServiceRequest,
+    found: Found,
+}
+
+fn recordings() -> Vec<Recording> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/deepflow");
+    let mut out = Vec::new();
+    for kind in ["fixtures", "random"] {
+        for entry in fs::read_dir(root.join(kind)).expect("golden data") {
+            let folder = entry.expect("golden data").path();
+            let Ok(answer) = fs::read(folder.join("answer.json")) else { continue };
+            let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+            let body = answer["body"].to_string();
+            let status = answer["http_status"].as_u64().and_then(|status| status.try_into().ok());
+            let Outcome::Found(found) = classify(status.expect("a status"), body.as_bytes()) else {
+                continue;
+            };
+            let Ok(trace) = fs::read(folder.join("trace.otlp.json")) else { continue };
+            let trace = serde_json::from_slice(&trace).expect("OTLP/JSON");
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            out.push(Recording { name, trace, found });
+        }
+    }
+    out.sort_by(|left, right| left.name.cmp(&right.name));
+    assert!(out.len() > 50, "{} recordings", out.len());
+    out
+}
+
+fn spans(trace: &ExportTraceServiceRequest) -> impl Iterator<Item = (String, bool, &Span)> {
+    trace.resource_spans.iter().flat_map(|resource| {
+        let attributes = resource.resource.iter().flat_map(|resource| &resource.attributes);
+        let name =
+            attributes.filter(|attribute| attribute.key == "service.name").find_map(|name| {
+                match &name.value {
+                    Some(AnyValue { value: Some(any_value::Value::StringValue(name)) }) => {
+                        Some(name.clone())
+                    }
+                    _ => None,
+                }
+            });
+        let name = name.unwrap_or_default();
+        resource.scope_spans.iter().flat_map(move |scope| {
+            let scope_name = scope.scope.as_ref().map_or("", |scope| &scope.name);
+            let added = scope_name.starts_with("tracestitch.");
+            let name = name.clone();
+            scope.spans.iter().map(move |span| (name.clone(), added, span))
+        })
+    })
+}
+
+/// The spans in a few requests, as several senders or batches would bring them.
+fn deal(rng: &mut Rng, trace: &ExportTraceServiceRequest) -> Vec<Fragment> {
+    let mut hands = vec![ExportTraceServiceRequest::default(); rng.usize(1..4)];
+    for resource in &trace.resource_spans {
+        for scope in &resource.scope_spans {
+            for span in &scope.spans {
+                let mut alone = resource.clone();
+                let mut scope = scope.clone();
+                scope.spans = vec![span.clone()];
+                alone.scope_spans = vec![scope];
+                let hand = rng.usize(..hands.len());
+                hands[hand].resource_spans.push(alone);
+            }
+        }
+    }
+    let fragments = hands.into_iter().flat_map(|hand| {
+        split(&Origin::default(), hand.encode_to_vec().into()).expect("OTLP").fragments
+    });
+    fragments.collect()
+}
+
+/// Some values somewhere else.
+fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
+    for _ in 0..rng.usize(..20) {
+        let rows = found.spans.len();
+        if rows == 0 {
+            return;
+        }
+        let donor = found.spans[rng.usize(..rows)].clone();
+        let span = &mut found.spans[rng.usize(..rows)];
+        match rng.u8(..10) {
+            0 => span.parent = FoundParent::Found(rng.usize(..rows + 3)),
+            1 => span.parent = FoundParent::App(app[rng.usize(..app.len())]),
+            2 => span.span_id = Some(app[rng.usize(..app.len())]),
+            3 => span.span_id = SpanId::from_number(rng.u64(..)),
+            4 => span.syscall_ids = donor.syscall_ids,
+            5 => span.tcp_seqs = donor.tcp_seqs,
+            6 => (span.start_us, span.end_us) = (donor.end_us, u64::MAX),
+            7 => (span.row, span.region) = (donor.row, "other".to_owned()),
+            8 => span.point = donor.point,
+            _ => {
+                let id = app[rng.usize(..app.len())];
+                span.row = u64::from_be_bytes(id.to_wire());
+                found.app_edges.push((id, rng.usize(..rows + 3)));
+            }
+        }
+    }
+}
+
+fn weave(fragments: &[Fragment], found: &Found, config: Config) -> ExportTraceServiceRequest {
+    let (pieces, _) = pieces(fragments[0].key.id, fragments, found, &config);
+    let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes).collect();
+    ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("what we write is valid")
+}
+
+/// Without what weaving may change.
+fn bare(span: &Span) -> Vec<u8> {
+    let mut span = span.clone();
+    span.parent_span_id.clear();
+    span.attributes.retain(|attribute| attribute.key != ORIGINAL_PARENT);
+    span.encode_to_vec()
+}
+
+fn check(recording: &Recording, fragments: &[Fragment], found: &Found, config: Config) {
+    let after = weave(fragments, found, config);
+    assert!(after == weave(fragments, found, config), "the same input gives the same output");
+    let all: Vec<_> = spans(&after).collect();
+    // Each span that came is there as often as it came.
+    let mut came: Vec<_> =
+        spans(&recording.trace).map(|(service, _, span)| (service, bare(span))).collect();
+    let kept = all.iter().filter(|(_, added, _)| !added);
+    let mut kept: Vec<_> = kept.map(|(service, _, span)| (service.clone(), bare(span))).collect();
+    came.sort();
+    kept.sort();
+    assert!(came == kept, "{}: spans were altered", recording.name);
+    // A changed parent leaves its trace.
+    let before: HashMap<Vec<u8>, Vec<Vec<u8>>> =
+        spans(&recording.trace).fold(HashMap::new(), |mut map, (_, _, span)| {
+            map.entry(bare(span)).or_default().push(span.parent_span_id.clone());
+            map
+        });
+    for (_, _, span) in all.iter().filter(|(_, added, _)| !added) {
+        let marked = span.attributes.iter().any(|attribute| attribute.key == ORIGINAL_PARENT);
+        assert_eq!(marked, !before[&bare(span)].contains(&span.parent_span_id), "{span:?}");
+    }
+    // Added ids are unique and differ from all others.
+    let app: HashSet<&[u8]> = spans(&recording.trace).map(|(_, _, span)| &*span.span_id).collect();
+    let mut ids: HashSet<&[u8]> = HashSet::new();
+    for (_, _, span) in all.iter().filter(|(_, added, _)| *added) {
+        assert!(SpanId::from_wire(&span.span_id).is_some());
+        assert!(ids.insert(&span.span_id) && !app.contains(&*span.span_id), "{span:?}");
+    }
+    let absent: HashSet<&[u8]> = spans(&recording.trace)
+        .map(|(_, _, span)| &*span.parent_span_id)
+        .filter(|parent| !parent.is_empty() && !app.contains(parent))
+        .collect();
+    for (_, _, span) in &all {
+        let parent = &*span.parent_span_id;
+        let known = parent.is_empty()
+            || app.contains(parent)
+            || ids.contains(parent)
+            || absent.contains(parent);
+        assert!(known, "{}: an absent parent that was not there before: {span:?}", recording.name);
+    }
+    let looped_before =
+        looped(&spans(&recording.trace).map(|(_, _, span)| span).collect::<Vec<_>>());
+    let looped_after = looped(&all.iter().map(|(_, _, span)| *span).collect::<Vec<_>>());
+    let new: Vec<_> = looped_after.difference(&looped_before).collect();
+    assert!(new.is_empty(), "{}: a new cycle: {new:?}", recording.name);
+    check_context(&all, config);
+}
+
+/// Ids of spans that reach themselves.
+fn looped(spans: &[&Span]) -> HashSet<Vec<u8>> {
+    let mut parents: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
+    for span in spans {
+        parents.entry(&span.span_id).or_default().insert(&span.parent_span_id);
+    }
+    let reaches = |start: &[u8]| {
+        let mut seen = HashSet::new();
+        let mut open: Vec<&[u8]> = parents.get(start).into_iter().flatten().copied().collect();
+        while let Some(next) = open.pop() {
+            if next == start {
+                return true;
+            }
+            if seen.insert(next) {
+                open.extend(parents.get(next).into_iter().flatten());
+            }
+        }
+        false
+    };
+    parents.keys().filter(|id| reaches(id)).map(|id| id.to_vec()).collect()
+}
+
+/// Added spans carry the flags' low byte and the trace state of the span they hang below.
+fn check_context(all: &[(String, bool, &Span)], config: Config) {
+    let by_id: HashMap<&[u8], &Span> =
+        all.iter().map(|(_, _, span)| (&*span.span_id, *span)).collect();
+    let times = all.iter().fold(HashMap::new(), |mut times: HashMap<&[u8], u32>, (_, _, span)| {
+        *times.entry(&span.span_id).or_default() += 1;
+        times
+    });
+    for (_, _, span) in all.iter().filter(|(_, added, _)| *added) {
+        if let Some(above) = by_id.get(&*span.parent_span_id)
+            && times[&*span.parent_span_id] == 1
+        {
+            assert_eq!((span.flags, &span.trace_state), (above.flags & 0xff, &above.trace_state));
+        }
+        if config.system_kind == SystemKind::Internal
+            && config.network_kind == NetworkKind::Internal
+        {
+            assert_eq!(span.kind, SpanKind::Internal as i32);
+        }
+    }
+}
+
+fn any_config(rng: &mut Rng) -> Config {
+    Config {
+        network_spans: [NetworkSpans::Inline, NetworkSpans::Beside, NetworkSpans::Off]
+            [rng.usize(..3)],
+        system_kind: [SystemKind::Span, SystemKind::Internal][rng.usize(..2)],
+        network_kind: [NetworkKind::Internal, NetworkKind::Span][rng.usize(..2)],
+    }
+}
+
+#[test]
+fn any_answer_leaves_the_trace_a_trace() {
+    let recordings = recordings();
+    let cases =
+        ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(cases);
+    let outcome = runner.run(&any::<u64>(), |seed| {
+        let mut rng = Rng::with_seed(seed);
+        let recording = &recordings[rng.usize(..recordings.len())];
+        let fragments = deal(&mut rng, &recording.trace);
+        let app: Vec<SpanId> =
+            fragments.iter().flat_map(|f| &f.spans).map(|span| span.id).collect();
+        let mut found = recording.found.clone();
+        twist(&mut rng, &mut found, &app);
+        check(recording, &fragments, &found, any_config(&mut rng));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Every CLIENT→SERVER pair of the input still has exactly one on its line, between the same two services: what a
+/// service graph pairs. Lines with a proxy on them are calls of their own, and have one pair for each.
+#[test]
+fn beside_keeps_client_and_server_neighbours() {
+    let config = Config { network_spans: NetworkSpans::Beside, ..Config::default() };
+    let (mut plain, mut proxied) = (0, 0);
+    for recording in recordings() {
+        let fragments = deal(&mut Rng::with_seed(7), &recording.trace);
+        let after = weave(&fragments, &recording.found, config);
+        let all: HashMap<Vec<u8>, (String, &Span)> = spans(&after)
+            .map(|(service, _, span)| (span.span_id.clone(), (service, span)))
+            .collect();
+        for (client, server) in pairs(&recording.trace) {
+            let line = line(&all, &client, &server);
+            let Some(line) = line else { continue };
+            let services = (&line[0].0, &line[line.len() - 1].0);
+            let is_own = |service: &String| [services.0, services.1].contains(&service);
+            if line.len() > 4 || !line.iter().all(|(service, _)| is_own(service)) {
+                proxied += 1;
+                continue;
+            }
+            plain += 1;
+            let on_line: Vec<_> = line
+                .windows(2)
+                .filter(|pair| {
+                    pair[0].1.kind == SpanKind::Client as i32
+                        && pair[1].1.kind == SpanKind::Server as i32
+                })
+                .map(|pair| (&pair[0].0, &pair[1].0))
+                .collect();
+            assert_eq!(on_line, [services], "{}: {line:?}", recording.name);
+        }
+    }
+    assert!(plain > 100 && proxied > 0, "{plain} pairs without a proxy, {proxied} with one");
+}
+
+/// Ids of client spans and of the server spans that name them as parent.
+fn pairs(trace: &ExportTraceServiceRequest) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let clients: HashSet<&[u8]> = spans(trace)
+        .filter(|(_, _, span)| span.kind == SpanKind::Client as i32)
+        .map(|(_, _, span)| &*span.span_id)
+        .collect();
+    let servers = spans(trace).filter(|(_, _, span)| {
+        span.kind == SpanKind::Server as i32 && clients.contains(&*span.parent_span_id)
+    });
+    servers.map(|(_, _, span)| (span.parent_span_id.clone(), span.span_id.clone())).collect()
+}
+
+/// From the client down to the server; `None` if the server hangs elsewhere now.
+fn line<'a>(
+    all: &HashMap<Vec<u8>, (String, &'a Span)>,
+    client: &[u8],
+    server: &[u8],
+) -> Option<Vec<(String, &'a Span)>> {
+    let mut line = vec![all.get(server)?.clone()];
+    for _ in 0..all.len() {
+        let above = all.get(&line.last()?.1.parent_span_id)?.clone();
+        let found = above.1.span_id == client;
+        line.push(above);
+        if found {
+            line.reverse();
+            return Some(line);
+        }
+    }
+    None
+}
