@@ -25,7 +25,7 @@ use tracestitch::{
         deepflow::DeepflowConfig,
         sender::Sender,
     },
-    telemetry::ledger::DropReason,
+    ledger::DropReason,
 };
 
 use crate::support::{self, Setup, World, http};
@@ -56,8 +56,8 @@ async fn open_traces_are_delivered_and_old_ones_asked_for() {
     let asked: Vec<_> = deepflow.requests().into_iter().map(|ask| ask.trace_id).collect();
     assert_eq!(asked, [format!("{:032x}", 1)]);
     let metric = |series| support::metric(&watched, series);
-    assert_eq!(metric("tracestitch_buffer_released_traces_total{reason=\"shutdown\"}"), 2.0);
-    assert_eq!(metric("tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}"), 1.0);
+    assert_eq!(metric("tracestitch_buffer_released_traces_total{reason=\"shutdown\"}"), 2);
+    assert_eq!(metric("tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}"), 1);
     deepflow.stop().await;
     backend.stop().await;
 }
