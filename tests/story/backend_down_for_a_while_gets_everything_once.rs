@@ -14,7 +14,7 @@ async fn backend_that_is_unavailable_gets_everything_once() {
     let world = World::start(Setup::without_deepflow()).await;
     world.backend.set_fault(BackendFault::Unavailable);
     let sent = send(&world, 1..=20).await;
-    support::until("a request is tried again", || world.metric(RETRIED) >= 2.0).await;
+    support::until("a request is tried again", || world.metric(RETRIED) >= 2).await;
     let books = support::books(world.watched());
     assert_eq!((books.delivered, books.held), (0, books.accepted));
 
@@ -37,7 +37,7 @@ async fn backend_that_starts_again_gets_everything_once() {
     first.stop().await;
 
     let during = send(&world, 6..=25).await;
-    support::until("a request is tried again", || world.metric(RETRIED) >= 2.0).await;
+    support::until("a request is tried again", || world.metric(RETRIED) >= 2).await;
     let second = Backend::start(port).await.expect("its port is free again");
     world.settled(before.len() + during.len()).await;
     support::assert_arrived(&during, support::spans_at(&second));

@@ -55,7 +55,7 @@ fn assert_partial(answer: impl bytes::Buf) {
 }
 
 /// So many requests ended like this.
-fn ended(world: &World, transport: &str, outcome: &str) -> f64 {
+fn ended(world: &World, transport: &str, outcome: &str) -> u64 {
     let labels = format!("receiver=\"otlp\",transport=\"{transport}\",outcome=\"{outcome}\"");
     world.metric(&format!("tracestitch_receiver_requests_total{{{labels}}}"))
 }
@@ -93,8 +93,8 @@ async fn bad_spans_are_refused_alone_over_grpc() {
     assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
     let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
     let counted = outcomes.map(|outcome| ended(&world, "grpc", outcome));
-    assert_eq!(counted, [3.0, 1.0, 0.0, 1.0, 3.0]);
-    for (reason, spans) in [("trace_id", 2.0), ("span_id", 1.0)] {
+    assert_eq!(counted, [3, 1, 0, 1, 3]);
+    for (reason, spans) in [("trace_id", 2), ("span_id", 1)] {
         let labels = format!("receiver=\"otlp\",transport=\"grpc\",reason=\"{reason}\"");
         let series = format!("tracestitch_receiver_rejected_spans_total{{{labels}}}");
         assert_eq!(world.metric(&series), spans, "{reason}");
@@ -163,7 +163,7 @@ async fn bad_spans_are_refused_alone_over_http() {
     assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
     let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
     let counted = outcomes.map(|outcome| ended(&world, "http", outcome));
-    assert_eq!(counted, [3.0, 1.0, 0.0, 5.0, 3.0]);
+    assert_eq!(counted, [3, 1, 0, 5, 3]);
     world.end(&[]).await;
 }
 

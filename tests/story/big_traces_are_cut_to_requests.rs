@@ -36,7 +36,7 @@ async fn big_traces_are_cut_to_requests() {
     assert!((3..10).contains(&sizes.len()), "as few as can be: {sizes:?}");
     let added = support::assert_arrived(&spans, support::spans_at(&world.backend));
     assert!(!added.is_empty());
-    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 1.0);
+    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 1);
     world.end(&[]).await;
 }
 

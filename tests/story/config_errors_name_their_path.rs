@@ -50,7 +50,8 @@ fn problems(text: &str) -> Vec<Problem> {
 
 fn check(text: &str, expected: &[Expected<'_>]) {
     let found = problems(text);
-    let shown = found.iter().map(|problem| format!("  {problem}\n")).collect::<String>();
+    let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let shown = shown.join("\n");
     assert_eq!(found.len(), expected.len(), "{text}\n{shown}");
     for (problem, (path, line, what, hint)) in found.iter().zip(expected) {
         assert_eq!(

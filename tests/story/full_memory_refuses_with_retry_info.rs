@@ -58,7 +58,7 @@ async fn full_memory_refuses_with_retry_info() {
         let refused = format!(
             "tracestitch_receiver_requests_total{{receiver=\"otlp\",transport=\"{transport}\",outcome=\"refused\"}}"
         );
-        assert_eq!(world.metric(&refused), 1.0);
+        assert_eq!(world.metric(&refused), 1);
     }
     let used: u64 = world.watched().budget.used_bytes();
     assert!(used <= world.watched().budget.limit_bytes(), "{used}");
@@ -85,7 +85,7 @@ async fn who_goes_away_leaves_no_memory_taken() {
     let head = "POST /v1/traces HTTP/1.1\r\nhost: story\r\ncontent-type: application/x-protobuf\r\n\
                 content-length: 10000000\r\n\r\n";
     connection.write_all(head.as_bytes()).await.expect("it is read");
-    connection.write_all(&[0; 2 * REQUEST_BYTES]).await.expect("it is read");
+    connection.write_all(&vec![0; 2 * REQUEST_BYTES]).await.expect("it is read");
     let announced = u64::try_from(REQUEST_BYTES).expect("not so many");
     support::until("memory is taken for what was read", || used() > announced).await;
     drop(connection);

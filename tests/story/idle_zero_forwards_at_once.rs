@@ -15,6 +15,6 @@ async fn idle_zero_forwards_at_once() {
     }
     assert_eq!(support::assert_arrived(&spans, support::spans_at(&world.backend)), []);
     assert_eq!(world.backend.received().len(), 2);
-    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 2.0);
+    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 2);
     world.end(&[]).await;
 }

@@ -20,6 +20,6 @@ async fn late_spans_are_forwarded() {
     assert!(!support::assert_arrived(&spans, arrived).is_empty());
     let asks: Vec<_> = world.deepflow.requests().iter().map(|ask| ask.spans).collect();
     assert_eq!(asks.first(), Some(&4));
-    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 2.0);
+    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 2);
     world.end(&[]).await;
 }

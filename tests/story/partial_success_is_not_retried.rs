@@ -19,9 +19,9 @@ async fn partial_success_is_not_retried() {
         let series = format!("tracestitch_exporter_{name}{{exporter=\"otlp/backend\"{label}}}");
         world.metric(&series)
     };
-    assert_eq!(exporter("requests_total", ",outcome=\"ok\""), 1.0);
-    assert_eq!(exporter("requests_total", ",outcome=\"retry\""), 0.0);
-    assert_eq!(exporter("sent_spans_total", ""), 3.0);
-    assert_eq!(exporter("send_failed_spans_total", ",reason=\"rejected\""), 2.0);
+    assert_eq!(exporter("requests_total", ",outcome=\"ok\""), 1);
+    assert_eq!(exporter("requests_total", ",outcome=\"retry\""), 0);
+    assert_eq!(exporter("sent_spans_total", ""), 3);
+    assert_eq!(exporter("send_failed_spans_total", ",reason=\"rejected\""), 2);
     world.end(&[(DropReason::Rejected, 2)]).await;
 }

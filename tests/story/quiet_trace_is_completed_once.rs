@@ -71,8 +71,8 @@ async fn quiet_trace_is_completed_once() {
 
     let added = support::assert_arrived(&sent, arrived);
     assert!(!added.is_empty());
-    assert_eq!(world.metric("tracestitch_completion_completed_traces_total"), 3.0);
-    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 3.0);
+    assert_eq!(world.metric("tracestitch_completion_completed_traces_total"), 3);
+    assert_eq!(world.metric("tracestitch_buffer_released_traces_total{reason=\"idle\"}"), 3);
     world.end(&[]).await;
 }
 

@@ -42,7 +42,7 @@ async fn second_destination_never_holds_up_the_first() {
     assert_eq!(books.delivered, all - dropped, "{books:?}");
     assert_eq!(u64::try_from(books.delivered), Ok(second.span_count()));
     let failed = "tracestitch_exporter_send_failed_spans_total{exporter=\"otlp/second\",reason=\"queue_full\"}";
-    assert_eq!(world.metric(failed), dropped as f64);
+    assert_eq!(world.metric(failed), u64::try_from(dropped).expect("not negative"));
     assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
     world.end(&[]).await;
     second.stop().await;

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashSet,
+    error::Error,
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
@@ -16,7 +17,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracestitch::{
     clock,
     demo::{
@@ -55,8 +56,8 @@ async fn open_traces_are_delivered_and_old_ones_asked_for() {
     let asked: Vec<_> = deepflow.requests().into_iter().map(|ask| ask.trace_id).collect();
     assert_eq!(asked, [format!("{:032x}", 1)]);
     let metric = |series| support::metric(&watched, series);
-    assert_eq!(metric("tracestitch_buffer_released_traces_total{reason=\"shutdown\"}"), 2.0);
-    assert_eq!(metric("tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}"), 1.0);
+    assert_eq!(metric("tracestitch_buffer_released_traces_total{reason=\"shutdown\"}"), 2);
+    assert_eq!(metric("tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}"), 1);
     deepflow.stop().await;
     backend.stop().await;
 }
@@ -76,7 +77,7 @@ async fn senders_that_go_on_lose_nothing() {
             for trace in (number << 20).. {
                 let request = support::trace(trace, 2);
                 let taken = match number % 2 {
-                    0 => sender.send(&request).await.map(drop).map_err(|status| status.code()),
+                    0 => sender.send(&request).await.map(drop).map_err(|status| said(&status)),
                     _ => post(&client, &url, &request).await,
                 };
                 match taken {
@@ -105,6 +106,11 @@ async fn senders_that_go_on_lose_nothing() {
     backend.stop().await;
 }
 
+/// What the program answered; a closed connection counts as nobody there.
+fn said(status: &Status) -> Code {
+    if status.source().is_some() { Code::Unavailable } else { status.code() }
+}
+
 async fn post(
     client: &reqwest::Client,
     url: &str,
@@ -118,13 +124,24 @@ async fn post(
     }
 }
 
+/// Scenario: the backend is down when the program ends.
+/// Guarantees: it says at once that it is not ready any more, tries for as long as it may, and accounts for the rest.
 #[tokio::test]
 async fn what_cannot_be_sent_has_its_account() {
-    let setup = Setup { buffer: OPEN, drain_timeout: "1s", ..Setup::without_deepflow() };
-    let world = World::start(setup).await;
-    world.backend.set_fault(BackendFault::Unavailable);
-    world.send(&support::trace(1, 3)).await;
-    world.end(&[(DropReason::Shutdown, 3)]).await;
+    let setup = Setup { buffer: OPEN, drain_timeout: "2s", ..Setup::without_deepflow() };
+    let World { deepflow, backend, pipeline, sender } = World::start(setup).await;
+    backend.set_fault(BackendFault::Unavailable);
+    sender.send(&support::trace(1, 3)).await.expect("the request is taken");
+    let (client, readyz) = (http::client(), format!("http://{}/readyz", pipeline.admin()));
+    let ready = async || client.get(&readyz).send().await.map(|response| response.status());
+    assert_eq!(ready().await.expect("an answer"), 200);
+    let draining = tokio::spawn(pipeline.drain());
+    while ready().await.expect("the pages stay to the end") != 503 {}
+    assert!(!draining.is_finished());
+    let watched = draining.await.expect("it ends");
+    support::assert_balanced(&watched, &[(DropReason::Shutdown, 3)]);
+    deepflow.stop().await;
+    backend.stop().await;
 }
 
 #[tokio::test]

@@ -54,10 +54,10 @@ async fn small_deepflow_delays_nobody() {
     let found = world.metric("tracestitch_completion_requests_total{outcome=\"found\"}");
     let skipped =
         world.metric("tracestitch_completion_skipped_traces_total{reason=\"over_capacity\"}");
-    assert!(found >= 10.0, "some traces are completed: {found}");
+    assert!(found >= 10, "some traces are completed: {found}");
     assert!(!added.is_empty());
-    assert!(skipped > 5_000.0, "most traces go on without: {skipped}");
+    assert!(skipped > 5_000, "most traces go on without: {skipped}");
     let refused = "tracestitch_receiver_requests_total{receiver=\"otlp\",transport=\"grpc\",outcome=\"refused\"}";
-    assert_eq!(world.metric(refused), 0.0);
+    assert_eq!(world.metric(refused), 0);
     world.end(&[]).await;
 }

@@ -1,7 +1,7 @@
 //! What every story needs: a world on loopback (simulated `DeepFlow`, pipeline, backend, sender), simple requests,
 //! waiting with a deadline, and a look at metrics and books.
 
-pub mod http;
+pub(crate) mod http;
 
 use std::{
     collections::HashMap,
@@ -24,34 +24,36 @@ use tracestitch::{
         sender::Sender,
     },
     ledger::{Books, DropReason},
-    pipeline::{Config, Pipeline, Watched},
+    pipeline::{Config, Pipeline},
+    telemetry::Watched,
     wire::splice::ORIGINAL_PARENT,
 };
 
 /// For whatever has to happen; far more than it takes, for slow machines.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Port 0 on loopback.
-pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Insides of the configuration's sections, as YAML in flow style.
 #[derive(Debug, Clone)]
-pub struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     /// More of `receivers.otlp`.
-    pub receiver: &'a str,
-    pub memory: &'a str,
-    pub buffer: &'a str,
+    pub(crate) receiver: &'a str,
+    pub(crate) memory: &'a str,
+    pub(crate) buffer: &'a str,
     /// More of `completion.deepflow`.
-    pub deepflow: &'a str,
+    pub(crate) deepflow: &'a str,
     /// More of `exporters.otlp/backend`.
-    pub exporter: &'a str,
+    pub(crate) exporter: &'a str,
     /// More of `exporters`.
-    pub exporters: String,
-    pub drain_timeout: &'a str,
+    pub(crate) exporters: String,
+    pub(crate) drain_timeout: &'a str,
 }
 
-/// Two of a short wait, and nobody waits for long.
-pub const QUICK_DEEPFLOW: &str = "timeout: 2s, deadline: 5s, reask: [300ms, 900ms]";
+/// Nobody waits for long.
+const QUICK_DEEPFLOW: &str = "timeout: 2s, deadline: 5s, reask: [300ms, 900ms]";
 
 impl Default for Setup<'_> {
     fn default() -> Self {
@@ -69,12 +71,12 @@ impl Default for Setup<'_> {
 
 impl Setup<'_> {
     /// Without asking.
-    pub fn without_deepflow() -> Self {
+    pub(crate) fn without_deepflow() -> Self {
         Self { deepflow: "enabled: false", ..Self::default() }
     }
 
     /// As text, for the program itself.
-    pub fn yaml(&self, deepflow: &str, backend: &str) -> String {
+    pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
         let Self { receiver, memory, buffer, deepflow: asking, exporter, exporters, drain_timeout } =
             self;
         let any = "{endpoint: '127.0.0.1:0'}";
@@ -91,7 +93,7 @@ impl Setup<'_> {
     }
 
     /// As the program reads it.
-    pub fn config(&self, deepflow: &str, backend: &str) -> Config {
+    pub(crate) fn config(&self, deepflow: &str, backend: &str) -> Config {
         let text = self.yaml(deepflow, backend);
         config::load("the story's", &text, &NoEnvironment, Config::check)
             .unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -99,7 +101,7 @@ impl Setup<'_> {
 }
 
 /// No variables, no files.
-pub struct NoEnvironment;
+pub(crate) struct NoEnvironment;
 
 impl Environment for NoEnvironment {
     fn variable(&self, _: &str) -> Option<String> {
@@ -112,19 +114,19 @@ impl Environment for NoEnvironment {
 }
 
 /// All parts, running.
-pub struct World {
-    pub deepflow: Deepflow,
-    pub backend: Backend,
-    pub pipeline: Pipeline,
-    pub sender: Sender,
+pub(crate) struct World {
+    pub(crate) deepflow: Deepflow,
+    pub(crate) backend: Backend,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) sender: Sender,
 }
 
 impl World {
-    pub async fn start(setup: Setup<'_>) -> Self {
+    pub(crate) async fn start(setup: Setup<'_>) -> Self {
         Self::with(DeepflowConfig::default(), setup).await
     }
 
-    pub async fn with(deepflow: DeepflowConfig, setup: Setup<'_>) -> Self {
+    pub(crate) async fn with(deepflow: DeepflowConfig, setup: Setup<'_>) -> Self {
         let deepflow = Deepflow::start(deepflow, ANY_PORT).await.expect("a free port");
         let backend = Backend::start(0).await.expect("a free port");
         let config = setup.config(&deepflow.url(), &backend.url());
@@ -133,28 +135,28 @@ impl World {
         Self { deepflow, backend, pipeline, sender }
     }
 
-    pub fn watched(&self) -> &Watched {
+    pub(crate) fn watched(&self) -> &Watched {
         &self.pipeline.watched
     }
 
     /// Sends a request that is taken whole.
-    pub async fn send(&self, request: &ExportTraceServiceRequest) {
+    pub(crate) async fn send(&self, request: &ExportTraceServiceRequest) {
         let answer = self.sender.send(request).await.expect("the request is taken");
         assert!(answer.is_empty(), "all of its spans are taken");
     }
 
     /// Nothing is under way any more, and so many spans came in.
-    pub async fn settled(&self, spans: usize) {
+    pub(crate) async fn settled(&self, spans: usize) {
         settled(self.watched(), spans).await;
     }
 
     /// The value of a series.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub(crate) fn metric(&self, series: &str) -> u64 {
         metric(self.watched(), series)
     }
 
     /// Drains and ends all parts; what came in went out, but for what was dropped for these reasons.
-    pub async fn end(self, dropped: &[(DropReason, usize)]) {
+    pub(crate) async fn end(self, dropped: &[(DropReason, usize)]) {
         let watched = self.pipeline.drain().await;
         assert_balanced(&watched, dropped);
         self.deepflow.stop().await;
@@ -163,12 +165,12 @@ impl World {
 }
 
 /// A sender to the pipeline's OTLP/gRPC receiver, with a connection of its own.
-pub fn sender(pipeline: &Pipeline) -> Sender {
+pub(crate) fn sender(pipeline: &Pipeline) -> Sender {
     Sender::to(pipeline.grpc().expect("OTLP/gRPC is on")).expect("an address")
 }
 
 /// Waits for a condition.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = clock::now() + PATIENCE;
     while !holds() {
         assert!(clock::now() < end, "not within {PATIENCE:?}: {what}");
@@ -177,7 +179,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until so many spans came in and none is held.
-pub async fn settled(watched: &Watched, spans: usize) {
+pub(crate) async fn settled(watched: &Watched, spans: usize) {
     let spans = i64::try_from(spans).expect("not so many");
     until("all spans that came in went out", || {
         watched.ledger.snapshot().iter().all(|books| books.accepted >= spans && books.held == 0)
@@ -186,12 +188,12 @@ pub async fn settled(watched: &Watched, spans: usize) {
 }
 
 /// The first destination's books.
-pub fn books(watched: &Watched) -> Books {
+pub(crate) fn books(watched: &Watched) -> Books {
     watched.ledger.snapshot().into_iter().next().expect("a destination")
 }
 
 /// After the end: for the first destination everything has its account, and these were dropped.
-pub fn assert_balanced(watched: &Watched, dropped: &[(DropReason, usize)]) {
+pub(crate) fn assert_balanced(watched: &Watched, dropped: &[(DropReason, usize)]) {
     for books in watched.ledger.snapshot() {
         assert_eq!((books.unaccounted(), books.held), (0, 0), "{books:?}");
         assert_eq!(books.dropped(DropReason::Lost), 0, "{books:?}");
@@ -208,20 +210,20 @@ pub fn assert_balanced(watched: &Watched, dropped: &[(DropReason, usize)]) {
 }
 
 /// The value of a series, by its name and labels as they are rendered.
-pub fn metric(watched: &Watched, series: &str) -> f64 {
+pub(crate) fn metric(watched: &Watched, series: &str) -> u64 {
     let text = watched.render();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     let value = line.unwrap_or_else(|| panic!("no series {series} in\n{text}"));
-    value.parse().expect("a number")
+    value.parse().expect("a whole number")
 }
 
 /// A trace of so many spans: calls within calls, each a CLIENT or SERVER span.
-pub fn spans(trace: u128, count: u64) -> Vec<Span> {
+pub(crate) fn spans(trace: u128, count: u64) -> Vec<Span> {
     (1..=count).map(|number| span(trace, number)).collect()
 }
 
 /// The span of a trace with this number, counted from 1; its parent is the one before.
-pub fn span(trace: u128, number: u64) -> Span {
+pub(crate) fn span(trace: u128, number: u64) -> Span {
     // Traces differ in their low half, so that span ids differ, too.
     let low = u64::try_from(trace & 0xffff_ffff).expect("32 bits");
     let id = |number: u64| (low << 24 | number).to_be_bytes().to_vec();
@@ -240,7 +242,7 @@ pub fn span(trace: u128, number: u64) -> Span {
 }
 
 /// These spans, from a service's SDK.
-pub fn request(service: &str, spans: Vec<Span>) -> ExportTraceServiceRequest {
+pub(crate) fn request(service: &str, spans: Vec<Span>) -> ExportTraceServiceRequest {
     let resource =
         Resource { attributes: vec![text("service.name", service)], ..Resource::default() };
     let scope = InstrumentationScope { name: "story".to_owned(), ..Default::default() };
@@ -254,29 +256,29 @@ pub fn request(service: &str, spans: Vec<Span>) -> ExportTraceServiceRequest {
 }
 
 /// A trace of so many spans, from one service.
-pub fn trace(trace: u128, count: u64) -> ExportTraceServiceRequest {
+pub(crate) fn trace(trace: u128, count: u64) -> ExportTraceServiceRequest {
     request("shop", spans(trace, count))
 }
 
 /// An attribute.
-pub fn text(key: &str, value: &str) -> KeyValue {
+pub(crate) fn text(key: &str, value: &str) -> KeyValue {
     let value = AnyValue { value: Some(Value::StringValue(value.to_owned())) };
     KeyValue { key: key.to_owned(), value: Some(value), ..Default::default() }
 }
 
 /// The spans of a request.
-pub fn spans_of(request: &ExportTraceServiceRequest) -> Vec<Span> {
+pub(crate) fn spans_of(request: &ExportTraceServiceRequest) -> Vec<Span> {
     let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
     scopes.flat_map(|scope| scope.spans.clone()).collect()
 }
 
 /// All spans the backend took, added ones included.
-pub fn spans_at(backend: &Backend) -> Vec<Span> {
+pub(crate) fn spans_at(backend: &Backend) -> Vec<Span> {
     backend.spans().into_iter().map(|(_, span)| span).collect()
 }
 
 /// Each of these spans arrived once and, but for its parent, as it was sent. The others, which were added, are returned.
-pub fn assert_arrived(sent: &[Span], arrived: Vec<Span>) -> Vec<Span> {
+pub(crate) fn assert_arrived(sent: &[Span], arrived: Vec<Span>) -> Vec<Span> {
     let id = |span: &Span| (span.trace_id.clone(), span.span_id.clone());
     let mut wanted: HashMap<_, _> = sent.iter().map(|span| (id(span), (span, 0))).collect();
     assert_eq!(wanted.len(), sent.len(), "spans of a story have different ids");
