@@ -32,6 +32,8 @@ impl From<Status> for ExportError {
 
 fn is_retryable(status: &Status, after: Option<Duration>) -> bool {
     match status.code() {
+        // tonic's answer to a message over its limit. OTLP calls the code retryable, but this request never gets smaller.
+        Code::OutOfRange if status.message().contains("length too large") => false,
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
@@ -67,6 +69,9 @@ mod tests {
             let expected = [1, 4, 10, 11, 14, 15].contains(&code);
             assert_eq!(retried(Status::new(Code::from_i32(code), "")), expected, "{code}");
         }
+        let too_large =
+            "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        assert!(!retried(Status::out_of_range(too_large)));
         let delay = Duration::from_millis(1500);
         let status =
             RpcStatus::new(Code::ResourceExhausted, "later").retry_after(delay).into_tonic();
