@@ -1,7 +1,7 @@
 //! The account of every accepted span, once for each destination:
 //! `accepted = delivered + dropped{reason} + held`.
 //!
-//! Double entry: [`Books::transfer`] alone moves spans from one account to another, under one short lock per fragment
+//! Double entry: `Books::transfer` alone moves spans from one account to another, under one short lock per fragment
 //! or trace. What does not add up is shown as `unaccounted`, and must stay 0.
 
 use std::sync::{

@@ -1,6 +1,6 @@
 //! Trace and answer become one trace. Pure and total: no I/O, no clock, no error.
 //!
-//! DeepFlow's releases since v6.5 do not attach what they found to the spans that were posted; [`lineage`] does.
+//! DeepFlow's releases since v6.5 do not attach what they found to the spans that were posted; [`mod@lineage`] does.
 
 mod attributes;
 pub mod identity;
