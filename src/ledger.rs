@@ -1,5 +1,5 @@
 //! The account of every accepted span, once for each destination:
-//! `accepted = delivered + dropped{reason} + held`.
+//! `accepted + recovered = delivered + dead_lettered + dropped{reason} + handed_back + held`.
 //!
 //! Double entry: `Books::transfer` alone moves spans from one account to another, under one short lock per fragment
 //! or trace. What does not add up is shown as `unaccounted`, and must stay 0.
@@ -22,6 +22,10 @@ pub enum Account {
     Held,
     /// The destination has it.
     Delivered,
+    /// In the dead-letter file, to be sent again by hand.
+    DeadLettered,
+    /// Left in the journal when the program ended; the next start recovers it.
+    HandedBack,
     /// Given up, and why.
     Dropped(DropReason),
 }
@@ -39,18 +43,21 @@ pub enum DropReason {
     RetriesExhausted,
     /// The program ended before they could be sent.
     Shutdown,
+    /// The journal's copy of them can't be read any more.
+    Damaged,
     /// They were let go without an account: a fault of this program.
     Lost,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Rejected,
         Self::Permanent,
         Self::QueueFull,
         Self::RetriesExhausted,
         Self::Shutdown,
+        Self::Damaged,
         Self::Lost,
     ];
 
@@ -62,6 +69,7 @@ impl DropReason {
             Self::QueueFull => "queue_full",
             Self::RetriesExhausted => "retries_exhausted",
             Self::Shutdown => "shutdown",
+            Self::Damaged => "damaged",
             Self::Lost => "lost",
         }
     }
@@ -81,10 +89,16 @@ pub struct Books {
     pub destination: String,
     /// Spans taken at the door.
     pub accepted: i64,
+    /// Spans that an earlier run left in the journal.
+    pub recovered: i64,
     /// Spans somewhere in the program.
     pub held: i64,
     /// Spans the destination has.
     pub delivered: i64,
+    /// Spans in the dead-letter file.
+    pub dead_lettered: i64,
+    /// Spans left in the journal for the next start.
+    pub handed_back: i64,
     dropped: [i64; DropReason::ALL.len()],
 }
 
@@ -97,7 +111,8 @@ impl Books {
     /// What does not add up: accepted spans in no account, and spans taken out of an account that did not hold them.
     pub fn unaccounted(&self) -> i64 {
         let dropped: i64 = self.dropped.iter().sum();
-        let sum = self.accepted - self.delivered - dropped - self.held;
+        let ended = self.delivered + self.dead_lettered + dropped + self.handed_back;
+        let sum = self.accepted + self.recovered - ended - self.held;
         let overdrawn = self.held.min(0);
         sum.abs() - overdrawn
     }
@@ -106,6 +121,8 @@ impl Books {
         match account {
             Account::Held => Some(&mut self.held),
             Account::Delivered => Some(&mut self.delivered),
+            Account::DeadLettered => Some(&mut self.dead_lettered),
+            Account::HandedBack => Some(&mut self.handed_back),
             Account::Dropped(reason) => self.dropped.get_mut(reason as usize),
         }
     }
@@ -137,6 +154,14 @@ impl Ledger {
         }
     }
 
+    /// Spans came back out of the journal and are held, for a destination that lacks them.
+    pub fn recover(&self, destination: Destination, spans: u64) {
+        if let Some(books) = self.books.lock().get_mut(destination.0) {
+            books.recovered += signed(spans);
+            books.held += signed(spans);
+        }
+    }
+
     /// Held spans found their end at one destination.
     pub fn settle(&self, destination: Destination, to: Account, spans: u64) {
         if let Some(books) = self.books.lock().get_mut(destination.0) {
@@ -149,9 +174,14 @@ impl Ledger {
         self.ending.store(true, Relaxed);
     }
 
+    /// The program is ending.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Relaxed)
+    }
+
     /// Why spans are dropped that are let go without an account.
     pub fn reason_for_letting_go(&self) -> DropReason {
-        if self.ending.load(Relaxed) { DropReason::Shutdown } else { DropReason::Lost }
+        if self.is_ending() { DropReason::Shutdown } else { DropReason::Lost }
     }
 
     /// All books at one moment.

@@ -18,11 +18,22 @@ pub enum Stage {
     Answers,
     /// Traces on their way to a destination.
     Export,
+    /// What is remembered of traces that went on, for spans that come later.
+    Tombstones,
+    /// The lives of the last traces, for people.
+    Recent,
 }
 
 impl Stage {
     /// All stages, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Receiving, Self::Buffer, Self::Answers, Self::Export];
+    pub const ALL: [Self; 6] = [
+        Self::Receiving,
+        Self::Buffer,
+        Self::Answers,
+        Self::Export,
+        Self::Tombstones,
+        Self::Recent,
+    ];
 
     /// The stage as a metric label.
     pub fn label(self) -> &'static str {
@@ -31,6 +42,8 @@ impl Stage {
             Self::Buffer => "buffer",
             Self::Answers => "answers",
             Self::Export => "export",
+            Self::Tombstones => "tombstones",
+            Self::Recent => "recent",
         }
     }
 }

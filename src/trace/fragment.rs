@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{SpanRef, TraceKey};
+use super::{Place, SpanRef, TraceKey};
 use crate::wire::Malformed;
 
 /// Spans of exactly one trace, at least one, as they came. The bytes are an `ExportTraceServiceRequest` of just these
@@ -15,12 +15,19 @@ pub struct Fragment {
     pub bytes: Bytes,
     /// The spans in `bytes`, in wire order.
     pub spans: Vec<SpanRef>,
+    /// Where the journal has the bytes; `bytes` is empty while only the journal has them.
+    pub place: Option<Place>,
 }
 
 /// What a fragment costs beside its bytes and spans: the struct, its share of a map and of the allocator.
 pub(super) const OVERHEAD_BYTES: usize = 160;
 
 impl Fragment {
+    /// Only the journal has the bytes.
+    pub fn is_spilled(&self) -> bool {
+        self.bytes.is_empty() && self.place.is_some()
+    }
+
     /// Memory this fragment holds.
     pub fn held_bytes(&self) -> u64 {
         let spans = self.spans.capacity() * size_of::<SpanRef>();

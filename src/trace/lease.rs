@@ -1,40 +1,108 @@
 //! What a released trace holds until every destination has it or has given it up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
+use parking_lot::Mutex;
+
+use super::Place;
 use crate::{
     ledger::{Account, Destination, DropReason, Ledger},
     memory::{Reservation, Stage},
 };
 
-/// Memory, and the duty to account for the spans at every destination. Ends on drop, when the memory is given back and
-/// spans that nobody accounted for show up as `lost`.
+/// What outlives the process, as a lease sees it. The journal is one; rooms behind the buffer know nothing else of it.
+pub trait Durable: fmt::Debug + Send + Sync {
+    /// These parts need not go to this destination again.
+    fn done(&self, destination: Destination, places: &[Place]);
+
+    /// Nobody needs these parts any more: their space may be given back.
+    fn release(&self, places: &[Place]);
+
+    /// The trace leaves memory and goes to these destinations when they have room for it.
+    fn park(&self, parked: Parked);
+}
+
+/// A trace that waits in the journal for destinations which can't take it now.
+#[derive(Debug)]
+pub struct Parked {
+    /// The trace's parts.
+    pub places: Vec<Place>,
+    /// Its plan, the last one of them.
+    pub plan: Place,
+    /// Who lacks it, and how many of its spans; the others have it or have given it up.
+    pub lacking: Vec<(Destination, u64)>,
+}
+
+/// A trace's space in the journal.
+#[derive(Debug)]
+struct Space {
+    durable: Arc<dyn Durable>,
+    places: Vec<Place>,
+    plan: Option<Place>,
+}
+
+/// Memory, journal space, and the duty to account for the spans at every destination.
 ///
-/// Without a journal there is no space on disk to release yet; the journal's lease will end here, too.
+/// Ends on drop: memory is given back, and so is journal space once every destination is settled. Spans that nobody
+/// accounted for wait in the journal; without one they show up as `lost`.
 #[derive(Debug)]
 pub struct Lease {
     ledger: Arc<Ledger>,
     spans: u64,
     settled: Vec<AtomicU64>,
-    memory: parking_lot::Mutex<Reservation>,
+    memory: Mutex<Reservation>,
+    space: Mutex<Option<Space>>,
 }
 
 impl Lease {
     /// A lease for this many held spans.
     pub fn new(ledger: Arc<Ledger>, spans: u64, memory: Reservation) -> Self {
         let settled = (0..ledger.destinations()).map(|_| AtomicU64::new(0)).collect();
-        Self { ledger, spans, settled, memory: parking_lot::Mutex::new(memory) }
+        Self { ledger, spans, settled, memory: Mutex::new(memory), space: Mutex::new(None) }
+    }
+
+    /// The same, with these parts in a journal.
+    #[must_use]
+    pub fn kept(self, durable: Arc<dyn Durable>, places: Vec<Place>) -> Self {
+        *self.space.lock() = Some(Space { durable, places, plan: None });
+        self
+    }
+
+    /// The trace's plan is in the journal, too: from now on the trace can wait there.
+    pub fn planned(&self, plan: Place) {
+        if let Some(space) = self.space.lock().as_mut() {
+            space.places.push(plan);
+            space.plan = Some(plan);
+        }
+    }
+
+    /// The trace can leave memory and come back.
+    pub fn can_park(&self) -> bool {
+        self.space.lock().as_ref().is_some_and(|space| space.plan.is_some())
+    }
+
+    /// The destination had these spans, or gave them up, before this lease began: they are accounted for.
+    pub fn settled_before(&self, destination: Destination, spans: u64) {
+        if let Some(settled) = self.settled.get(destination.0) {
+            settled.fetch_add(spans, Relaxed);
+        }
     }
 
     /// Some of the spans found their end at a destination.
     pub fn settle(&self, destination: Destination, account: Account, spans: u64) {
-        if let Some(settled) = self.settled.get(destination.0) {
-            settled.fetch_add(spans, Relaxed);
-        }
         self.ledger.settle(destination, account, spans);
+        let Some(settled) = self.settled.get(destination.0) else { return };
+        if settled.fetch_add(spans, Relaxed) + spans >= self.spans
+            && let Some(space) = self.space.lock().as_ref()
+        {
+            space.durable.done(destination, &space.places);
+        }
     }
 
     /// All spans that have not found their end at a destination find it now.
@@ -61,23 +129,47 @@ impl Lease {
         let settled = self.settled.get(destination).map_or(0, |settled| settled.load(Relaxed));
         self.spans.saturating_sub(settled)
     }
+
+    fn lacking(&self) -> Vec<(Destination, u64)> {
+        let unsettled = (0..self.settled.len()).map(|number| (number, self.unsettled(number)));
+        unsettled
+            .filter(|(_, spans)| *spans > 0)
+            .map(|(number, spans)| (Destination(number), spans))
+            .collect()
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        for destination in 0..self.settled.len() {
-            let lost = self.unsettled(destination);
-            if lost > 0 {
-                let reason = self.ledger.reason_for_letting_go();
-                if reason == DropReason::Lost {
-                    tracing::error!(
-                        destination,
-                        spans = lost,
-                        "spans were let go without an account"
-                    );
-                }
-                self.ledger.settle(Destination(destination), Account::Dropped(reason), lost);
+        let lacking = self.lacking();
+        match (self.space.get_mut().take(), lacking.is_empty()) {
+            (Some(space), true) => space.durable.release(&space.places),
+            (None, true) => {}
+            (Some(Space { durable, places, plan: Some(plan) }), false)
+                if !self.ledger.is_ending() =>
+            {
+                durable.park(Parked { places, plan, lacking });
             }
+            // What is on disk is there after a restart, too.
+            (Some(_), false) => self.let_go(&lacking, Account::HandedBack),
+            (None, false) => {
+                self.let_go(&lacking, Account::Dropped(self.ledger.reason_for_letting_go()));
+            }
+        }
+    }
+}
+
+impl Lease {
+    fn let_go(&self, lacking: &[(Destination, u64)], account: Account) {
+        for &(destination, spans) in lacking {
+            if account == Account::Dropped(DropReason::Lost) {
+                tracing::error!(
+                    destination = destination.0,
+                    spans,
+                    "spans were let go without an account"
+                );
+            }
+            self.ledger.settle(destination, account, spans);
         }
     }
 }

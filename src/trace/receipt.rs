@@ -33,24 +33,34 @@ pub enum Refusal {
     /// The program is shutting down.
     #[error("shutting down, try again at another instance")]
     Closing,
+    /// The journal has its full size: destinations do not take what it holds.
+    #[error("the journal is full, try again later")]
+    JournalFull,
+    /// The journal can't be written to: nothing can be kept safe.
+    #[error("the journal failed and nothing can be kept safe, try again at another instance")]
+    JournalFailed,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 2] = [Self::MemoryFull, Self::Closing];
+    pub const ALL: [Self; 4] =
+        [Self::MemoryFull, Self::Closing, Self::JournalFull, Self::JournalFailed];
 
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
         match self {
             Self::MemoryFull => "memory_full",
             Self::Closing => "closing",
+            Self::JournalFull => "journal_full",
+            Self::JournalFailed => "journal_failed",
         }
     }
 
     /// When the sender should come again.
     pub fn retry_after(self) -> Duration {
         match self {
-            Self::MemoryFull => Duration::from_secs(5),
+            Self::MemoryFull | Self::JournalFailed => Duration::from_secs(5),
+            Self::JournalFull => Duration::from_secs(10),
             Self::Closing => Duration::from_secs(1),
         }
     }

@@ -115,7 +115,7 @@ fn fragment(key: TraceKey, bytes: Bytes, layout: &Layout) -> Fragment {
     // Exactly as many as were announced: what is held is accounted for.
     let mut spans = Vec::with_capacity(layout.spans.len());
     spans.extend(layout.spans.iter().filter_map(|span| span_ref(layout, span)));
-    Fragment { key, bytes, spans }
+    Fragment { key, bytes, spans, place: None }
 }
 
 /// `None` can't be for spans that passed the scan: they have an id, and a request is below 4 GiB.

@@ -1,0 +1,17 @@
+//! Where bytes lie in the journal.
+
+/// One part of a journal record: the bytes of a fragment, or of a plan. The number is its identity for good; the rest is
+/// where it was written first, and may have moved since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Counted up from the journal's first part, across restarts.
+    pub number: u64,
+    /// Number of the segment file.
+    pub segment: u32,
+    /// First byte in the segment.
+    pub offset: u32,
+    /// Bytes.
+    pub len: u32,
+    /// CRC-32C of the bytes.
+    pub checksum: u32,
+}
