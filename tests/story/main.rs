@@ -20,3 +20,4 @@ mod shutdown_drains;
 mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces_too_large_for_tempo_lose_network_spans;
