@@ -27,6 +27,6 @@ pub use origin::{HEADERS_MAX, Origin, Origins, TraceKey, VALUE_BYTES_MAX};
 pub use place::Place;
 pub use plan::{NewParent, Plan};
 pub use quiet::{QuietTrace, Release};
-pub use receipt::{Arrival, Intake, Receipt, Refusal, Safe, receipt};
+pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, receipt};
 pub use span::{AppSpan, SpanRef};
 pub use split::{Scanned, scan, split};

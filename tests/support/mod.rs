@@ -43,6 +43,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) receiver: &'a str,
     pub(crate) memory: &'a str,
     pub(crate) buffer: &'a str,
+    /// Insides of `buffer.journal`.
+    pub(crate) journal: String,
     /// More of `completion.deepflow`.
     pub(crate) deepflow: &'a str,
     /// More of `exporters.otlp/backend`.
@@ -61,6 +63,7 @@ impl Default for Setup<'_> {
             receiver: "",
             memory: "limit: 256MiB",
             buffer: "idle: 300ms",
+            journal: "enabled: false".to_owned(),
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
@@ -77,13 +80,13 @@ impl Setup<'_> {
 
     /// As text, for the program itself.
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
-        let Self { receiver, memory, buffer, deepflow: asking, exporter, exporters, drain_timeout } =
-            self;
+        let Self { receiver, memory, buffer, journal, .. } = self;
+        let Self { deepflow: asking, exporter, exporters, drain_timeout, .. } = self;
         let any = "{endpoint: '127.0.0.1:0'}";
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
              memory: {{{memory}}}\n\
-             buffer: {{{buffer}}}\n\
+             buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
              admin: {any}\n\
@@ -157,7 +160,7 @@ impl World {
 
     /// Drains and ends all parts; what came in went out, but for what was dropped for these reasons.
     pub(crate) async fn end(self, dropped: &[(DropReason, usize)]) {
-        let watched = self.pipeline.drain().await;
+        let watched = self.pipeline.end().await;
         assert_balanced(&watched, dropped);
         self.deepflow.stop().await;
         self.backend.stop().await;
