@@ -255,9 +255,9 @@ fn start_weavers(
             loop {
                 let next = completed.lock().await.recv().await;
                 let Some((trace, answer)) = next else { return };
-                let (enriched, woven) = weaving::weave(trace, answer, &config);
-                count(&metrics, woven);
-                exporters.send(enriched).await;
+                let woven = weaving::weave(trace, answer, &config);
+                count(&metrics, woven.woven);
+                exporters.send(woven.into_enriched()).await;
             }
         });
     }
