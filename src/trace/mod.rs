@@ -25,7 +25,7 @@ pub use fragment::{Fragment, Rejected, Split, SplitError};
 pub use lease::{Durable, Lease, Parked};
 pub use origin::{HEADERS_MAX, Origin, Origins, TraceKey, VALUE_BYTES_MAX};
 pub use place::Place;
-pub use plan::{NewParent, Plan};
+pub use plan::{NewParent, Plan, PlanError};
 pub use quiet::{QuietTrace, Release};
 pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, receipt};
 pub use span::{AppSpan, SpanRef};
