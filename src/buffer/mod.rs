@@ -1,5 +1,6 @@
 //! Where traces wait until they are quiet.
 
+pub mod journal;
 mod open_trace;
 mod quiet;
 mod store;
