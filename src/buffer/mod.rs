@@ -3,7 +3,7 @@
 mod config;
 mod deadlines;
 mod driver;
-mod journal;
+pub mod journal;
 mod judge;
 mod keeper;
 mod open_trace;

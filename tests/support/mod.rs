@@ -132,10 +132,21 @@ impl World {
     pub(crate) async fn with(deepflow: DeepflowConfig, setup: Setup<'_>) -> Self {
         let deepflow = Deepflow::start(deepflow, ANY_PORT).await.expect("a free port");
         let backend = Backend::start(0).await.expect("a free port");
+        Self::between(deepflow, backend, setup).await
+    }
+
+    async fn between(deepflow: Deepflow, backend: Backend, setup: Setup<'_>) -> Self {
         let config = setup.config(&deepflow.url(), &backend.url());
         let pipeline = Pipeline::start(&config).await.expect("a pipeline");
         let sender = sender(&pipeline);
         Self { deepflow, backend, pipeline, sender }
+    }
+
+    /// Ends the pipeline and starts another one between the same others.
+    pub(crate) async fn restarted(self, setup: Setup<'_>) -> (Watched, Self) {
+        let Self { deepflow, backend, pipeline, .. } = self;
+        let watched = pipeline.end().await;
+        (watched, Self::between(deepflow, backend, setup).await)
     }
 
     pub(crate) fn watched(&self) -> &Watched {
@@ -208,7 +219,7 @@ pub(crate) fn assert_balanced(watched: &Watched, dropped: &[(DropReason, usize)]
     }
     let expected: usize = dropped.iter().map(|(_, spans)| spans).sum();
     assert_eq!(usize::try_from(all), Ok(expected), "nothing else was dropped: {books:?}");
-    assert_eq!(books.accepted, books.delivered + all, "{books:?}");
+    assert_eq!(books.accepted + books.recovered, books.delivered + all, "{books:?}");
     assert_eq!(watched.budget.used_bytes(), 0, "all memory was given back");
 }
 
