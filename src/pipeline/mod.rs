@@ -40,9 +40,12 @@ pub struct Config {
     pub completion: completion::Config,
     /// How found spans become part of a trace.
     pub weaving: weaving::Config,
-    /// Where traces go, by `type` or `type/name`. The first destination holds traces back when it can't take them;
-    /// further ones lose traces when their queue is full.
+    /// Where traces go, by `type` or `type/name`. `on_outage` says what becomes of traces that a destination can't
+    /// take.
     pub exporters: exporter::Config,
+    /// Where traces go that a destination can't take or refuses for good: OTLP/JSON lines, one series of files for
+    /// each destination. `tracestitch replay FILE` sends them again.
+    pub dead_letter: exporter::DeadLetterConfig,
     /// Health, metrics and the ledger over HTTP.
     pub admin: admin::Config,
     /// Log lines on standard error.
@@ -107,7 +110,10 @@ impl Config {
         problems.within("receivers", |problems| self.receivers.check(problems));
         problems.within("buffer", |problems| self.buffer.check(problems));
         problems.within("completion", |problems| self.completion.check(kept, problems));
-        problems.within("exporters", |problems| self.exporters.check(kept, problems));
+        problems.within("exporters", |problems| {
+            self.exporters.check(kept, &self.dead_letter, problems)
+        });
+        problems.within("dead_letter", |problems| self.dead_letter.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
         if let MemoryLimit::Bytes(bytes) = self.memory.limit
             && bytes.get() < MEMORY_BYTES_MIN
@@ -184,7 +190,8 @@ impl Pipeline {
             budget: Arc::clone(&budget),
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
-        let exporters = Arc::new(Exporters::start(&config.exporters, &metrics)?);
+        let exporters =
+            Arc::new(Exporters::start(&config.exporters, &config.dead_letter, &metrics)?);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) =
             buffer::Buffer::start(&config.buffer, capacity_bytes, &budget, &ledger, &metrics)?;
