@@ -265,9 +265,15 @@ fn start_weavers(
 }
 
 fn count(metrics: &Metrics, woven: Woven) {
-    let Woven { system, network, omitted, reparented } = woven;
-    metrics.weaving.added_spans.add(0, system);
-    metrics.weaving.added_spans.add(1, network);
-    metrics.weaving.omitted_spans.increment(omitted);
-    metrics.weaving.reparented_spans.increment(reparented);
+    let metrics = &metrics.weaving;
+    metrics.added_spans.add(0, woven.system);
+    metrics.added_spans.add(1, woven.network);
+    metrics.omitted_spans.increment(woven.omitted);
+    metrics.reparented_spans.increment(woven.reparented);
+    metrics.stale_parents.increment(woven.stale_parents);
+    metrics.deferred_calls.increment(woven.deferred_calls);
+    metrics.beyond_limit_spans.add(0, woven.forgotten_spans);
+    metrics.beyond_limit_spans.add(1, woven.beyond_limit);
+    metrics.late_spans.add(0, woven.late_enriched);
+    metrics.late_spans.add(1, woven.late_forwarded);
 }

@@ -264,6 +264,8 @@ impl Judge {
             first_arrival: trace.first,
             last_arrival: trace.last,
             release,
+            more: false,
+            sent: None,
             lease,
         }
     }

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
     trace::{Found, Origin, SpanId, split},
-    weaving::{Config, pieces},
+    weaving::{Config, Part, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
 
@@ -63,6 +63,62 @@ fn every_recorded_trace_gets_its_true_parents() {
     assert_eq!(folders.len(), 29 + 30, "folders of recorded traces");
     let wrong: Vec<_> = folders.iter().flat_map(|folder| differences(folder)).collect();
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A trace that goes out in two halves, by the order of its spans: how much of the truth is left. What the first half
+/// could not know stays wrong, so this is a floor, not a promise for each edge.
+#[test]
+fn two_halves_of_a_trace_are_mostly_the_trace() {
+    let folders = [folders("fixtures"), folders("random")].concat();
+    let [mut right, mut all] = [0, 0];
+    for folder in folders {
+        let expected: Expected = read(&folder.join("expected.json"));
+        let trace: ExportTraceServiceRequest = read(&folder.join("trace.otlp.json"));
+        let answer: Recorded = read(&folder.join("answer.json"));
+        let outcome = classify(answer.http_status, answer.body.to_string().as_bytes());
+        let Outcome::Found(found) = outcome else { continue };
+        let parents = parents_in_halves(&trace, &found);
+        let wrong = parents.iter().filter_map(|(id, parent)| difference(*id, *parent, &expected));
+        all += parents.len();
+        right += parents.len() - wrong.count();
+    }
+    println!("{right} of {all} parents are the true ones");
+    assert!(right * 1000 >= all * HALVES_RIGHT_PER_MILLE_MIN, "{right} of {all}");
+}
+
+/// Measured, and rounded down.
+const HALVES_RIGHT_PER_MILLE_MIN: usize = 900;
+
+fn parents_in_halves(
+    trace: &ExportTraceServiceRequest,
+    found: &Found,
+) -> Vec<(SpanId, Option<SpanId>)> {
+    let middle = spans(trace).count() / 2;
+    let halves = [true, false].map(|is_first| {
+        let mut half = trace.clone();
+        let mut number = 0;
+        for scope in half.resource_spans.iter_mut().flat_map(|spans| &mut spans.scope_spans) {
+            scope.spans.retain(|_| {
+                number += 1;
+                (number <= middle) == is_first
+            });
+        }
+        split(&Origin::default(), half.encode_to_vec().into()).expect("OTLP").fragments
+    });
+    let Some(id) = halves.iter().flatten().map(|fragment| fragment.key.id).next() else {
+        return Vec::new();
+    };
+    let (mut sent, mut bytes) = (None, Vec::new());
+    for (fragments, more) in halves.iter().zip([true, false]) {
+        let part = Part { id, fragments, sent: sent.as_ref(), more };
+        let planned = plan(&part, Some(found), &Config::default());
+        bytes.extend(apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes));
+        sent = Some(planned.sent);
+    }
+    let all = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");
+    let id = |bytes| SpanId::from_wire(bytes).expect("a span id");
+    let parents = spans(&all).map(|s| (id(&s.span_id), SpanId::from_wire(&s.parent_span_id)));
+    parents.collect()
 }
 
 #[test]
