@@ -49,44 +49,71 @@ pub(super) fn turns(
     found.iter().zip(before.iter().copied()).zip(waits).map(turn).collect()
 }
 
+/// Where the way up from a found span ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum End {
+    /// At a received span, at one that was named, or at what went out.
+    InTrace,
+    /// In a call whose span id is that of nobody.
+    Unclaimed,
+    /// At this found span, which hangs below nothing.
+    Root(usize),
+}
+
 /// Whether each found span waits for spans that are not here yet: its call's span id is that of nobody, or it hangs
-/// below such a call.
+/// below such a call, or below nothing and no received span hangs below the same root.
 fn waiting(lineage: &Lineage, ids: &[SpanId], before: &[bool]) -> Vec<bool> {
     let places: HashMap<SpanId, usize> = ids.iter().copied().zip(0..).collect();
-    let is_unclaimed = |place: usize| {
-        let call = lineage.calls.get(place).and_then(|call| lineage.is_unclaimed.get(*call));
-        call.copied().unwrap_or(false)
+    let ends = ends(lineage, &places, before);
+    let end = |parent: &SpanId| places.get(parent).and_then(|place| ends.get(*place));
+    let answered: HashSet<&End> = lineage.app_parents.iter().flatten().filter_map(end).collect();
+    let waits = |end: &End| match end {
+        End::InTrace => false,
+        End::Unclaimed => true,
+        End::Root(_) => !answered.contains(end),
     };
-    let above = |place: usize| {
-        let parent = lineage.found_parents.get(place).copied().flatten()?;
-        places.get(&parent).copied()
-    };
-    let mut waits: Vec<Option<bool>> = before
-        .iter()
-        .enumerate()
-        .map(|(place, before)| match (*before, is_unclaimed(place)) {
-            (true, _) => Some(false),
-            (false, true) => Some(true),
-            (false, false) => None,
-        })
-        .collect();
+    ends.iter().map(waits).collect()
+}
+
+fn ends(lineage: &Lineage, places: &HashMap<SpanId, usize>, before: &[bool]) -> Vec<End> {
+    let mut known: Vec<Option<End>> = vec![None; before.len()];
     let mut way = Vec::new();
-    for start in 0..waits.len() {
-        let mut next = Some(start);
-        // Lineage makes no cycles; the bound is for whoever changes it.
-        let answer = loop {
-            let Some(place) = next.filter(|_| way.len() <= before.len()) else { break false };
-            if let Some(known) = waits.get(place).copied().flatten() {
-                break known;
+    for start in 0..before.len() {
+        let mut next = start;
+        let end = loop {
+            way.push(next);
+            // Lineage makes no cycles; the bound is for whoever changes it.
+            match step(lineage, places, before, next) {
+                Step::Up(above) if way.len() <= before.len() => next = above,
+                Step::Up(_) => break End::InTrace,
+                Step::End(end) => break end,
             }
-            way.push(place);
-            next = above(place);
+            if let Some(end) = known.get(next).copied().flatten() {
+                break end;
+            }
         };
         for place in way.drain(..) {
-            if let Some(waits) = waits.get_mut(place) {
-                *waits = Some(answer);
+            if let Some(known) = known.get_mut(place) {
+                *known = Some(end);
             }
         }
     }
-    waits.into_iter().map(|waits| waits.unwrap_or(false)).collect()
+    known.into_iter().map(|end| end.unwrap_or(End::InTrace)).collect()
+}
+
+enum Step {
+    Up(usize),
+    End(End),
+}
+
+fn step(lineage: &Lineage, places: &HashMap<SpanId, usize>, before: &[bool], place: usize) -> Step {
+    let call = lineage.calls.get(place).and_then(|call| lineage.is_unclaimed.get(*call));
+    let parent = lineage.found_parents.get(place).copied().flatten();
+    match parent.map(|parent| places.get(&parent)) {
+        _ if before.get(place) == Some(&true) => Step::End(End::InTrace),
+        _ if call == Some(&true) => Step::End(End::Unclaimed),
+        Some(Some(above)) => Step::Up(*above),
+        Some(None) => Step::End(End::InTrace),
+        None => Step::End(End::Root(place)),
+    }
 }
