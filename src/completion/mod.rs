@@ -4,7 +4,6 @@
 mod breaker;
 pub mod deepflow;
 mod policy;
-mod recent;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,7 +17,6 @@ use self::{
     breaker::BreakerLimits,
     deepflow::{ClientError, Deepflow, Posted, Reply, answer::Outcome},
     policy::{Action, Candidate, Limits, Policy},
-    recent::Recent,
 };
 use crate::{
     clock::{self, Instant},
@@ -28,7 +26,7 @@ use crate::{
         Metrics,
         catalogue::{AskOutcome, CompletionMetrics, Mode, NotPosted},
     },
-    trace::{Answer, QuietTrace, Release, Skip, SpanRef},
+    trace::{Answer, QuietTrace, Release, Skip},
 };
 
 /// Who is asked.
@@ -52,8 +50,22 @@ pub type Completed = (QuietTrace, Answer);
 /// Traces that have waited so long since their last span are asked for at shutdown, the others are too young.
 const SHUTDOWN_WAIT_MIN: Duration = Duration::from_secs(5);
 
+/// How the program is ending, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is not.
+    No,
+    /// All traces go on; none waits for a later ask.
+    Drain,
+    /// Asks under way are finished; traces that wait are left to the journal.
+    Keep,
+}
+
+/// An ask under way may take this long to end when all else is left to the journal.
+const KEEP_GRACE: Duration = Duration::from_secs(3);
+
 /// Starts completion: traces go in, completed ones come out, in any order. It ends when the input has ended and
-/// nothing is in it any more. `draining` turning true makes it stop waiting for later asks.
+/// nothing is in it any more.
 ///
 /// The output is not bounded by number: what is in it has its bytes in the memory budget, and a bounded one would let
 /// a slow destination make asks miss their deadlines.
@@ -62,7 +74,7 @@ pub fn start(
     budget: &Budget,
     metrics: Arc<Metrics>,
     traces: mpsc::Receiver<QuietTrace>,
-    draining: watch::Receiver<bool>,
+    ending: watch::Receiver<Ending>,
 ) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
     let (completed, receiver) = mpsc::unbounded_channel();
     let config = &config.deepflow;
@@ -70,14 +82,14 @@ pub fn start(
     let completion = Completion {
         deepflow,
         policy: Policy::new(limits(config, budget)),
-        recent: Recent::default(),
         deadline: config.deadline.get(),
         asks: JoinSet::new(),
         asking: HashMap::new(),
         completed,
+        ending: Ending::No,
         metrics,
     };
-    tokio::spawn(completion.run(traces, draining));
+    tokio::spawn(completion.run(traces, ending));
     Ok(receiver)
 }
 
@@ -103,12 +115,12 @@ struct Completion {
     /// `None`: switched off.
     deepflow: Option<Arc<Deepflow>>,
     policy: Policy<QuietTrace>,
-    recent: Recent,
     deadline: Duration,
     asks: JoinSet<(Reply, Duration)>,
     /// The traces that are asked for: a task holds none, so that none is lost with it.
     asking: HashMap<Id, Candidate<QuietTrace>>,
     completed: mpsc::UnboundedSender<Completed>,
+    ending: Ending,
     metrics: Arc<Metrics>,
 }
 
@@ -116,10 +128,10 @@ impl Completion {
     async fn run(
         mut self,
         mut traces: mpsc::Receiver<QuietTrace>,
-        mut draining: watch::Receiver<bool>,
+        mut ending: watch::Receiver<Ending>,
     ) {
         let mut open = true;
-        let flag = draining.clone();
+        let mut give_up = None;
         self.show();
         while open || !self.policy.is_empty() {
             let wake = self.policy.wake(clock::now());
@@ -129,23 +141,31 @@ impl Completion {
                     Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
                 },
                 trace = traces.recv(), if open => match trace {
-                    Some(trace) => self.submit(trace, *flag.borrow()),
+                    Some(trace) => self.submit(trace),
                     None => open = false,
                 },
                 () = until(wake) => self.policy.tick(clock::now()),
-                _ = draining.wait_for(|draining| *draining), if !self.draining(&flag) => self.policy.drain(),
+                // An error means that nobody is left to end it.
+                Ok(()) = ending.changed() => {
+                    self.ending = *ending.borrow_and_update();
+                    match self.ending {
+                        Ending::Keep => self.policy.stop_waiting(),
+                        Ending::Drain | Ending::No => self.policy.drain(),
+                    }
+                    give_up = (self.ending == Ending::Keep).then(|| clock::now() + KEEP_GRACE);
+                }
+                () = until(give_up) => return,
             }
             self.act();
             self.show();
         }
     }
 
-    /// The wait for draining resolves at once when it is on, or when nobody can turn it on any more.
-    fn draining(&self, draining: &watch::Receiver<bool>) -> bool {
-        *draining.borrow() && self.policy.is_draining() || draining.has_changed().is_err()
-    }
-
-    fn submit(&mut self, trace: QuietTrace, draining: bool) {
+    fn submit(&mut self, trace: QuietTrace) {
+        if self.ending == Ending::Keep {
+            // Its lease leaves it to the journal.
+            return drop(trace);
+        }
         let now = clock::now();
         let waited = now.saturating_duration_since(trace.last_arrival);
         let too_young = trace.release == Release::Shutdown && waited < SHUTDOWN_WAIT_MIN;
@@ -153,7 +173,6 @@ impl Completion {
             _ if self.deepflow.is_none() => Some(Skip::Disabled),
             Release::Memory => Some(Skip::Memory),
             _ if too_young => Some(Skip::Shutdown),
-            _ if self.recent.has(&trace.key) => Some(Skip::Late),
             _ => None,
         };
         if let Some(skip) = skip {
@@ -161,7 +180,7 @@ impl Completion {
         }
         let bytes = trace.lease.bytes();
         trace.lease.hold(Stage::Answers, bytes);
-        self.policy.submit(now, trace, bytes, now + self.deadline, draining);
+        self.policy.submit(now, trace, bytes, now + self.deadline);
     }
 
     /// Carries out what the policy decided.
@@ -179,8 +198,8 @@ impl Completion {
             return self.skip(candidate.trace, Skip::Disabled);
         };
         let trace = &candidate.trace;
-        let fragments = trace.fragments.iter();
-        let spans: Vec<SpanRef> = fragments.flat_map(|fragment| fragment.spans.clone()).collect();
+        // DeepFlow's window is that of the posted spans: with the earlier parts it covers the whole trace.
+        let spans = trace.known_spans();
         let (origin, id) = (&trace.key.origin, trace.key.id);
         let (request, posted) = deepflow.prepare(origin, id, &spans, clock::wall_us());
         self.count(posted);
@@ -210,7 +229,6 @@ impl Completion {
                 metrics.completed_traces.increment(1);
                 metrics.truncated_answers.increment(u64::from(found.truncated));
                 let trace = self.policy.found(now, candidate);
-                self.recent.add(now, &trace.key);
                 let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
                 trace.lease.hold(Stage::Answers, bytes);
                 return self.complete(trace, Answer::Found(Box::new(found)));
@@ -232,6 +250,10 @@ impl Completion {
     }
 
     fn skip(&self, trace: QuietTrace, why: Skip) {
+        if self.ending == Ending::Keep {
+            // After a restart it is asked for again.
+            return drop(trace);
+        }
         self.metrics.completion.skipped_traces.add(why as usize, 1);
         self.complete(trace, Answer::Skipped(why));
     }

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub receiver: ReceiverMetrics,
     /// Where traces wait.
     pub buffer: BufferMetrics,
+    /// Where what waits outlives the process.
+    pub journal: JournalMetrics,
     /// Where DeepFlow is asked.
     pub completion: CompletionMetrics,
     /// Where answers become spans.
@@ -140,6 +142,54 @@ pub struct BufferMetrics {
     pub released_traces: Family<Counter>,
     /// Time from first span to release.
     pub trace_age_seconds: Histogram,
+    /// Traces remembered after they went on.
+    pub tombstones: Gauge,
+    /// Traces forgotten before their time.
+    pub forgotten_traces: Counter,
+    /// Parts that wait for an earlier part of their trace.
+    pub waiting_parts: Gauge,
+    /// Time from an earlier part's way out to the release of late spans.
+    pub late_span_age_seconds: Histogram,
+    /// Traces that wait in the journal for their destinations.
+    pub parked_traces: Gauge,
+    /// Memory that came free because spans' bytes were left to the journal.
+    pub spilled_bytes: Counter,
+}
+
+/// See [`Metrics::journal`].
+#[derive(Debug)]
+pub struct JournalMetrics {
+    /// Bytes of all segments.
+    pub bytes: Gauge,
+    /// Bytes they may have.
+    pub max_bytes: Gauge,
+    /// Files.
+    pub segments: Gauge,
+    /// Bytes written.
+    pub appended_bytes: Counter,
+    /// Records written: 0 spans, 1 plans, 2 done, 3 moved.
+    pub records: Family<Counter>,
+    /// Time of one flush.
+    pub sync_duration_seconds: Histogram,
+    /// Records and parts that can't be read.
+    pub damaged_records: Counter,
+    /// Parts copied out of old segments.
+    pub moved_parts: Counter,
+    /// Appends not kept, by [`WriteFailure`].
+    pub write_failures: Family<Counter>,
+}
+
+/// Why the journal did not keep an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFailure {
+    /// No room, by `max_bytes` or on the disk.
+    Full,
+    /// A write or a flush failed, now or before.
+    Poisoned,
+}
+
+impl WriteFailure {
+    const LABELS: [&str; 2] = ["full", "poisoned"];
 }
 
 /// See [`Metrics::completion`].
@@ -229,6 +279,15 @@ pub struct WeavingMetrics {
     pub reparented_spans: Counter,
     /// Found spans left out because `weaving.network_spans` is `off`.
     pub omitted_spans: Counter,
+    /// Parents that went out and were found wrong later.
+    pub stale_parents: Counter,
+    /// Calls that were left for the next part of their trace.
+    pub deferred_calls: Counter,
+    /// Spans over the limits on what is known of a trace's earlier parts: 0 received ones not remembered, 1 found ones
+    /// left out.
+    pub beyond_limit_spans: Family<Counter>,
+    /// Received spans whose trace had gone on already: 0 enriched, 1 forwarded.
+    pub late_spans: Family<Counter>,
 }
 
 /// Series of one exporter.
@@ -318,6 +377,7 @@ impl Metrics {
             transports: ["grpc", "http"].map(|transport| declare.transport(transport)),
         };
         let buffer = declare.buffer();
+        let journal = declare.journal();
         let completion = declare.completion();
         let weaving = declare.weaving();
         let memory = declare.memory();
@@ -330,6 +390,7 @@ impl Metrics {
         Self {
             receiver,
             buffer,
+            journal,
             completion,
             weaving,
             exporters,
@@ -530,6 +591,86 @@ impl Declare<'_> {
                 &[],
                 "Time from a trace's first span to its release.",
             ),
+            tombstones: self.gauge(
+                "tracestitch_buffer_tombstones",
+                &[],
+                "Traces that went on and are remembered for spans that come later.",
+            ),
+            forgotten_traces: self.counter(
+                "tracestitch_buffer_forgotten_traces_total",
+                &[],
+                "Traces that went on and were forgotten before their time, to make room for others.",
+            ),
+            waiting_parts: self.gauge(
+                "tracestitch_buffer_waiting_parts",
+                &[],
+                "Parts of traces that wait until an earlier part of theirs has gone on.",
+            ),
+            late_span_age_seconds: self.histogram(
+                "tracestitch_late_span_age_seconds",
+                &[],
+                "Time from when a trace went on to when spans that came later were released.",
+            ),
+            parked_traces: self.gauge(
+                "tracestitch_buffer_parked_traces",
+                &[],
+                "Woven traces that wait in the journal until their destinations can take them.",
+            ),
+            spilled_bytes: self.counter(
+                "tracestitch_buffer_spilled_bytes_total",
+                &[],
+                "Memory that came free because waiting spans were left to the journal alone.",
+            ),
+        }
+    }
+
+    fn journal(&mut self) -> JournalMetrics {
+        JournalMetrics {
+            bytes: self.gauge("tracestitch_journal_bytes", &[], "Bytes of the journal's files."),
+            max_bytes: self.gauge(
+                "tracestitch_journal_max_bytes",
+                &[],
+                "Bytes the journal's files may have; then senders are refused.",
+            ),
+            segments: self.gauge(
+                "tracestitch_journal_segments",
+                &[],
+                "Files of the journal; the oldest one is deleted when nothing in it is needed.",
+            ),
+            appended_bytes: self.counter(
+                "tracestitch_journal_appended_bytes_total",
+                &[],
+                "Bytes written to the journal.",
+            ),
+            records: self.counters(
+                "tracestitch_journal_records_total",
+                &[],
+                "kind",
+                &["spans", "plans", "done", "moved"],
+                "Records written to the journal.",
+            ),
+            sync_duration_seconds: self.histogram(
+                "tracestitch_journal_sync_duration_seconds",
+                &[],
+                "Time of one flush of a journal's file to the disk.",
+            ),
+            damaged_records: self.counter(
+                "tracestitch_journal_damaged_records_total",
+                &[],
+                "Records and parts of the journal that can't be read; the log names file and offset.",
+            ),
+            moved_parts: self.counter(
+                "tracestitch_journal_moved_parts_total",
+                &[],
+                "Parts copied out of an old file of the journal, so that it could be deleted.",
+            ),
+            write_failures: self.counters(
+                "tracestitch_journal_write_failures_total",
+                &[],
+                "reason",
+                &WriteFailure::LABELS,
+                "Appends to the journal that were not kept. full passes; poisoned stays until a restart.",
+            ),
         }
     }
 
@@ -614,6 +755,30 @@ impl Declare<'_> {
                 "tracestitch_weaving_omitted_spans_total",
                 &[],
                 "Network spans left out because weaving.network_spans is off.",
+            ),
+            stale_parents: self.counter(
+                "tracestitch_weaving_stale_parents_total",
+                &[],
+                "Parents that went out with a part of a trace and were found wrong with a later one. They stay.",
+            ),
+            deferred_calls: self.counter(
+                "tracestitch_weaving_deferred_calls_total",
+                &[],
+                "Calls found for a part of a trace that wait for the next one, for no span of theirs was there yet.",
+            ),
+            beyond_limit_spans: self.counters(
+                "tracestitch_weaving_beyond_limit_spans_total",
+                &[],
+                "kind",
+                &["received", "found"],
+                "Spans of traces in parts with more than 10000 received or added ones: received spans that are not remembered for later parts, found spans that are left out.",
+            ),
+            late_spans: self.counters(
+                "tracestitch_late_spans_total",
+                &[],
+                "action",
+                &["enriched", "forwarded"],
+                "Received spans whose trace had gone on already: enriched with the context of what went before, or forwarded as they came.",
             ),
         }
     }

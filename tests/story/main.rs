@@ -11,6 +11,7 @@ mod deepflow_down_passes_traces_through;
 mod full_memory_refuses_with_retry_info;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
+mod journal_keeps_traces_over_a_restart;
 mod late_spans_are_forwarded;
 mod metrics_exist_at_zero;
 mod partial_success_is_not_retried;
