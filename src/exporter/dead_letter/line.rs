@@ -135,7 +135,8 @@ mod tests {
             for value in values {
                 let wire = request(Some(value)).encode_to_vec();
                 let line = write(&wire, &Letterhead::default()).unwrap();
-                prop_assert_eq!(read(&line).unwrap().1.as_ref(), wire.as_slice());
+                let (_, read_wire) = read(&line).unwrap();
+                prop_assert_eq!(read_wire.as_ref(), wire.as_slice());
             }
         }
     }
