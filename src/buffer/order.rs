@@ -45,11 +45,6 @@ impl<T> Order<T> {
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
-
-    /// No part is under way, and so none waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -76,7 +71,7 @@ mod tests {
             [Some('c'), Some('d'), None]
         );
         assert_eq!(order.end(&other), None);
-        assert!(order.is_empty() && order.waiting() == 0);
+        assert!(order.under_way.is_empty() && order.waiting() == 0);
         assert_eq!(order.begin(&one, 'e'), Some('e'));
         assert_eq!(
             (order.end(&one), order.end(&one)),

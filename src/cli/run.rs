@@ -29,7 +29,7 @@ async fn serve(config: &Config) -> Result<(), CliError> {
         "shutting down: no new spans are taken, what is here is sent; a second signal ends at once"
     );
     tokio::select! {
-        watched = pipeline.drain() => {
+        watched = pipeline.end() => {
             for books in watched.ledger.snapshot() {
                 report(&books);
             }

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub receiver: ReceiverMetrics,
     /// Where traces wait.
     pub buffer: BufferMetrics,
+    /// Where what waits outlives the process.
+    pub journal: JournalMetrics,
     /// Where DeepFlow is asked.
     pub completion: CompletionMetrics,
     /// Where answers become spans.
@@ -148,6 +150,46 @@ pub struct BufferMetrics {
     pub waiting_parts: Gauge,
     /// Time from an earlier part's way out to the release of late spans.
     pub late_span_age_seconds: Histogram,
+    /// Traces that wait in the journal for their destinations.
+    pub parked_traces: Gauge,
+    /// Memory that came free because spans' bytes were left to the journal.
+    pub spilled_bytes: Counter,
+}
+
+/// See [`Metrics::journal`].
+#[derive(Debug)]
+pub struct JournalMetrics {
+    /// Bytes of all segments.
+    pub bytes: Gauge,
+    /// Bytes they may have.
+    pub max_bytes: Gauge,
+    /// Files.
+    pub segments: Gauge,
+    /// Bytes written.
+    pub appended_bytes: Counter,
+    /// Records written: 0 spans, 1 plans, 2 done, 3 moved.
+    pub records: Family<Counter>,
+    /// Time of one flush.
+    pub sync_duration_seconds: Histogram,
+    /// Records and parts that can't be read.
+    pub damaged_records: Counter,
+    /// Parts copied out of old segments.
+    pub moved_parts: Counter,
+    /// Appends not kept, by [`WriteFailure`].
+    pub write_failures: Family<Counter>,
+}
+
+/// Why the journal did not keep an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFailure {
+    /// No room, by `max_bytes` or on the disk.
+    Full,
+    /// A write or a flush failed, now or before.
+    Poisoned,
+}
+
+impl WriteFailure {
+    const LABELS: [&str; 2] = ["full", "poisoned"];
 }
 
 /// See [`Metrics::completion`].
@@ -257,8 +299,16 @@ pub struct ExporterMetrics {
     pub sent_added_spans: Counter,
     /// Received spans given up, by [`DropReason`].
     pub send_failed_spans: Family<Counter>,
+    /// Received spans put into the dead-letter file.
+    pub dead_lettered_spans: Counter,
     /// By [`SendOutcome`].
     pub requests: Family<Counter>,
+    /// Requests sent in halves because they were too large.
+    pub split_requests: Counter,
+    /// Added spans left out because the trace is larger than the profile allows.
+    pub trimmed_spans: Counter,
+    /// Attributes of added spans cut to what the profile allows.
+    pub cut_attributes: Counter,
     /// Time of one request.
     pub request_duration_seconds: Histogram,
     /// Size of one request.
@@ -280,10 +330,12 @@ pub enum SendOutcome {
     Retry,
     /// Failed for good.
     Failed,
+    /// Failed, to be sent in halves.
+    TooLarge,
 }
 
 impl SendOutcome {
-    const LABELS: [&str; 3] = ["ok", "retry", "failed"];
+    const LABELS: [&str; 4] = ["ok", "retry", "failed", "too_large"];
 }
 
 #[derive(Debug)]
@@ -331,6 +383,7 @@ impl Metrics {
             transports: ["grpc", "http"].map(|transport| declare.transport(transport)),
         };
         let buffer = declare.buffer();
+        let journal = declare.journal();
         let completion = declare.completion();
         let weaving = declare.weaving();
         let memory = declare.memory();
@@ -343,6 +396,7 @@ impl Metrics {
         Self {
             receiver,
             buffer,
+            journal,
             completion,
             weaving,
             exporters,
@@ -563,6 +617,66 @@ impl Declare<'_> {
                 &[],
                 "Time from when a trace went on to when spans that came later were released.",
             ),
+            parked_traces: self.gauge(
+                "tracestitch_buffer_parked_traces",
+                &[],
+                "Woven traces that wait in the journal until their destinations can take them.",
+            ),
+            spilled_bytes: self.counter(
+                "tracestitch_buffer_spilled_bytes_total",
+                &[],
+                "Memory that came free because waiting spans were left to the journal alone.",
+            ),
+        }
+    }
+
+    fn journal(&mut self) -> JournalMetrics {
+        JournalMetrics {
+            bytes: self.gauge("tracestitch_journal_bytes", &[], "Bytes of the journal's files."),
+            max_bytes: self.gauge(
+                "tracestitch_journal_max_bytes",
+                &[],
+                "Bytes the journal's files may have; then senders are refused.",
+            ),
+            segments: self.gauge(
+                "tracestitch_journal_segments",
+                &[],
+                "Files of the journal; the oldest one is deleted when nothing in it is needed.",
+            ),
+            appended_bytes: self.counter(
+                "tracestitch_journal_appended_bytes_total",
+                &[],
+                "Bytes written to the journal.",
+            ),
+            records: self.counters(
+                "tracestitch_journal_records_total",
+                &[],
+                "kind",
+                &["spans", "plans", "done", "moved"],
+                "Records written to the journal.",
+            ),
+            sync_duration_seconds: self.histogram(
+                "tracestitch_journal_sync_duration_seconds",
+                &[],
+                "Time of one flush of a journal's file to the disk.",
+            ),
+            damaged_records: self.counter(
+                "tracestitch_journal_damaged_records_total",
+                &[],
+                "Records and parts of the journal that can't be read; the log names file and offset.",
+            ),
+            moved_parts: self.counter(
+                "tracestitch_journal_moved_parts_total",
+                &[],
+                "Parts copied out of an old file of the journal, so that it could be deleted.",
+            ),
+            write_failures: self.counters(
+                "tracestitch_journal_write_failures_total",
+                &[],
+                "reason",
+                &WriteFailure::LABELS,
+                "Appends to the journal that were not kept. full passes; poisoned stays until a restart.",
+            ),
         }
     }
 
@@ -744,12 +858,32 @@ impl Declare<'_> {
                 &DropReason::ALL.map(DropReason::label),
                 "Received spans given up, by why.",
             ),
+            dead_lettered_spans: self.counter(
+                "tracestitch_exporter_dead_lettered_spans_total",
+                labels,
+                "Received spans put into the dead-letter file; tracestitch replay sends them again.",
+            ),
             requests: self.counters(
                 "tracestitch_exporter_requests_total",
                 labels,
                 "outcome",
                 &SendOutcome::LABELS,
                 "Export requests by how they ended.",
+            ),
+            split_requests: self.counter(
+                "tracestitch_exporter_split_requests_total",
+                labels,
+                "Requests sent in halves because the destination takes no larger ones.",
+            ),
+            trimmed_spans: self.counter(
+                "tracestitch_exporter_trimmed_spans_total",
+                labels,
+                "Added network spans left out of traces that are larger than the exporter's profile allows.",
+            ),
+            cut_attributes: self.counter(
+                "tracestitch_exporter_cut_attributes_total",
+                labels,
+                "Attributes of added spans cut to the length that the exporter's profile allows.",
             ),
             request_duration_seconds: self.histogram(
                 "tracestitch_exporter_request_duration_seconds",

@@ -31,12 +31,37 @@ pub trait Durable: fmt::Debug + Send + Sync {
 /// A trace that waits in the journal for destinations which can't take it now.
 #[derive(Debug)]
 pub struct Parked {
+    /// The journal.
+    pub durable: Arc<dyn Durable>,
     /// The trace's parts.
     pub places: Vec<Place>,
     /// Its plan, the last one of them.
     pub plan: Place,
     /// Who lacks it, and how many of its spans; the others have it or have given it up.
     pub lacking: Vec<(Destination, u64)>,
+    /// For this entry itself.
+    pub memory: Reservation,
+}
+
+impl Parked {
+    /// A parked trace that takes its memory from this reservation.
+    pub fn new(
+        durable: Arc<dyn Durable>,
+        places: Vec<Place>,
+        plan: Place,
+        lacking: Vec<(Destination, u64)>,
+        mut memory: Reservation,
+    ) -> Self {
+        memory.transfer(Stage::Export);
+        memory.resize(parked_bytes(places.len(), lacking.len()));
+        Self { durable, places, plan, lacking, memory }
+    }
+}
+
+/// Memory a parked trace takes: this struct, its lists, its place in a queue.
+fn parked_bytes(places: usize, lacking: usize) -> u64 {
+    let lists = places * size_of::<Place>() + lacking * size_of::<(Destination, u64)>();
+    u64::try_from(size_of::<Parked>() + lists + 32).unwrap_or(u64::MAX)
 }
 
 /// A trace's space in the journal.
@@ -80,6 +105,17 @@ impl Lease {
             space.places.push(plan);
             space.plan = Some(plan);
         }
+    }
+
+    /// The trace's parts are in a journal: what is let go at the program's end is there at the next start.
+    pub fn is_kept(&self) -> bool {
+        self.space.lock().is_some()
+    }
+
+    /// The destination has not all of the spans yet, nor has it given them up.
+    pub fn lacks(&self, destination: Destination) -> bool {
+        // A trace of added spans alone owes nothing, but it has to go out.
+        self.spans == 0 || self.unsettled(destination.0) > 0
     }
 
     /// The trace can leave memory and come back.
@@ -130,7 +166,8 @@ impl Lease {
         self.spans.saturating_sub(settled)
     }
 
-    fn lacking(&self) -> Vec<(Destination, u64)> {
+    /// The destinations that lack spans of the trace, and how many.
+    pub fn lacking(&self) -> Vec<(Destination, u64)> {
         let unsettled = (0..self.settled.len()).map(|number| (number, self.unsettled(number)));
         unsettled
             .filter(|(_, spans)| *spans > 0)
@@ -148,7 +185,9 @@ impl Drop for Lease {
             (Some(Space { durable, places, plan: Some(plan) }), false)
                 if !self.ledger.is_ending() =>
             {
-                durable.park(Parked { places, plan, lacking });
+                let memory = self.memory.get_mut().split(0);
+                let to = Arc::clone(&durable);
+                to.park(Parked::new(durable, places, plan, lacking, memory));
             }
             // What is on disk is there after a restart, too.
             (Some(_), false) => self.let_go(&lacking, Account::HandedBack),

@@ -27,6 +27,11 @@ impl Release {
     pub const ALL: [Self; 6] =
         [Self::Idle, Self::MaxAge, Self::Spans, Self::Bytes, Self::Memory, Self::Shutdown];
 
+    /// More of the trace may come: it was not quiet, but too large, too old, or in the way.
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::MaxAge | Self::Spans | Self::Bytes | Self::Memory)
+    }
+
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
         match self {

@@ -1,0 +1,245 @@
+//! Bytes that outlive the process: segments of records on disk, written by one thread.
+//!
+//! The journal knows records and their parts, not traces. A part is the bytes of a fragment or of a plan and has a number
+//! for good; a [`Place`] says where it is. `format.rs` specifies the files byte by byte.
+//!
+//! ```text
+//!  append_spans  append_plan  done                    release            read
+//!        └──────────┼──────────┘                         │                 │ pread from any thread
+//!                   ▼ queue                              ▼                 ▼
+//!             journal-writer ──▶ segments ◀── what is live in each, what moved where
+//! ```
+//!
+//! - **Group commit.** The writer takes what is queued and writes it by one vectored call; then it calls the appenders back.
+//!   With `sync: always` a flush comes before, with an interval a thread of its own flushes.
+//! - **Space** is given back by the file, oldest first, for a `Done` record stands behind the parts it settles: as long as
+//!   a part is there, so is what is known of it. The last parts of an old segment are moved, together with what is known
+//!   of them, so that one slow trace can't pin the disk.
+//! - **A full disk passes**: the file is cut back to its last whole record and the next append tries again. Any other failed
+//!   write, and any failed flush, poisons: nobody knows what is on disk then, and nothing is pretended.
+
+mod batch;
+mod error;
+mod files;
+mod flusher;
+mod format;
+mod message;
+mod numbers;
+mod reclaim;
+mod recovery;
+mod scan;
+mod shared;
+mod space;
+mod survey;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use self::{
+    error::{AppendError, OpenError, ReadError},
+    files::{Disk, Fault, Files, Lock, MemoryFiles, SegmentFile, Survives},
+    recovery::{Content, Recovered, Recovery},
+};
+use self::{
+    flusher::Flusher,
+    message::{Append, Message, Then, What},
+    shared::Shared,
+    writer::Writer,
+};
+use crate::{telemetry::Metrics, trace::Place};
+
+/// When what was written is flushed to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Before an append is answered.
+    Always,
+    /// So often, beside the appends.
+    Interval(Duration),
+    /// When the system thinks fit.
+    Never,
+}
+
+/// Where and how to keep bytes.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Holds the segments and the lock file.
+    pub directory: PathBuf,
+    /// When to flush.
+    pub sync: SyncMode,
+    /// Bytes that all segments may have together.
+    pub max_bytes: u64,
+    /// Bytes of a segment, unless one record has more. Never more than an eighth of `max_bytes`.
+    pub segment_bytes: u32,
+    /// The last parts of a segment are moved when it is so old.
+    pub straggler_age: Duration,
+    /// Names of the configured destinations, in the order of their numbers.
+    pub destinations: Vec<String>,
+    /// The file system.
+    pub files: Arc<dyn Files>,
+    /// Where is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A journal. Clones are handles of the same; the last one to go closes it.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Message>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Settings {
+    /// Real files, flushed five times a second, 10 GiB at most.
+    pub fn new(directory: PathBuf, destinations: Vec<String>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            directory,
+            sync: SyncMode::Interval(Duration::from_millis(200)),
+            max_bytes: 10 << 30,
+            segment_bytes: 64 << 20,
+            straggler_age: Duration::from_secs(60),
+            destinations,
+            files: Arc::new(Disk),
+            metrics,
+        }
+    }
+}
+
+impl Journal {
+    /// Opens or makes the journal, and says what an earlier run left in it.
+    pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
+        let lock = survey::lock(&settings)?;
+        let shared = Arc::new(Shared::new(settings));
+        let survey::Surveyed { segments, next_number, covered } = survey::survey(&shared)?;
+        let next_segment = segments.last().map_or(1, |last| last.saturating_add(1));
+        let flusher = match shared.sync {
+            SyncMode::Interval(every) => Some(Flusher::start(Arc::clone(&shared), every)),
+            SyncMode::Always | SyncMode::Never => None,
+        };
+        let flusher = flusher.transpose().map_err(OpenError::Thread)?;
+        let (queue, inbox) = mpsc::channel();
+        let recovery = Recovery::new(Arc::clone(&shared), segments, covered);
+        let writer = Writer::new(Arc::clone(&shared), inbox, flusher, next_number, next_segment);
+        let work = move || {
+            writer.run();
+            // Only now another process may have the directory.
+            drop(lock);
+        };
+        let writer = thread::Builder::new().name("journal-writer".to_owned()).spawn(work);
+        let writer = Mutex::new(Some(writer.map_err(OpenError::Thread)?));
+        Ok((Self(Arc::new(Handle { shared, queue, writer })), recovery))
+    }
+
+    /// Keeps the parts of one request as one record, with what the caller has to say of it.
+    ///
+    /// `then` is called once, in the writer's thread, or here if the journal takes nothing: it must be short. Nothing is
+    /// copied; the bytes live until then.
+    pub fn append_spans(
+        &self,
+        meta: Vec<u8>,
+        parts: Vec<Bytes>,
+        then: impl FnOnce(Result<Vec<Place>, AppendError>) + Send + 'static,
+    ) {
+        self.append(What::Spans { meta: meta.into(), parts }, Then::new(then));
+    }
+
+    /// Keeps the plan of the trace that has these parts, in this order. `then` is called as with `append_spans`.
+    pub fn append_plan(
+        &self,
+        covers: &[Place],
+        plan: Bytes,
+        then: impl FnOnce(Result<Place, AppendError>) + Send + 'static,
+    ) {
+        let then = Then::new(|outcome| {
+            // One part has one place.
+            then(outcome.and_then(|places| places.first().copied().ok_or(AppendError::Closed)));
+        });
+        self.append(What::Plan { covers: covers.to_vec(), plan }, then);
+    }
+
+    fn append(&self, what: What, then: Then) {
+        if let Err(error) = self.0.shared.usable() {
+            self.0.shared.count_failures(&error, 1);
+            return then.call(Err(error));
+        }
+        self.0.shared.queue(what.bytes());
+        self.send(Message::Append(Append { what, then }));
+    }
+
+    /// These parts need not go to this destination again, nor after a restart.
+    pub fn done(&self, destination: usize, places: &[Place]) {
+        self.0.shared.space.lock().note_done(destination, places);
+        let numbers = places.iter().map(|place| place.number).collect();
+        self.send(Message::Done { destination, numbers });
+    }
+
+    /// Nobody needs these parts any more. After a restart they are back unless they are done for every destination.
+    pub fn release(&self, places: &[Place]) {
+        if self.0.shared.space.lock().release(places) {
+            self.send(Message::Reclaim);
+        }
+    }
+
+    /// The bytes of a part, wherever it is now.
+    pub fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
+        self.0.shared.read(place)
+    }
+
+    /// Bytes of all segments.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.shared.used_bytes()
+    }
+
+    /// Bytes that all segments may have.
+    pub fn max_bytes(&self) -> u64 {
+        self.0.shared.max_bytes
+    }
+
+    /// Whether an append of so many bytes would find room behind all that is queued.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.0.shared.has_room(bytes)
+    }
+
+    /// Why nothing can be kept any more.
+    pub fn poisoned(&self) -> Option<String> {
+        self.0.shared.poisoned().map(|why| why.to_string())
+    }
+
+    /// Writes and flushes what is queued, and ends the threads; waits for that. What is appended after it is answered with
+    /// [`AppendError::Closed`]; reading goes on.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    fn send(&self, message: Message) {
+        // Behind `close` the message comes back, and drops with the callback's answer.
+        drop(self.0.queue.send(message));
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        drop(self.queue.send(Message::Close));
+        let writer = self.writer.lock().take();
+        // The last handle may have gone in a callback, which is the writer itself.
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id()) {
+            let _panicked = writer.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,211 @@
+//! What becomes of traces whose alarm went off: released, or put back with their age kept.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::{
+    deadlines::Deadlines,
+    keeper::Keeper,
+    open_trace::OpenTrace,
+    order::Order,
+    quiet::{Verdict, Wait, quiet},
+    store::{Closed, Store, shape},
+    tombstones::Tombstones,
+};
+use crate::{
+    clock,
+    ledger::Ledger,
+    memory::Budget,
+    telemetry::Metrics,
+    trace::{Durable, Lease, QuietTrace, Release, Sent, TraceKey},
+};
+
+/// What the judge is told.
+pub(super) enum Message {
+    /// A trace's alarm went off.
+    Closed(Closed),
+    /// A trace of an earlier run is quiet.
+    Recovered(TraceKey, OpenTrace, Release),
+    /// A part of a trace was woven; with what the next part must know.
+    Woven(TraceKey, Option<Sent>),
+    /// Nothing comes after this.
+    End,
+}
+
+/// How the buffer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Everything is released, whatever it still waits for.
+    Draining,
+    /// Everything stays in the journal.
+    Keeping,
+}
+
+/// The phase, seen from any thread.
+#[derive(Debug, Default)]
+pub(super) struct SharedPhase(AtomicU8);
+
+impl SharedPhase {
+    pub(super) fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Phase {
+        match self.0.load(Relaxed) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Keeping,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Judge {
+    /// Parts of one trace go out one after the other.
+    pub(super) order: Order<QuietTrace>,
+    pub(super) tombstones: Tombstones,
+    pub(super) wait: Wait,
+    pub(super) store: Option<Weak<Store>>,
+    pub(super) phase: Arc<SharedPhase>,
+    pub(super) deadlines: Arc<Mutex<Deadlines>>,
+    pub(super) keeper: Option<Arc<Keeper>>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) released: mpsc::Sender<QuietTrace>,
+}
+
+impl Judge {
+    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        while let Some(message) = messages.recv().await {
+            if matches!(message, Message::End) {
+                break;
+            }
+            self.hear(message).await;
+        }
+        // A trace may have been put back just before draining began.
+        if let Some(store) = self.store() {
+            store.close_all();
+        }
+        while let Ok(message) = messages.try_recv() {
+            self.hear(message).await;
+        }
+        // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
+        while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
+            let Some(message) = messages.recv().await else { return };
+            self.hear(message).await;
+        }
+    }
+
+    async fn hear(&mut self, message: Message) {
+        match message {
+            Message::Closed(closed) => self.judge(closed).await,
+            Message::Recovered(key, trace, release) => self.release(key, trace, release).await,
+            Message::Woven(key, sent) => self.woven(key, sent).await,
+            Message::End => {}
+        }
+    }
+
+    async fn judge(&mut self, closed: Closed) {
+        let Closed { key, trace, brim } = closed;
+        let phase = self.phase.get();
+        let shape = shape(&trace, brim, phase != Phase::Open);
+        let verdict = quiet(clock::now(), trace.first, trace.last, shape, &self.wait);
+        match (verdict, self.store()) {
+            (Verdict::WaitUntil(until), Some(store)) => {
+                self.deadlines.lock().set(key.clone(), until);
+                store.append(&key, trace);
+            }
+            // The buffer is gone: nothing can wait in it.
+            (Verdict::WaitUntil(_), None) => self.release(key, trace, Release::Shutdown).await,
+            (Verdict::Release(release), _) => self.release(key, trace, release).await,
+        }
+    }
+
+    async fn release(&mut self, key: TraceKey, mut trace: OpenTrace, release: Release) {
+        if self.budget.brim().is_spilling(self.budget.used_bytes()) {
+            trace.spill();
+        }
+        let quiet = self.quiet_trace(key, trace, release);
+        if self.phase.get() == Phase::Keeping && self.keeper.is_some() {
+            // Its lease leaves it to the journal.
+            return drop(quiet);
+        }
+        let metrics = &self.metrics.buffer;
+        metrics.released_traces.add(release as usize, 1);
+        let age = quiet.last_arrival.saturating_duration_since(quiet.first_arrival);
+        metrics.trace_age_seconds.record(age.as_secs_f64());
+        let key = quiet.key.clone();
+        if let Some(quiet) = self.order.begin(&key, quiet) {
+            self.send(quiet).await;
+        }
+        self.show();
+    }
+
+    /// Hands on a part whose turn it is, with what earlier ones left.
+    async fn send(&mut self, mut quiet: QuietTrace) {
+        if let Some(recalled) = self.tombstones.recall(clock::now(), &quiet.key) {
+            if recalled.sent.is_ended() {
+                let age_s = recalled.age.as_secs_f64();
+                self.metrics.buffer.late_span_age_seconds.record(age_s);
+            }
+            quiet.sent = Some(recalled.sent);
+        }
+        // The pipeline is gone only when the process ends.
+        let _gone = self.released.send(quiet).await;
+    }
+
+    async fn woven(&mut self, key: TraceKey, sent: Option<Sent>) {
+        let next = self.order.end(&key);
+        if let Some(sent) = sent {
+            let forgotten = self.tombstones.remember(clock::now(), key, sent);
+            self.metrics.buffer.forgotten_traces.increment(forgotten);
+        }
+        if let Some(next) = next {
+            self.send(next).await;
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        self.metrics.buffer.tombstones.set(gauge(self.tombstones.len()));
+        self.metrics.buffer.waiting_parts.set(gauge(self.order.waiting()));
+    }
+
+    fn store(&self) -> Option<Arc<Store>> {
+        self.store.as_ref().and_then(Weak::upgrade)
+    }
+
+    fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
+        let OpenTrace { fragments, first, last, spans, memory, .. } = trace;
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory);
+        let lease = match &self.keeper {
+            Some(keeper) => {
+                let places = fragments.iter().filter_map(|fragment| fragment.place).collect();
+                lease.kept(Arc::clone(keeper) as Arc<dyn Durable>, places)
+            }
+            None => lease,
+        };
+        QuietTrace {
+            key,
+            fragments,
+            first_arrival: first,
+            last_arrival: last,
+            release,
+            more: release.is_part(),
+            sent: None,
+            lease,
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn gauge(value: usize) -> f64 {
+    value as f64
+}
