@@ -196,6 +196,7 @@ fn without_completion_nothing_is_remembered() {
         fragments: fragments.to_vec(),
         first_arrival: crate::clock::now(),
         last_arrival: crate::clock::now(),
+        released: crate::clock::now(),
         release: crate::trace::Release::Idle,
         more: false,
         sent: None,
