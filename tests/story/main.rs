@@ -22,3 +22,4 @@ mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
 mod traces_in_parts_are_woven_as_one;
+mod traces_too_large_for_tempo_lose_network_spans;
