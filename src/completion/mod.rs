@@ -180,7 +180,8 @@ impl Completion {
         }
         let bytes = trace.lease.bytes();
         trace.lease.hold(Stage::Answers, bytes);
-        self.policy.submit(now, trace, bytes, now + self.deadline);
+        let deadline = trace.released + self.deadline;
+        self.policy.submit(now, trace, bytes, deadline);
     }
 
     /// Carries out what the policy decided.

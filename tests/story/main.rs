@@ -12,7 +12,7 @@ mod full_memory_refuses_with_retry_info;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
 mod journal_keeps_traces_over_a_restart;
-mod late_spans_are_forwarded;
+mod late_spans_get_their_place;
 mod metrics_exist_at_zero;
 mod partial_success_is_not_retried;
 mod quiet_trace_is_completed_once;
@@ -21,4 +21,5 @@ mod shutdown_drains;
 mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces_in_parts_are_woven_as_one;
 mod traces_too_large_for_tempo_lose_network_spans;

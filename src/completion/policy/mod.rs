@@ -115,14 +115,8 @@ impl<T> Policy<T> {
         }
     }
 
-    /// A trace was released.
-    pub(super) fn submit(
-        &mut self,
-        now: Instant,
-        trace: T,
-        bytes: u64,
-        deadline: Instant,
-    ) {
+    /// It is a trace's turn.
+    pub(super) fn submit(&mut self, now: Instant, trace: T, bytes: u64, deadline: Instant) {
         let candidate = Candidate {
             trace,
             bytes,
@@ -133,6 +127,10 @@ impl<T> Policy<T> {
             last: Skip::OverCapacity,
             only_once: self.draining,
         };
+        // It waited for an earlier part of its trace until now.
+        if deadline <= now {
+            return self.skip(candidate.trace, Skip::OverCapacity);
+        }
         if self.nothing_found() {
             let due = self.last_probe.is_none_or(|last| now >= last + PROBE_EVERY);
             if !due || self.in_flight >= self.limits.max_in_flight {

@@ -88,6 +88,15 @@ impl World {
 }
 
 #[test]
+fn a_trace_whose_time_is_over_is_not_asked_for() {
+    let mut world = World::new(limits());
+    world.policy.submit(world.now, 1, 10, world.now);
+    world.act();
+    assert_eq!(world.skipped(), [(1, Skip::OverCapacity)]);
+    assert!(world.out.is_empty() && world.policy.is_empty());
+}
+
+#[test]
 fn a_slot_is_waited_for_no_longer_than_max_wait() {
     let mut world = World::new(limits());
     (1..=6).for_each(|trace| world.submit(trace));
