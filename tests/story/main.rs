@@ -8,6 +8,7 @@ mod big_traces_are_cut_to_requests;
 mod config_errors_name_their_path;
 mod dead_letters_can_be_sent_again;
 mod deepflow_down_passes_traces_through;
+mod full_buffer_releases_early;
 mod full_memory_refuses_with_retry_info;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
