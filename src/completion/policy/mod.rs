@@ -311,10 +311,9 @@ impl<T> Policy<T> {
         let next =
             self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
         candidate.reasks += 1;
+        let is_over = candidate.only_once || self.draining || self.nothing_found();
         match next {
-            Some(due) if due < candidate.deadline && !candidate.only_once && !self.draining => {
-                self.wait_until(due, candidate);
-            }
+            Some(due) if due < candidate.deadline && !is_over => self.wait_until(due, candidate),
             _ => self.skip(candidate.trace, Skip::NotFound),
         }
     }
@@ -333,7 +332,6 @@ impl<T> Policy<T> {
     }
 
     fn wait_until(&mut self, due: Instant, candidate: Candidate<T>) {
-        // The traces that wait while nothing is found are at most the probes.
         if self.waiting_bytes + candidate.bytes > self.limits.waiting_bytes_max {
             return self.skip(candidate.trace, Skip::OverCapacity);
         }
