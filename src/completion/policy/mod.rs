@@ -165,7 +165,7 @@ impl<T> Policy<T> {
         candidate.trace
     }
 
-    /// There was nothing to ask with; the trace leaves completion.
+    /// There was nothing to ask with, or no time to wait for the answer; the trace leaves completion.
     pub(super) fn found_nothing_to_ask(&mut self, now: Instant, candidate: Candidate<T>) -> T {
         self.in_flight -= 1;
         self.breaker.give_back();
@@ -238,7 +238,7 @@ impl<T> Policy<T> {
         }
     }
 
-    /// The program is ending and leaves what waits, for whatever, to the next start.
+    /// The program is ending: nothing waits any more, for whatever.
     pub(super) fn stop_waiting(&mut self) {
         self.draining = true;
         self.flush_first(Skip::Shutdown);
