@@ -152,7 +152,7 @@ fn a_moved_copy_counts_only_if_it_is_whole() {
     let files = MemoryFiles::new();
     let settings = |straggler_age| Settings { straggler_age, ..settings(&files) };
     let (journal, recovery) =
-        Journal::open(settings(std::time::Duration::from_secs(3600))).expect("opens");
+        Journal::open(settings(std::time::Duration::from_hours(1))).expect("opens");
     drop(recovery);
     let slow = append(&journal, "slow", vec![bytes("slow")]).expect("kept");
     for _ in 0..12 {

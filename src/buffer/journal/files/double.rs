@@ -1,7 +1,7 @@
 //! Files in memory that fail when they are told to: for tests of what a crash leaves behind.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::Arc,
@@ -41,7 +41,7 @@ struct World {
     files: BTreeMap<PathBuf, MemoryFile>,
     /// The directory as of its last sync.
     durable: BTreeMap<PathBuf, MemoryFile>,
-    locked: BTreeMap<PathBuf, ()>,
+    locked: BTreeSet<PathBuf>,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
     capacity: Option<usize>,
@@ -179,7 +179,7 @@ impl Files for MemoryFiles {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        if self.0.lock().locked.insert(path.to_owned(), ()).is_some() {
+        if !self.0.lock().locked.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(MemoryLock { path: path.to_owned(), world: Arc::clone(&self.0) }))
@@ -256,8 +256,8 @@ impl SegmentFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         self.world.lock().whole()?;
-        let mut content = self.content.lock();
-        content.synced = content.bytes.clone();
+        let Content { bytes, synced } = &mut *self.content.lock();
+        synced.clone_from(bytes);
         Ok(())
     }
 
