@@ -1,6 +1,6 @@
 //! Bytes are missing or wrong: what was not hit is there.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use tracestitch::{
@@ -151,8 +151,7 @@ fn a_record_within_somebodys_data_is_not_taken_for_one() {
 fn a_moved_copy_counts_only_if_it_is_whole() {
     let files = MemoryFiles::new();
     let settings = |straggler_age| Settings { straggler_age, ..settings(&files) };
-    let (journal, recovery) =
-        Journal::open(settings(std::time::Duration::from_hours(1))).expect("opens");
+    let (journal, recovery) = Journal::open(settings(Duration::from_hours(1))).expect("opens");
     drop(recovery);
     let slow = append(&journal, "slow", vec![bytes("slow")]).expect("kept");
     for _ in 0..12 {
@@ -163,7 +162,7 @@ fn a_moved_copy_counts_only_if_it_is_whole() {
     }
     journal.close();
     let original = files.content(&segment(1)).expect("pinned by the slow one");
-    let (journal, recovery) = Journal::open(settings(std::time::Duration::ZERO)).expect("opens");
+    let (journal, recovery) = Journal::open(settings(Duration::ZERO)).expect("opens");
     drop(recovery);
     append(&journal, "", vec![bytes("wakes the writer")]).expect("kept");
     append(&journal, "", vec![bytes("and once more")]).expect("kept");
@@ -178,10 +177,38 @@ fn a_moved_copy_counts_only_if_it_is_whole() {
         at + 1 + content[at + 1..].windows(4).position(|part| part == b"slow").expect("the part");
     content[at] ^= 1;
     files.put(newest, content);
-    let (journal, mut recovery) =
-        Journal::open(settings(std::time::Duration::ZERO)).expect("opens");
+    let (journal, mut recovery) = Journal::open(settings(Duration::ZERO)).expect("opens");
     let found = by_number(&mut recovery);
     let recovered = &found[&slow[0].number];
     assert_eq!(recovered.place.segment, 1);
     assert_eq!(journal.read(&recovered.place).expect("the original"), bytes("slow"));
+}
+
+/// It would pin its segment for ever.
+#[test]
+fn a_part_that_cant_be_read_is_given_up_when_it_should_move() {
+    let files = MemoryFiles::new();
+    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
+    let (journal, recovery) = Journal::open(patient).expect("opens");
+    drop(recovery);
+    let slow = append(&journal, "", vec![bytes("hit"), bytes("not hit")]).expect("kept");
+    for _ in 0..12 {
+        let fast = append(&journal, "", vec![Bytes::from(vec![7; 100])]).expect("kept");
+        journal.done(0, &fast);
+        journal.done(1, &fast);
+        journal.release(&fast);
+    }
+    journal.close();
+    let mut content = files.content(&segment(1)).expect("pinned by the slow ones");
+    content[slow[0].offset as usize] ^= 1;
+    files.put(&segment(1), content);
+    let (journal, recovery) = open(&files);
+    drop(recovery);
+    for _ in 0..2 {
+        append(&journal, "", vec![bytes("a turn of the writer")]).expect("kept");
+    }
+    journal.close();
+    assert_eq!(files.content(&segment(1)), None);
+    assert!(matches!(journal.read(&slow[0]), Err(ReadError::Gone { .. })));
+    assert_eq!(journal.read(&slow[1]).expect("moved"), bytes("not hit"));
 }

@@ -71,6 +71,23 @@ fn a_full_disk_passes() {
 }
 
 #[test]
+fn what_is_done_is_said_once_there_is_room() {
+    let files = MemoryFiles::new();
+    let (journal, _recovery) = open(&files);
+    let kept = append(&journal, "", filled(10)).expect("kept");
+    files.limit_bytes(Some(0));
+    journal.done(1, &kept);
+    assert_eq!(append(&journal, "", filled(10)), Err(AppendError::Full));
+    // The writer is behind what is done.
+    assert_eq!(append(&journal, "", filled(10)), Err(AppendError::Full));
+    files.limit_bytes(None);
+    append(&journal, "", filled(10)).expect("room again");
+    journal.close();
+    let (_journal, mut recovery) = open(&files);
+    assert_eq!(by_number(&mut recovery)[&kept[0].number].done, [false, true]);
+}
+
+#[test]
 fn a_segment_that_cant_be_cut_back_poisons() {
     let files = MemoryFiles::new();
     let (journal, _recovery) = open(&files);

@@ -1,15 +1,15 @@
 //! Random traces live and die in a journal and in a model of it, over many restarts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tracestitch::{
-    buffer::journal::{Content, Journal, MemoryFiles, Survives},
+    buffer::journal::{Content, Journal, MemoryFiles, Settings, Survives},
     trace::Place,
 };
 
-use super::{DESTINATIONS, append, append_plan, by_number, meta, open, segment};
+use super::{DESTINATIONS, append, append_plan, by_number, meta, open, segment, settings};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -191,4 +191,47 @@ fn a_slow_trace_does_not_pin_the_disk() {
     let recovered = &found[&slow[0].number];
     assert_eq!((meta(recovered), recovered.done.as_slice()), (&b"slow"[..], &[false, true][..]));
     assert_eq!(journal.read(&recovered.place).expect("is there"), filled(1, 30));
+}
+
+/// Parts that move would be met twice or never by who reads what was left.
+#[test]
+fn nothing_moves_while_it_is_recovered() {
+    let files = MemoryFiles::new();
+    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
+    let (journal, recovery) = Journal::open(patient).expect("opens");
+    drop(recovery);
+    let slow = append(&journal, "slow", vec![filled(1, 30)]).expect("kept");
+    for round in 0..12 {
+        let fast = append(&journal, "fast", vec![filled(round, 100)]).expect("kept");
+        journal.done(0, &fast);
+        journal.done(1, &fast);
+        journal.release(&fast);
+    }
+    journal.close();
+    let (journal, mut recovery) = open(&files);
+    let turns = |journal: &Journal| {
+        for _ in 0..2 {
+            append(journal, "", vec![filled(2, 10)]).expect("kept");
+        }
+    };
+    turns(&journal);
+    assert_eq!(by_number(&mut recovery).into_keys().collect::<Vec<_>>(), [slow[0].number]);
+    assert!(files.content(&segment(1)).is_some(), "not moved");
+    turns(&journal);
+    assert!(files.content(&segment(1)).is_none(), "moved");
+    assert_eq!(journal.read(&slow[0]).expect("by its old place"), filled(1, 30));
+}
+
+/// It may have gone out by the first.
+#[test]
+fn the_first_plan_of_a_span_counts() {
+    let files = MemoryFiles::new();
+    let (journal, _recovery) = open(&files);
+    let spans = append(&journal, "", vec![filled(1, 10), filled(2, 10)]).expect("kept");
+    let first = append_plan(&journal, &spans, filled(3, 10)).expect("kept");
+    append_plan(&journal, &spans[..1], filled(4, 10)).expect("kept");
+    journal.close();
+    let (_journal, mut recovery) = open(&files);
+    let found: Vec<_> = by_number(&mut recovery).into_keys().collect();
+    assert_eq!(found, [spans[0].number, spans[1].number, first.number]);
 }

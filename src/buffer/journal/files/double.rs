@@ -28,8 +28,10 @@ pub enum Fault {
 pub enum Survives {
     /// All that was written: the process was killed, the system was not.
     Written,
-    /// What was synced, and half of what was written behind it: the power went out.
+    /// What was synced: the power went out.
     Synced,
+    /// What was synced, and half of what was written behind it: the power went out meanwhile.
+    Torn,
 }
 
 /// Files in memory. Clones see the same files.
@@ -92,7 +94,7 @@ impl MemoryFiles {
         let world = self.0.lock();
         let files = match survives {
             Survives::Written => &world.files,
-            Survives::Synced => &world.durable,
+            Survives::Synced | Survives::Torn => &world.durable,
         };
         let next = Self::new();
         for (path, file) in files {
@@ -131,7 +133,8 @@ impl Content {
     fn surviving(&self, survives: Survives) -> Vec<u8> {
         match survives {
             Survives::Written => self.bytes.clone(),
-            Survives::Synced => {
+            Survives::Synced => self.synced.clone(),
+            Survives::Torn => {
                 let behind = self.bytes.get(self.synced.len()..).unwrap_or_default();
                 let torn = behind.get(..behind.len() / 2).unwrap_or_default();
                 [&self.synced, torn].concat()
