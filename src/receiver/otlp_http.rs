@@ -59,7 +59,7 @@ async fn export(State(door): State<Arc<Door>>, request: Request) -> Response {
 
 async fn take(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, DoorError> {
     let origin = door.origin(headers)?;
-    let mut memory = door.reserve(STEP_BYTES)?;
+    let (_turn, mut memory) = door.turn(STEP_BYTES).await?;
     let request = read(door, body, &mut memory).await?;
     door.take(Transport::Http, &origin, request, memory).await
 }
