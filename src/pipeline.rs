@@ -17,7 +17,8 @@ use crate::{
     memory::{Budget, machine},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
-    trace::Intake,
+    trace::{Additions, Event, Intake, Lives},
+    watchdog::{Beat, Watchdog},
     weaving::{self, Woven},
 };
 
@@ -38,7 +39,7 @@ pub struct Config {
     /// Where traces go, by `type` or `type/name`. The first destination holds traces back when it can't take them;
     /// further ones lose traces when their queue is full.
     pub exporters: exporter::Config,
-    /// Health, metrics and the ledger over HTTP.
+    /// Health, metrics, the ledger and the last traces over HTTP.
     pub admin: admin::Config,
     /// Log lines on standard error.
     pub logs: logs::Config,
@@ -99,6 +100,7 @@ impl Config {
         problems.within("buffer", |problems| self.buffer.check(problems));
         problems.within("completion", |problems| self.completion.check(kept, problems));
         problems.within("exporters", |problems| self.exporters.check(kept, problems));
+        problems.within("admin", |problems| self.admin.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
         if let MemoryLimit::Bytes(bytes) = self.memory.limit
             && bytes.get() < MEMORY_BYTES_MIN
@@ -158,27 +160,34 @@ impl Pipeline {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let names = config.exporters.names();
         let metrics = Arc::new(Metrics::new(&names));
-        let ledger = Ledger::new(names);
         let budget = Budget::new(config.memory_limit_bytes());
+        let lives = Lives::new(config.admin.recent_traces, &names, &budget);
+        let ledger = Ledger::new(names);
+        let watchdog = Watchdog::new();
         let watched = Watched {
             metrics: Arc::clone(&metrics),
             ledger: Arc::clone(&ledger),
             budget: Arc::clone(&budget),
+            watchdog: Arc::clone(&watchdog),
+            lives,
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
-        let exporters = Arc::new(Exporters::start(&config.exporters, &metrics)?);
+        let exporters = Arc::new(Exporters::start(&config.exporters, &metrics, &watchdog)?);
         let (draining, drained) = watch::channel(false);
-        let (buffer, quiet) = buffer::Buffer::start(
-            &config.buffer,
-            buffer_share(&budget),
-            Arc::clone(&ledger),
+        let (buffer, quiet) =
+            buffer::Buffer::start(&config.buffer, buffer_share(&budget), &watched);
+        let completed = completion::start(
+            &config.completion,
+            &budget,
             Arc::clone(&metrics),
-        );
-        let completed =
-            completion::start(&config.completion, &budget, Arc::clone(&metrics), quiet, drained)?;
-        let weavers = start_weavers(completed, config.weaving, &exporters, &metrics);
+            &watchdog,
+            quiet,
+            drained,
+        )?;
+        let weavers = start_weavers(completed, config.weaving, &exporters, &watched);
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
-        let receivers = Receivers::start(&config.receivers, intake, budget, metrics).await?;
+        let receivers =
+            Receivers::start(&config.receivers, intake, budget, metrics, &watchdog).await?;
         admin.set_ready(true);
         Ok(Self {
             receivers,
@@ -212,6 +221,7 @@ impl Pipeline {
     pub async fn drain(mut self) -> Watched {
         let end = clock::now() + self.drain_timeout;
         self.admin.set_ready(false);
+        self.watched.watchdog.let_end();
         self.receivers.close().await;
         self.draining.send_replace(true);
         self.buffer.drain().await;
@@ -229,6 +239,8 @@ impl Pipeline {
             tracing::error!("the exporters are still in use");
         }
         self.admin.stop().await;
+        // Nobody can look at them any more.
+        self.watched.lives.forget();
         self.watched
     }
 }
@@ -243,25 +255,32 @@ fn start_weavers(
     completed: mpsc::UnboundedReceiver<Completed>,
     config: weaving::Config,
     exporters: &Arc<Exporters>,
-    metrics: &Arc<Metrics>,
+    watched: &Watched,
 ) -> JoinSet<()> {
     let completed = Arc::new(Mutex::new(completed));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut weavers = JoinSet::new();
-    for _ in 0..cores.max(2) {
+    for number in 0..cores.max(2) {
         let (completed, exporters, metrics) =
-            (Arc::clone(&completed), Arc::clone(exporters), Arc::clone(metrics));
-        weavers.spawn(async move {
+            (Arc::clone(&completed), Arc::clone(exporters), Arc::clone(&watched.metrics));
+        let work = move |beat: Beat| async move {
             loop {
-                let next = completed.lock().await.recv().await;
+                let next = beat.during(async { completed.lock().await.recv().await }).await;
                 let Some((trace, answer)) = next else { return };
                 let (enriched, woven) = weaving::weave(trace, answer, &config);
                 count(&metrics, woven);
-                exporters.send(enriched).await;
+                enriched.lease.note(Event::Woven(additions(woven)));
+                beat.during(exporters.send(enriched)).await;
             }
-        });
+        };
+        weavers.spawn(watched.watchdog.supervise(&format!("weaver {number}"), work));
     }
     weavers
+}
+
+fn additions(woven: Woven) -> Additions {
+    let Woven { system, network, omitted, reparented } = woven;
+    Additions { system, network, omitted, reparented }
 }
 
 fn count(metrics: &Metrics, woven: Woven) {

@@ -27,8 +27,9 @@ use crate::{
     config::{ByteSize, Interval, Problems},
     ledger::Ledger,
     memory::{Reservation, Stage},
-    telemetry::Metrics,
-    trace::{Arrival, Intake, Lease, QuietTrace, Refusal, Release, TraceKey},
+    telemetry::{Metrics, Watched},
+    trace::{Arrival, Arrivals, Intake, Lease, Lives, QuietTrace, Refusal, Release, TraceKey},
+    watchdog::{Beat, Watchdog},
 };
 
 /// When a trace is whole.
@@ -116,8 +117,7 @@ impl Buffer {
     pub fn start(
         config: &Config,
         capacity_bytes: u64,
-        ledger: Arc<Ledger>,
-        metrics: Arc<Metrics>,
+        watched: &Watched,
     ) -> (Arc<Self>, mpsc::Receiver<QuietTrace>) {
         let wait = config.wait();
         let (messages, judged) = mpsc::unbounded_channel();
@@ -128,7 +128,7 @@ impl Buffer {
             Arc::new(Store::new(wait, capacity_bytes, closed))
         });
         if let Some(store) = &store {
-            drive(Arc::downgrade(store), Arc::clone(&metrics));
+            drive(Arc::downgrade(store), Arc::clone(&watched.metrics), &watched.watchdog);
         }
         let draining = Arc::new(AtomicBool::new(false));
         let (released, quiet_traces) = mpsc::channel(RELEASED_MAX);
@@ -136,11 +136,14 @@ impl Buffer {
             wait,
             store: store.as_ref().map(Arc::downgrade),
             draining: Arc::clone(&draining),
-            ledger: Arc::clone(&ledger),
-            metrics,
+            ledger: Arc::clone(&watched.ledger),
+            metrics: Arc::clone(&watched.metrics),
+            lives: Arc::clone(&watched.lives),
             released,
         };
-        tokio::spawn(judge.run(judged));
+        let work = |beat| judge.run(judged, beat);
+        tokio::spawn(watched.watchdog.supervise("buffer judge", work));
+        let ledger = Arc::clone(&watched.ledger);
         let buffer = Self { store, closed: messages, draining, ledger };
         (Arc::new(buffer), quiet_traces)
     }
@@ -188,9 +191,10 @@ impl Intake for Buffer {
 }
 
 /// A thread of its own, since a call can take 100 ms; ends with the store.
-fn drive(store: std::sync::Weak<Store>, metrics: Arc<Metrics>) {
-    let work = move || {
+fn drive(store: std::sync::Weak<Store>, metrics: Arc<Metrics>, watchdog: &Arc<Watchdog>) {
+    let work = move |beat: Beat| {
         while let Some(store) = store.upgrade() {
+            beat.beat();
             store.run_pending_tasks();
             metrics.buffer.traces.set(gauge(store.traces()));
             metrics.buffer.spans.set(gauge(store.spans()));
@@ -198,6 +202,7 @@ fn drive(store: std::sync::Weak<Store>, metrics: Arc<Metrics>) {
             thread::park_timeout(DRIVE_EVERY);
         }
     };
+    let work = watchdog.supervise_thread("buffer driver", work);
     if let Err(error) = thread::Builder::new().name("buffer-driver".to_owned()).spawn(work) {
         tracing::error!(%error, "cannot start the buffer's thread: traces are released late");
     }
@@ -215,13 +220,14 @@ struct Judge {
     draining: Arc<AtomicBool>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    lives: Arc<Lives>,
     released: mpsc::Sender<QuietTrace>,
 }
 
 impl Judge {
-    async fn run(self, mut closed: mpsc::UnboundedReceiver<Message>) {
-        while let Some(Message::Closed(trace)) = closed.recv().await {
-            self.judge(trace).await;
+    async fn run(self, mut closed: mpsc::UnboundedReceiver<Message>, beat: Beat) {
+        while let Some(Message::Closed(trace)) = beat.during(closed.recv()).await {
+            self.judge(trace, &beat).await;
         }
         // A trace may have been put back just before draining began.
         if let Some(store) = self.store() {
@@ -229,12 +235,12 @@ impl Judge {
         }
         while let Ok(message) = closed.try_recv() {
             if let Message::Closed(trace) = message {
-                self.judge(trace).await;
+                self.judge(trace, &beat).await;
             }
         }
     }
 
-    async fn judge(&self, closed: Closed) {
+    async fn judge(&self, closed: Closed, beat: &Beat) {
         let Closed { key, trace, brim } = closed;
         let shape = shape(&trace, brim, self.draining.load(Ordering::Relaxed));
         let verdict = quiet(clock::now(), trace.first, trace.last, shape, &self.wait);
@@ -245,7 +251,8 @@ impl Judge {
             (Verdict::Release(release), _) => release,
         };
         // The pipeline is gone only when the process ends.
-        let _gone = self.released.send(self.quiet_trace(key, trace, release)).await;
+        let quiet = self.quiet_trace(key, trace, release);
+        let _gone = beat.during(self.released.send(quiet)).await;
     }
 
     fn store(&self) -> Option<Arc<Store>> {
@@ -257,7 +264,16 @@ impl Judge {
         metrics.released_traces.add(release as usize, 1);
         let age = trace.last.saturating_duration_since(trace.first);
         metrics.trace_age_seconds.record(age.as_secs_f64());
+        let arrivals = Arrivals {
+            first: trace.first,
+            last: trace.last,
+            fragments: u64::try_from(trace.fragments.len()).unwrap_or(u64::MAX),
+            spans: trace.spans,
+            release,
+        };
+        let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
         let lease = Lease::new(Arc::clone(&self.ledger), trace.spans, trace.memory);
+        let lease = lease.remembered(life);
         QuietTrace {
             key,
             fragments: trace.fragments,

@@ -1,6 +1,7 @@
 //! argv → what to do → exit code.
 
 mod demo;
+mod explain;
 mod run;
 mod weave;
 
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Weaves one trace with one answer, offline or from a DeepFlow
     Weave(weave::Options),
+    /// Tells what a running tracestitch did with a trace
+    Explain(explain::Options),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +133,7 @@ impl Command {
             }
             Self::Config { what } => say(&what.text()),
             Self::Weave(options) => weave::run(&options),
+            Self::Explain(options) => explain::run(&options),
         }
     }
 }

@@ -26,9 +26,10 @@ use crate::{
     memory::{Budget, Stage},
     telemetry::{
         Metrics,
-        catalogue::{AskOutcome, CompletionMetrics, Mode, NotPosted},
+        catalogue::{CompletionMetrics, Mode, NotPosted},
     },
-    trace::{Answer, QuietTrace, Release, Skip, SpanRef},
+    trace::{Answer, AskOutcome, Event, QuietTrace, Release, Skip, SpanRef},
+    watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
 
 /// Who is asked.
@@ -61,6 +62,7 @@ pub fn start(
     config: &Config,
     budget: &Budget,
     metrics: Arc<Metrics>,
+    watchdog: &Arc<Watchdog>,
     traces: mpsc::Receiver<QuietTrace>,
     draining: watch::Receiver<bool>,
 ) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
@@ -77,7 +79,8 @@ pub fn start(
         completed,
         metrics,
     };
-    tokio::spawn(completion.run(traces, draining));
+    let work = |beat| completion.run(traces, draining, beat);
+    tokio::spawn(watchdog.supervise("completion", work));
     Ok(receiver)
 }
 
@@ -117,11 +120,13 @@ impl Completion {
         mut self,
         mut traces: mpsc::Receiver<QuietTrace>,
         mut draining: watch::Receiver<bool>,
+        beat: Beat,
     ) {
         let mut open = true;
         let flag = draining.clone();
         self.show();
         while open || !self.policy.is_empty() {
+            beat.beat();
             let wake = self.policy.wake(clock::now());
             tokio::select! {
                 Some(ended) = self.asks.join_next_with_id() => match ended {
@@ -132,6 +137,7 @@ impl Completion {
                     Some(trace) => self.submit(trace, *flag.borrow()),
                     None => open = false,
                 },
+                () = tokio::time::sleep(BEAT_EVERY) => {}
                 () = until(wake) => self.policy.tick(clock::now()),
                 _ = draining.wait_for(|draining| *draining), if !self.draining(&flag) => self.policy.drain(),
             }
@@ -190,6 +196,7 @@ impl Completion {
             let trace = self.policy.found_nothing_to_ask(now, candidate);
             return self.skip(trace, Skip::NothingToPost);
         };
+        candidate.trace.lease.note(Event::Asked);
         let left = candidate.deadline().saturating_duration_since(now);
         let task = self.asks.spawn(async move {
             let reply = deepflow.ask(request, left).await;
@@ -210,6 +217,7 @@ impl Completion {
                 metrics.completed_traces.increment(1);
                 metrics.truncated_answers.increment(u64::from(found.truncated));
                 let trace = self.policy.found(now, candidate);
+                trace.lease.note(Event::AskEnded(AskOutcome::Found));
                 self.recent.add(now, &trace.key);
                 let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
                 trace.lease.hold(Stage::Answers, bytes);
@@ -226,6 +234,7 @@ impl Completion {
             }
         };
         metrics.requests.add(outcome as usize, 1);
+        candidate.trace.lease.note(Event::AskEnded(outcome));
         let before = self.policy.mode();
         self.policy.replied(now, candidate, policy_reply);
         log_mode(before, self.policy.mode());
@@ -237,6 +246,12 @@ impl Completion {
     }
 
     fn complete(&self, trace: QuietTrace, answer: Answer) {
+        trace.lease.note(match &answer {
+            Answer::Found(found) => {
+                Event::Found(u64::try_from(found.spans.len()).unwrap_or(u64::MAX))
+            }
+            Answer::Skipped(why) => Event::Skipped(*why),
+        });
         // The weavers are gone only when the process ends.
         let _gone = self.completed.send((trace, answer));
     }

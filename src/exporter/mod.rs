@@ -24,6 +24,7 @@ use crate::{
     memory::Stage,
     telemetry::Metrics,
     trace::EnrichedTrace,
+    watchdog::Watchdog,
 };
 
 /// Destinations by `type` or `type/name`, in order. The first one holds traces back when it can't take them; further
@@ -357,7 +358,11 @@ pub struct Exporters {
 
 impl Exporters {
     /// Starts every destination. Connections are made when they are needed, and again when they break.
-    pub fn start(config: &Config, metrics: &Metrics) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        metrics: &Metrics,
+        watchdog: &Arc<Watchdog>,
+    ) -> Result<Self, StartError> {
         let mut queues = Vec::new();
         for (number, (name, exporter)) in config.0.iter().enumerate() {
             let Some(metrics) = metrics.exporter(number) else { continue };
@@ -367,14 +372,22 @@ impl Exporters {
                 ExporterConfig::Otlp(otlp) => {
                     let transport = Transport::Otlp(Box::new(OtlpGrpc::new(name, otlp)?));
                     let limits = queue::Limits::of(otlp);
-                    Queue::start(name, destination, transport, limits, overflow, metrics)
+                    Queue::start(name, destination, transport, limits, overflow, metrics, watchdog)
                 }
                 ExporterConfig::Debug(_) => {
                     let limits = queue::Limits::of(&OtlpConfig {
                         max_in_flight: 1,
                         ..OtlpConfig::default()
                     });
-                    Queue::start(name, destination, Transport::Debug, limits, overflow, metrics)
+                    Queue::start(
+                        name,
+                        destination,
+                        Transport::Debug,
+                        limits,
+                        overflow,
+                        metrics,
+                        watchdog,
+                    )
                 }
             });
         }

@@ -20,6 +20,7 @@ use crate::{
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},
     trace::EnrichedTrace,
+    watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
 
 /// What a full queue does to the next trace.
@@ -113,6 +114,7 @@ impl Queue {
         limits: Limits,
         overflow: Overflow,
         metrics: Arc<ExporterMetrics>,
+        watchdog: &Arc<Watchdog>,
     ) -> Self {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
@@ -136,7 +138,9 @@ impl Queue {
             limits,
             sending: JoinSet::new(),
         };
-        let worker = tokio::spawn(worker.run(receiver));
+        let worker =
+            watchdog.supervise(&format!("exporter {name}"), |beat| worker.run(receiver, beat));
+        let worker = tokio::spawn(worker);
         Self {
             name: name.to_owned(),
             destination,
@@ -191,9 +195,10 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Queued>) {
+    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Queued>, beat: Beat) {
         let mut open = true;
         while open || !self.batches.is_empty() || !self.sending.is_empty() {
+            beat.beat();
             self.send_due(open);
             let due = self.batches.oldest().map(|since| since + self.limits.batch_wait);
             let has_slot = self.sending.len() < self.limits.max_in_flight;
@@ -207,6 +212,7 @@ impl Worker {
                     None => open = false,
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() && has_slot => {}
+                () = tokio::time::sleep(BEAT_EVERY) => {}
             }
         }
     }

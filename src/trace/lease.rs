@@ -10,8 +10,9 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Place;
+use super::{Event, Life, Place};
 use crate::{
+    clock,
     ledger::{Account, Destination, DropReason, Ledger},
     memory::{Reservation, Stage},
 };
@@ -58,13 +59,35 @@ pub struct Lease {
     settled: Vec<AtomicU64>,
     memory: Mutex<Reservation>,
     space: Mutex<Option<Space>>,
+    life: Option<Arc<Life>>,
 }
 
 impl Lease {
     /// A lease for this many held spans.
     pub fn new(ledger: Arc<Ledger>, spans: u64, memory: Reservation) -> Self {
         let settled = (0..ledger.destinations()).map(|_| AtomicU64::new(0)).collect();
-        Self { ledger, spans, settled, memory: Mutex::new(memory), space: Mutex::new(None) }
+        Self {
+            ledger,
+            spans,
+            settled,
+            memory: Mutex::new(memory),
+            space: Mutex::new(None),
+            life: None,
+        }
+    }
+
+    /// The same, with its trace's life to be told.
+    #[must_use]
+    pub fn remembered(mut self, life: Option<Arc<Life>>) -> Self {
+        self.life = life;
+        self
+    }
+
+    /// Something happened to the trace.
+    pub fn note(&self, event: Event) {
+        if let Some(life) = &self.life {
+            life.note(clock::now(), event);
+        }
     }
 
     /// The same, with these parts in a journal.
@@ -97,6 +120,7 @@ impl Lease {
     /// Some of the spans found their end at a destination.
     pub fn settle(&self, destination: Destination, account: Account, spans: u64) {
         self.ledger.settle(destination, account, spans);
+        self.note(Event::Settled(destination, account, spans));
         let Some(settled) = self.settled.get(destination.0) else { return };
         if settled.fetch_add(spans, Relaxed) + spans >= self.spans
             && let Some(space) = self.space.lock().as_ref()
@@ -148,6 +172,9 @@ impl Drop for Lease {
             (Some(Space { durable, places, plan: Some(plan) }), false)
                 if !self.ledger.is_ending() =>
             {
+                for &(destination, spans) in &lacking {
+                    self.note(Event::Parked(destination, spans));
+                }
                 durable.park(Parked { places, plan, lacking });
             }
             // What is on disk is there after a restart, too.
@@ -170,6 +197,7 @@ impl Lease {
                 );
             }
             self.ledger.settle(destination, account, spans);
+            self.note(Event::Settled(destination, account, spans));
         }
     }
 }

@@ -7,6 +7,7 @@ mod big_traces_are_cut_to_requests;
 mod config_errors_name_their_path;
 mod deepflow_down_passes_traces_through;
 mod full_memory_refuses_with_retry_info;
+mod hanging_task_shows_and_panic_ends;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
 mod late_spans_are_forwarded;
@@ -18,3 +19,4 @@ mod shutdown_drains;
 mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
+mod trace_tells_its_life;

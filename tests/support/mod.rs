@@ -49,6 +49,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) exporter: &'a str,
     /// More of `exporters`.
     pub(crate) exporters: String,
+    /// More of `admin`.
+    pub(crate) admin: &'a str,
     pub(crate) drain_timeout: &'a str,
 }
 
@@ -64,6 +66,7 @@ impl Default for Setup<'_> {
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
+            admin: "",
             drain_timeout: "25s",
         }
     }
@@ -77,8 +80,8 @@ impl Setup<'_> {
 
     /// As text, for the program itself.
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
-        let Self { receiver, memory, buffer, deepflow: asking, exporter, exporters, drain_timeout } =
-            self;
+        let Self { receiver, memory, buffer, deepflow: asking, exporter, .. } = self;
+        let Self { exporters, admin, drain_timeout, .. } = self;
         let any = "{endpoint: '127.0.0.1:0'}";
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
@@ -86,7 +89,7 @@ impl Setup<'_> {
              buffer: {{{buffer}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
-             admin: {any}\n\
+             admin: {{endpoint: '127.0.0.1:0', {admin}}}\n\
              logs: {{format: json}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"
         )

@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram};
 
 use super::declare::{Declare, Family};
-use crate::trace::Skip;
+use crate::trace::{AskOutcome, Skip};
 
 /// See [`Metrics::completion`].
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl CompletionMetrics {
                 "tracestitch_completion_requests_total",
                 &[],
                 "outcome",
-                &AskOutcome::LABELS,
+                &AskOutcome::ALL.map(AskOutcome::label),
                 "Asks by how they ended.",
             ),
             request_duration_seconds: declare.histogram(
@@ -93,23 +93,6 @@ impl CompletionMetrics {
             ),
         }
     }
-}
-
-/// How an ask ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskOutcome {
-    /// With system or network spans.
-    Found,
-    /// With nothing yet.
-    NotFound,
-    /// With a fault of the server, or none at all.
-    Retry,
-    /// With a refusal for good.
-    Rejected,
-}
-
-impl AskOutcome {
-    const LABELS: [&str; 4] = ["found", "not_found", "retry", "rejected"];
 }
 
 /// How completion stands towards DeepFlow.

@@ -8,8 +8,11 @@ use crate::ledger::{Books, DropReason};
 #[derive(Debug)]
 pub(super) struct LedgerMetrics {
     accepted: Counter,
+    recovered: Counter,
     held: Gauge,
     delivered: Counter,
+    dead_lettered: Counter,
+    handed_back: Counter,
     dropped: Family<Counter>,
     unaccounted: Gauge,
 }
@@ -23,6 +26,11 @@ impl LedgerMetrics {
                 labels,
                 "Ledger: spans owed to a destination.",
             ),
+            recovered: declare.counter(
+                "tracestitch_ledger_recovered_spans_total",
+                labels,
+                "Ledger: spans that an earlier run left in the journal and a destination lacks.",
+            ),
             held: declare.gauge(
                 "tracestitch_ledger_held_spans",
                 labels,
@@ -32,6 +40,16 @@ impl LedgerMetrics {
                 "tracestitch_ledger_delivered_spans_total",
                 labels,
                 "Ledger: spans a destination has.",
+            ),
+            dead_lettered: declare.counter(
+                "tracestitch_ledger_dead_lettered_spans_total",
+                labels,
+                "Ledger: spans written to the dead-letter file in a destination's place.",
+            ),
+            handed_back: declare.counter(
+                "tracestitch_ledger_handed_back_spans_total",
+                labels,
+                "Ledger: spans left in the journal at the end; the next start recovers them.",
             ),
             dropped: declare.counters(
                 "tracestitch_ledger_dropped_spans_total",
@@ -43,7 +61,7 @@ impl LedgerMetrics {
             unaccounted: declare.gauge(
                 "tracestitch_ledger_unaccounted_spans",
                 labels,
-                "Ledger: accepted - delivered - dropped - held. Must be 0.",
+                "Ledger: accepted + recovered - delivered - dead_lettered - dropped - handed_back - held. Must be 0.",
             ),
         }
     }
@@ -51,7 +69,10 @@ impl LedgerMetrics {
     /// The books as they stand.
     pub(super) fn show(&self, books: &Books) {
         self.accepted.absolute(spans(books.accepted));
+        self.recovered.absolute(spans(books.recovered));
         self.delivered.absolute(spans(books.delivered));
+        self.dead_lettered.absolute(spans(books.dead_lettered));
+        self.handed_back.absolute(spans(books.handed_back));
         self.held.set(number(books.held));
         self.unaccounted.set(number(books.unaccounted()));
         for reason in DropReason::ALL {

@@ -9,6 +9,7 @@ mod exporter;
 mod ledger;
 mod memory;
 mod receiver;
+mod watchdog;
 mod weaving;
 
 use std::{sync::Arc, time::Duration};
@@ -19,13 +20,15 @@ use metrics_exporter_prometheus::{
 
 pub use self::{
     buffer::BufferMetrics,
-    completion::{AskOutcome, CompletionMetrics, Mode, NotPosted},
+    completion::{CompletionMetrics, Mode, NotPosted},
     declare::{Entry, Family},
     exporter::{ExporterMetrics, SendOutcome},
     receiver::{ReceiverMetrics, RequestOutcome, Transport, TransportMetrics},
     weaving::WeavingMetrics,
 };
-use self::{declare::Declare, ledger::LedgerMetrics, memory::MemoryMetrics};
+use self::{
+    declare::Declare, ledger::LedgerMetrics, memory::MemoryMetrics, watchdog::WatchdogMetrics,
+};
 use crate::{ledger::Ledger, memory::Budget};
 
 /// Handles of all metrics, by room.
@@ -41,6 +44,7 @@ pub struct Metrics {
     exporters: Vec<Arc<ExporterMetrics>>,
     ledger: Vec<LedgerMetrics>,
     memory: MemoryMetrics,
+    watchdog: WatchdogMetrics,
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: metrics_process::Collector,
@@ -78,6 +82,7 @@ impl Metrics {
         let completion = CompletionMetrics::declare(&mut declare);
         let weaving = WeavingMetrics::declare(&mut declare);
         let memory = MemoryMetrics::declare(&mut declare);
+        let watchdog = WatchdogMetrics::declare(&mut declare);
         let names = || exporters.iter().map(String::as_str);
         let ledger = names().map(|name| LedgerMetrics::declare(&mut declare, name)).collect();
         let exporters =
@@ -94,6 +99,7 @@ impl Metrics {
             exporters,
             ledger,
             memory,
+            watchdog,
             recorder,
             handle,
             process,
@@ -106,13 +112,14 @@ impl Metrics {
         self.exporters.get(number).cloned()
     }
 
-    /// The text Prometheus scrapes, with ledger, memory and process as they stand.
-    pub fn render(&self, ledger: &Ledger, budget: &Budget) -> String {
+    /// The text Prometheus scrapes, with ledger, memory, stuck tasks and process as they stand.
+    pub fn render(&self, ledger: &Ledger, budget: &Budget, stuck: usize) -> String {
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
         for (series, books) in self.ledger.iter().zip(ledger.snapshot()) {
             series.show(&books);
         }
         self.memory.show(budget);
+        self.watchdog.show(stuck);
         self.handle.render()
     }
 
