@@ -63,6 +63,7 @@ pub struct Arrivals {
 
 /// The life of one released trace. A trace whose spans come in several parts has one for each.
 pub struct Life {
+    number: u64,
     id: TraceId,
     /// Tells tenants apart without showing who they are.
     origin: Option<u64>,
@@ -113,6 +114,7 @@ impl Life {
     pub(super) const BYTES: u64 = 768;
 
     pub(super) fn new(
+        number: u64,
         (id, origin): (TraceId, Option<u64>),
         arrivals: Arrivals,
         (now, wall_us): (Instant, u64),
@@ -122,6 +124,7 @@ impl Life {
         let age = now.saturating_duration_since(arrivals.first);
         let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
         Self {
+            number,
             id,
             origin,
             arrivals,
@@ -131,6 +134,11 @@ impl Life {
             events: Mutex::default(),
             _memory: memory,
         }
+    }
+
+    /// Finds it again, see [`super::Lives::again`].
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whose life it is; two tenants may use one id.

@@ -25,7 +25,15 @@ pub struct Lives {
     destinations: Arc<[String]>,
     /// Its keys are random: from a hash nobody finds out by trying whose it is.
     hasher: RandomState,
-    last: Mutex<VecDeque<Arc<Life>>>,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    /// Numbered one after the other, oldest first.
+    last: VecDeque<Arc<Life>>,
+    /// Lives begun so far: the number of the next one.
+    begun: u64,
 }
 
 impl Lives {
@@ -36,7 +44,7 @@ impl Lives {
             budget: Arc::clone(budget),
             destinations: destinations.into(),
             hasher: RandomState::new(),
-            last: Mutex::default(),
+            ring: Mutex::default(),
         })
     }
 
@@ -52,7 +60,8 @@ impl Lives {
         if self.lives_max == 0 {
             return None;
         }
-        let mut last = self.last.lock();
+        let mut ring = self.ring.lock();
+        let Ring { last, begun } = &mut *ring;
         if last.len() >= self.lives_max {
             last.pop_front();
         }
@@ -62,26 +71,41 @@ impl Lives {
             self.budget.reserve(Stage::Recent, Life::BYTES).ok()
         })?;
         let whose = (key.id, self.hash(&key.origin));
-        let life =
-            Life::new(whose, arrivals, (now, wall_us), Arc::clone(&self.destinations), memory);
+        let number = *begun;
+        *begun += 1;
+        let life = Life::new(
+            number,
+            whose,
+            arrivals,
+            (now, wall_us),
+            Arc::clone(&self.destinations),
+            memory,
+        );
         let life = Arc::new(life);
         last.push_back(Arc::clone(&life));
         Some(life)
     }
 
+    /// The life with this number, if it is still remembered: a trace that comes back out of the journal goes on with it.
+    pub fn again(&self, number: u64) -> Option<Arc<Life>> {
+        let ring = self.ring.lock();
+        let place = number.checked_sub(ring.last.front()?.number())?;
+        ring.last.get(usize::try_from(place).ok()?).cloned()
+    }
+
     /// The lives of this trace, oldest first: one for each part of it that was released.
     pub fn of(&self, id: TraceId) -> Vec<Arc<Life>> {
-        self.last.lock().iter().filter(|life| life.id() == id).cloned().collect()
+        self.ring.lock().last.iter().filter(|life| life.id() == id).cloned().collect()
     }
 
     /// The last lives, newest first, at most so many.
     pub fn last(&self, lives_max: usize) -> Vec<Arc<Life>> {
-        self.last.lock().iter().rev().take(lives_max).cloned().collect()
+        self.ring.lock().last.iter().rev().take(lives_max).cloned().collect()
     }
 
     /// Forgets them all.
     pub fn forget(&self) {
-        self.last.lock().clear();
+        self.ring.lock().last.clear();
     }
 
     fn hash(&self, origin: &Origin) -> Option<u64> {
@@ -178,9 +202,16 @@ mod tests {
         assert_eq!(last, [key(3).id, key(1).id]);
         assert_eq!(lives.last(1).len(), 1);
         assert!(lives.of(key(2).id).is_empty());
+        let again = |number| lives.again(number).map(|life| life.id());
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(again),
+            [None, None, Some(key(1).id), Some(key(3).id), None]
+        );
         assert_eq!(lives.budget.stage_bytes(Stage::Recent), 2 * Life::BYTES);
         lives.forget();
         assert_eq!(lives.budget.used_bytes(), 0);
+        let next = lives.begin(&key(4), arrivals(now), now, 0).expect("there is room");
+        assert_eq!((next.number(), lives.again(0).is_none()), (4, true));
     }
 
     #[test]

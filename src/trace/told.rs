@@ -135,7 +135,7 @@ impl Told {
         };
         if self.destinations.values().all(ended) {
             State::Ended
-        } else if self.answer.is_some() {
+        } else if self.answer.is_some() || !self.destinations.values().all(Vec::is_empty) {
             State::Sending
         } else {
             State::Waiting
