@@ -1,11 +1,32 @@
-//! Compiles `proto/` without a `protoc`: the OTLP trace service, with a codec that leaves messages as raw bytes.
+//! Compiles `proto/` without a `protoc`: the OTLP trace service, with a codec that leaves messages as raw bytes, and the
+//! heads of the journal's records, as plain messages.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let out = PathBuf::from(env::var("OUT_DIR")?).join("otlp");
-    fs::create_dir_all(&out)?;
     println!("cargo:rerun-if-changed=proto");
+    trace_service(&out("otlp")?)?;
+    journal(&out("journal")?)
+}
+
+fn out(folder: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let out = PathBuf::from(env::var("OUT_DIR")?).join(folder);
+    fs::create_dir_all(&out)?;
+    Ok(out)
+}
+
+fn journal(out: &Path) -> Result<(), Box<dyn Error>> {
+    let files = protox::compile(["tracestitch/journal/v1/journal.proto"], ["proto"])?;
+    tonic_prost_build::configure().out_dir(out).bytes(".").compile_fds(files)?;
+    Ok(())
+}
+
+fn trace_service(out: &Path) -> Result<(), Box<dyn Error>> {
     let files =
         protox::compile(["opentelemetry/proto/collector/trace/v1/trace_service.proto"], ["proto"])?;
     tonic_prost_build::configure()

@@ -202,6 +202,11 @@ impl Ledger {
         self.books.lock().clone()
     }
 
+    /// The destinations' names, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.books.lock().iter().map(|books| books.destination.clone()).collect()
+    }
+
     /// How many destinations there are.
     pub fn destinations(&self) -> usize {
         self.books.lock().len()

@@ -120,6 +120,20 @@ impl Watchdog {
         move || watchdog.ended(task, catch_unwind(AssertUnwindSafe(|| work(beat))))
     }
 
+    /// The same for the body of a thread that ends when its work is done, which is fine.
+    pub fn supervise_errand<W>(self: &Arc<Self>, task: &str, work: W) -> impl FnOnce() + use<W>
+    where
+        W: FnOnce(Beat),
+    {
+        let (watchdog, task, beat) = (Arc::clone(self), task.to_owned(), self.enrol(task));
+        move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| work(beat)));
+            if ended.is_err() {
+                watchdog.ended(task, ended);
+            }
+        }
+    }
+
     /// From now on tasks may end: the program does.
     pub fn let_end(&self) {
         self.ending.store(true, Relaxed);
@@ -272,6 +286,8 @@ mod tests {
         let endless = tokio::spawn(watchdog.supervise("endless", |_| std::future::pending()));
         endless.abort();
         assert!(endless.await.is_err_and(|error| error.is_cancelled()));
+        let done = std::thread::spawn(watchdog.supervise_errand("errand", drop));
+        done.join().expect("it ends");
         assert_eq!(watchdog.failure(), None);
         watchdog.let_end();
         watchdog.supervise("last", |_| async {}).await;
@@ -280,5 +296,11 @@ mod tests {
         let watchdog = Watchdog::new();
         watchdog.supervise("early", |_| async {}).await;
         assert_eq!(watchdog.failure(), Some(Fatal::Ended { task: "early".to_owned() }));
+
+        let watchdog = Watchdog::new();
+        let broken = watchdog.supervise_errand("errand", |_| panic!("on the way"));
+        std::thread::spawn(broken).join().expect("the panic goes no further");
+        let why = "on the way".to_owned();
+        assert_eq!(watchdog.failure(), Some(Fatal::Panicked { task: "errand".to_owned(), why }));
     }
 }

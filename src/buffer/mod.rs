@@ -1,125 +1,104 @@
-//! Where traces wait until they are quiet.
+//! Where traces wait until they are quiet, and where their spans are safe until they are delivered.
 
+mod config;
+mod deadlines;
+mod driver;
+pub mod journal;
+mod judge;
+mod keeper;
 mod open_trace;
+mod open_traces;
+mod parked;
 mod quiet;
+mod record;
+mod recovery;
+#[cfg(test)]
+mod simulation;
 mod store;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{io, sync::Arc, thread};
 
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-pub use self::quiet::Wait;
+pub use self::{
+    config::{Config, JournalConfig},
+    journal::OpenError,
+    keeper::{Keeper, PlanToKeep, Revived},
+    quiet::Wait,
+};
 use self::{
+    deadlines::Deadlines,
+    driver::Driver,
+    journal::{Journal, Recovery},
+    judge::{Judge, Message, Phase, SharedPhase},
     open_trace::OpenTrace,
-    quiet::{Verdict, quiet},
-    store::{Closed, Store, shape},
+    recovery::Reader,
+    store::{Closed, Store},
 };
 use crate::{
-    clock,
-    config::{ByteSize, Interval, Problems},
+    clock::{self, Instant},
     ledger::Ledger,
-    memory::{Reservation, Stage},
-    telemetry::{Metrics, Watched},
-    trace::{Arrival, Arrivals, Intake, Lease, Lives, QuietTrace, Refusal, Release, TraceKey},
-    watchdog::{Beat, Watchdog},
+    memory::{Budget, Reservation, Stage},
+    telemetry::Watched,
+    trace::{Arrival, CLOSING, Fragment, Intake, QuietTrace, Receipt, Refused, TraceKey},
+    watchdog::Watchdog,
 };
-
-/// When a trace is whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// A trace is quiet after so long without a new span. DeepFlow shows a request 5 to 20 s after its response, so a
-    /// shorter wait would ask too early. 0s forwards at once and groups nothing.
-    pub idle: Interval,
-    /// A trace that never gets quiet is released after so long.
-    pub max_age: Interval,
-    /// A trace is released when it has so many spans; what comes later is a trace of its own.
-    pub max_spans_per_trace: u64,
-    /// A trace is released when its spans take so much memory.
-    pub max_bytes_per_trace: ByteSize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            idle: Interval::from_secs(15),
-            max_age: Interval::from_secs(120),
-            max_spans_per_trace: 50_000,
-            max_bytes_per_trace: ByteSize::from_mib(32),
-        }
-    }
-}
-
-impl Config {
-    /// Notes what can't be used.
-    pub fn check(&self, problems: &mut Problems) {
-        if self.max_age < self.idle {
-            problems.push("max_age", "is shorter than idle", Some("2m is the default"));
-        }
-        if self.idle > Interval::from_secs(3600) {
-            problems.push("idle", "is longer than an hour", None);
-        }
-        if self.max_spans_per_trace == 0 {
-            problems.push("max_spans_per_trace", "must be at least 1", None);
-        }
-        if self.max_bytes_per_trace.get() < 64 * 1024 {
-            problems.push("max_bytes_per_trace", "must be at least 64KiB", None);
-        }
-    }
-
-    fn wait(&self) -> Wait {
-        Wait {
-            idle: self.idle.get(),
-            max_age: self.max_age.get(),
-            max_spans: self.max_spans_per_trace,
-            max_bytes: self.max_bytes_per_trace.get(),
-        }
-    }
-}
-
-/// How often the cache looks for idle traces: they are released within 20 to 150 ms of their time.
-const DRIVE_EVERY: Duration = Duration::from_millis(20);
 
 /// Released traces that may wait to be picked up before the judge waits, too.
 const RELEASED_MAX: usize = 1024;
 
-/// The trace buffer. Dropping every handle ends its thread.
-pub struct Buffer {
-    /// `None` with `idle: 0s`.
-    store: Option<Arc<Store>>,
-    closed: mpsc::UnboundedSender<Message>,
-    draining: Arc<AtomicBool>,
-    ledger: Arc<Ledger>,
+/// A buffer that can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// See the source.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The machine has no thread to spare.
+    #[error("cannot start a thread of the buffer")]
+    Thread(#[from] io::Error),
 }
 
-enum Message {
-    Closed(Closed),
-    /// Nothing comes after this.
-    End,
+/// What an earlier run left, until [`Buffer::recover`].
+struct Left(Reader, Recovery);
+
+/// The trace buffer. Dropping every handle ends its thread.
+pub struct Buffer {
+    shared: Arc<Shared>,
+    messages: mpsc::UnboundedSender<Message>,
+    phase: Arc<SharedPhase>,
+    keeper: Option<Arc<Keeper>>,
+    left: Mutex<Option<Left>>,
+    runtime: tokio::runtime::Handle,
+    watchdog: Arc<Watchdog>,
+}
+
+/// What takes fragments in, also when the journal has them.
+struct Shared {
+    /// `None` with `idle: 0s`.
+    store: Option<Arc<Store>>,
+    messages: mpsc::UnboundedSender<Message>,
+    deadlines: Arc<Mutex<Deadlines>>,
+    ledger: Arc<Ledger>,
+    budget: Arc<Budget>,
 }
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("Buffer").field("keeper", &self.keeper).finish_non_exhaustive()
     }
 }
 
 impl Buffer {
-    /// An empty buffer that may hold `capacity_bytes`, and the traces it will release.
+    /// A buffer that may hold `capacity_bytes`, and the traces it will release. What an earlier run left in the journal
+    /// is found here, and taken up by [`Self::recover`].
     pub fn start(
         config: &Config,
         capacity_bytes: u64,
         watched: &Watched,
-    ) -> (Arc<Self>, mpsc::Receiver<QuietTrace>) {
-        let wait = config.wait();
+    ) -> Result<(Arc<Self>, mpsc::Receiver<QuietTrace>), StartError> {
+        let Watched { metrics, ledger, budget, watchdog, lives } = watched;
+        let wait = config.wait(budget.limit_bytes());
         let (messages, judged) = mpsc::unbounded_channel();
         let store = (!wait.idle.is_zero()).then(|| {
             let messages = messages.clone();
@@ -127,160 +106,190 @@ impl Buffer {
             let closed = move |closed| drop(messages.send(Message::Closed(closed)));
             Arc::new(Store::new(wait, capacity_bytes, closed))
         });
+        let (keeper, recovery) = open_journal(&config.journal, watched)?.unzip();
+        let phase = Arc::new(SharedPhase::default());
+        let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         if let Some(store) = &store {
-            drive(Arc::downgrade(store), Arc::clone(&watched.metrics), &watched.watchdog);
+            let driver = Driver {
+                store: Arc::downgrade(store),
+                deadlines: Arc::clone(&deadlines),
+                budget: Arc::clone(budget),
+                metrics: Arc::clone(metrics),
+            };
+            driver.start(watchdog)?;
         }
-        let draining = Arc::new(AtomicBool::new(false));
         let (released, quiet_traces) = mpsc::channel(RELEASED_MAX);
         let judge = Judge {
             wait,
             store: store.as_ref().map(Arc::downgrade),
-            draining: Arc::clone(&draining),
-            ledger: Arc::clone(&watched.ledger),
-            metrics: Arc::clone(&watched.metrics),
-            lives: Arc::clone(&watched.lives),
+            phase: Arc::clone(&phase),
+            deadlines: Arc::clone(&deadlines),
+            keeper: keeper.clone(),
+            budget: Arc::clone(budget),
+            ledger: Arc::clone(ledger),
+            metrics: Arc::clone(metrics),
+            lives: Arc::clone(lives),
             released,
         };
         let work = |beat| judge.run(judged, beat);
-        tokio::spawn(watched.watchdog.supervise("buffer judge", work));
-        let ledger = Arc::clone(&watched.ledger);
-        let buffer = Self { store, closed: messages, draining, ledger };
-        (Arc::new(buffer), quiet_traces)
+        tokio::spawn(watchdog.supervise("buffer judge", work));
+        let shared = Arc::new(Shared {
+            store,
+            messages: messages.clone(),
+            deadlines,
+            ledger: Arc::clone(ledger),
+            budget: Arc::clone(budget),
+        });
+        let left = keeper.clone().zip(recovery).map(|(keeper, recovery)| {
+            let reader = Reader {
+                keeper,
+                ledger: Arc::clone(ledger),
+                budget: Arc::clone(budget),
+                wait,
+                phase: Arc::clone(&phase),
+                messages: messages.clone(),
+                put_back: put_back(&shared, wait),
+            };
+            Left(reader, recovery)
+        });
+        let runtime = tokio::runtime::Handle::current();
+        let left = Mutex::new(left);
+        let watchdog = Arc::clone(watchdog);
+        let buffer = Self { shared, messages, phase, keeper, left, runtime, watchdog };
+        Ok((Arc::new(buffer), quiet_traces))
+    }
+
+    /// Takes up what an earlier run left in the journal, in a thread of its own. To be called when traces can go out.
+    pub fn recover(&self) -> Result<(), StartError> {
+        let Some(Left(reader, recovery)) = self.left.lock().take() else { return Ok(()) };
+        if recovery.is_empty() {
+            return Ok(());
+        }
+        let bytes = recovery.live_bytes();
+        tracing::info!(bytes, "taking up what the last run left in the journal");
+        let read = self.watchdog.supervise_errand("journal reader", move |beat| {
+            reader.run(recovery, &beat);
+        });
+        thread::Builder::new().name("journal-reader".to_owned()).spawn(read)?;
+        Ok(())
+    }
+
+    /// The journal's view of traces; `None` when there is no journal.
+    pub fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.as_ref()
     }
 
     /// Releases all traces, whatever they still wait for, and ends the stream of released traces behind them. To be
     /// called when the receivers are closed.
     pub async fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        if let Some(store) = self.store.clone() {
+        self.empty(Phase::Draining).await;
+    }
+
+    /// Leaves all traces to the journal, and ends the stream of released traces. To be called when the receivers are
+    /// closed.
+    pub async fn keep(&self) {
+        self.empty(Phase::Keeping).await;
+    }
+
+    async fn empty(&self, phase: Phase) {
+        self.phase.set(phase);
+        // Nobody takes up any more what an earlier run left: it stays where it is.
+        drop(self.left.lock().take());
+        if let Some(store) = self.shared.store.clone() {
             // The cache delivers in the calling thread and may take a second for a million traces.
             let closing = tokio::task::spawn_blocking(move || store.close_all());
             if let Err(error) = closing.await {
                 tracing::error!(%error, "the buffer could not be emptied");
             }
         }
-        let _gone = self.closed.send(Message::End);
+        let _gone = self.messages.send(Message::End);
     }
+}
 
+fn open_journal(
+    config: &JournalConfig,
+    watched: &Watched,
+) -> Result<Option<(Arc<Keeper>, Recovery)>, OpenError> {
+    if !config.enabled {
+        return Ok(None);
+    }
+    let Watched { metrics, ledger, budget, lives, .. } = watched;
+    let settings = config.settings(ledger.names(), Arc::clone(metrics));
+    let (journal, recovery) = Journal::open(settings)?;
+    let keeper = Keeper::new(journal, Arc::clone(ledger), Arc::clone(budget), Arc::clone(lives));
+    Ok(Some((keeper, recovery)))
+}
+
+/// Traces of an earlier run that are not quiet yet wait on, for as long as they have left.
+fn put_back(shared: &Arc<Shared>, wait: Wait) -> Box<dyn Fn(TraceKey, OpenTrace) + Send> {
+    let shared = Arc::clone(shared);
+    Box::new(move |key, trace| {
+        shared.deadlines.lock().set(key.clone(), trace.last + wait.idle);
+        shared.keep(key, trace);
+    })
+}
+
+impl Shared {
     fn keep(&self, key: TraceKey, trace: OpenTrace) {
         if let Some(store) = &self.store {
             store.append(&key, trace);
         } else {
             let closed = Closed { key, trace, brim: false };
-            let _gone = self.closed.send(Message::Closed(closed));
+            let _gone = self.messages.send(Message::Closed(closed));
         }
     }
-}
 
-impl Intake for Buffer {
-    fn take(&self, arrival: Arrival) {
-        let Arrival { fragments, mut memory, receipt } = arrival;
-        if self.draining.load(Ordering::Relaxed) {
-            return receipt.settle(Err(Refusal::Closing));
-        }
-        memory.transfer(Stage::Buffer);
-        let now = clock::now();
+    /// The spans are safe: they are in the books, and wait for the rest of their traces.
+    fn accept(
+        &self,
+        fragments: Vec<Fragment>,
+        mut memory: Reservation,
+        now: Instant,
+        receipt: Receipt,
+    ) {
         let spans: usize = fragments.iter().map(|fragment| fragment.spans.len()).sum();
         self.ledger.accept(u64::try_from(spans).unwrap_or(u64::MAX));
+        let spill = self.budget.brim().is_spilling(self.budget.used_bytes());
         for fragment in fragments {
-            let share: Reservation = memory.split(fragment.held_bytes());
-            self.keep(fragment.key.clone(), OpenTrace::new(fragment, share, now));
+            let key = fragment.key.clone();
+            let share = memory.split(fragment.held_bytes());
+            let mut trace = OpenTrace::new(fragment, share, now);
+            if spill {
+                trace.spill();
+            }
+            self.keep(key, trace);
         }
         receipt.settle(Ok(()));
     }
 }
 
-/// A thread of its own, since a call can take 100 ms; ends with the store.
-fn drive(store: std::sync::Weak<Store>, metrics: Arc<Metrics>, watchdog: &Arc<Watchdog>) {
-    let work = move |beat: Beat| {
-        while let Some(store) = store.upgrade() {
-            beat.beat();
-            store.run_pending_tasks();
-            metrics.buffer.traces.set(gauge(store.traces()));
-            metrics.buffer.spans.set(gauge(store.spans()));
-            drop(store);
-            thread::park_timeout(DRIVE_EVERY);
-        }
-    };
-    let work = watchdog.supervise_thread("buffer driver", work);
-    if let Err(error) = thread::Builder::new().name("buffer-driver".to_owned()).spawn(work) {
-        tracing::error!(%error, "cannot start the buffer's thread: traces are released late");
+impl Intake for Buffer {
+    fn refuses(&self) -> Option<Refused> {
+        self.keeper.as_ref().and_then(|keeper| keeper.refuses())
     }
-}
 
-#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-fn gauge(value: u64) -> f64 {
-    value as f64
-}
+    fn is_open(&self, key: &TraceKey) -> bool {
+        self.shared.store.as_ref().is_some_and(|store| store.has(key))
+    }
 
-/// Decides what becomes of traces whose alarm went off.
-struct Judge {
-    wait: Wait,
-    store: Option<std::sync::Weak<Store>>,
-    draining: Arc<AtomicBool>,
-    ledger: Arc<Ledger>,
-    metrics: Arc<Metrics>,
-    lives: Arc<Lives>,
-    released: mpsc::Sender<QuietTrace>,
-}
-
-impl Judge {
-    async fn run(self, mut closed: mpsc::UnboundedReceiver<Message>, beat: Beat) {
-        while let Some(Message::Closed(trace)) = beat.during(closed.recv()).await {
-            self.judge(trace, &beat).await;
+    fn take(&self, arrival: Arrival) {
+        let Arrival { fragments, mut memory, receipt } = arrival;
+        if self.phase.get() != Phase::Open {
+            return receipt.settle(Err(CLOSING));
         }
-        // A trace may have been put back just before draining began.
-        if let Some(store) = self.store() {
-            store.close_all();
-        }
-        while let Ok(message) = closed.try_recv() {
-            if let Message::Closed(trace) = message {
-                self.judge(trace, &beat).await;
+        memory.transfer(Stage::Buffer);
+        let now = clock::now();
+        let shared = Arc::clone(&self.shared);
+        let Some(keeper) = &self.keeper else {
+            return shared.accept(fragments, memory, now, receipt);
+        };
+        let runtime = self.runtime.clone();
+        keeper.keep(fragments, move |kept| match kept {
+            // Not in the journal's thread, which has other requests to write.
+            Ok(fragments) => {
+                runtime.spawn(async move { shared.accept(fragments, memory, now, receipt) });
             }
-        }
-    }
-
-    async fn judge(&self, closed: Closed, beat: &Beat) {
-        let Closed { key, trace, brim } = closed;
-        let shape = shape(&trace, brim, self.draining.load(Ordering::Relaxed));
-        let verdict = quiet(clock::now(), trace.first, trace.last, shape, &self.wait);
-        let release = match (verdict, self.store()) {
-            (Verdict::WaitUntil(_), Some(store)) => return store.append(&key, trace),
-            // The buffer is gone: nothing can wait in it.
-            (Verdict::WaitUntil(_), None) => Release::Shutdown,
-            (Verdict::Release(release), _) => release,
-        };
-        // The pipeline is gone only when the process ends.
-        let quiet = self.quiet_trace(key, trace, release);
-        let _gone = beat.during(self.released.send(quiet)).await;
-    }
-
-    fn store(&self) -> Option<Arc<Store>> {
-        self.store.as_ref().and_then(std::sync::Weak::upgrade)
-    }
-
-    fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
-        let metrics = &self.metrics.buffer;
-        metrics.released_traces.add(release as usize, 1);
-        let age = trace.last.saturating_duration_since(trace.first);
-        metrics.trace_age_seconds.record(age.as_secs_f64());
-        let arrivals = Arrivals {
-            first: trace.first,
-            last: trace.last,
-            fragments: u64::try_from(trace.fragments.len()).unwrap_or(u64::MAX),
-            spans: trace.spans,
-            release,
-        };
-        let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
-        let lease = Lease::new(Arc::clone(&self.ledger), trace.spans, trace.memory);
-        let lease = lease.remembered(life);
-        QuietTrace {
-            key,
-            fragments: trace.fragments,
-            first_arrival: trace.first,
-            last_arrival: trace.last,
-            release,
-            lease,
-        }
+            Err(refused) => receipt.settle(Err(refused)),
+        });
     }
 }

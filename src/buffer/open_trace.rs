@@ -1,5 +1,7 @@
 //! A trace that still collects spans.
 
+use bytes::Bytes;
+
 use crate::{clock::Instant, memory::Reservation, trace::Fragment};
 
 /// Spans so far, with the memory they hold.
@@ -9,13 +11,19 @@ pub(super) struct OpenTrace {
     pub(super) first: Instant,
     pub(super) last: Instant,
     pub(super) spans: u64,
+    /// Bytes of the spans themselves, wherever they are.
+    pub(super) wire_bytes: u64,
+    /// Memory that the trace needs in any case: without the bytes that can be left to the journal.
+    pub(super) needed_bytes: u64,
     pub(super) memory: Reservation,
 }
 
 impl OpenTrace {
     pub(super) fn new(fragment: Fragment, memory: Reservation, now: Instant) -> Self {
         let spans = u64::try_from(fragment.spans.len()).unwrap_or(u64::MAX);
-        Self { fragments: vec![fragment], first: now, last: now, spans, memory }
+        let (wire_bytes, needed_bytes) = (fragment.wire_bytes(), fragment.needed_bytes());
+        let fragments = vec![fragment];
+        Self { fragments, first: now, last: now, spans, wire_bytes, needed_bytes, memory }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -31,6 +39,20 @@ impl OpenTrace {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.spans += other.spans;
+        self.wire_bytes += other.wire_bytes;
+        self.needed_bytes += other.needed_bytes;
         self.memory.absorb(other.memory);
+    }
+
+    /// Leaves the spans' bytes to the journal, as far as it has them; gives the bytes of memory that came free.
+    pub(super) fn spill(&mut self) -> u64 {
+        for fragment in &mut self.fragments {
+            if fragment.place.is_some() {
+                fragment.bytes = Bytes::new();
+            }
+        }
+        let before = self.memory.bytes();
+        self.memory.resize(self.fragments.iter().map(Fragment::held_bytes).sum());
+        before.saturating_sub(self.memory.bytes())
     }
 }

@@ -46,10 +46,12 @@ async fn until_the_end(
         () = signals.next() => tracing::info!("shutting down"),
         fatal = watchdog.fatal() => tracing::error!(%fatal, "shutting down: a task is gone"),
     }
-    tracing::info!("no new spans are taken, what is here is sent; a second signal ends at once");
+    tracing::info!(
+        "no new spans are taken, what is here is sent or left to the journal; a second signal ends at once"
+    );
     let time = config.shutdown.drain_timeout.get() + DRAIN_GRACE;
     let watched = tokio::select! {
-        watched = tokio::time::timeout(time, pipeline.drain()) => watched,
+        watched = tokio::time::timeout(time, pipeline.end()) => watched,
         () = signals.next() => {
             return Err(CliError::Runtime("ended by a second signal, spans may be lost".to_owned()));
         }
@@ -121,7 +123,9 @@ mod tests {
     #[tokio::test]
     async fn a_program_without_one_of_its_tasks_ends_with_exit_code_1() {
         let nobody = "http://127.0.0.1:9";
-        let config = stage::config(nobody, nobody).expect("valid");
+        let nowhere = std::path::Path::new("nowhere");
+        let mut config = stage::config(nobody, nobody, nowhere).expect("valid");
+        config.buffer.journal.enabled = false;
         let pipeline = Pipeline::start(&config).await.expect("free ports");
         let watchdog = Arc::clone(&pipeline.watched.watchdog);
         tokio::spawn(watchdog.supervise("doomed", |_| async { panic!("of a test") }));

@@ -53,8 +53,22 @@ pub type Completed = (QuietTrace, Answer);
 /// Traces that have waited so long since their last span are asked for at shutdown, the others are too young.
 const SHUTDOWN_WAIT_MIN: Duration = Duration::from_secs(5);
 
+/// How the program is ending, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is not.
+    No,
+    /// All traces go on; none waits for a later ask.
+    Drain,
+    /// Asks under way are finished; traces that wait are left to the journal.
+    Keep,
+}
+
+/// An ask under way may take this long to end when all else is left to the journal.
+const KEEP_GRACE: Duration = Duration::from_secs(3);
+
 /// Starts completion: traces go in, completed ones come out, in any order. It ends when the input has ended and
-/// nothing is in it any more. `draining` turning true makes it stop waiting for later asks.
+/// nothing is in it any more.
 ///
 /// The output is not bounded by number: what is in it has its bytes in the memory budget, and a bounded one would let
 /// a slow destination make asks miss their deadlines.
@@ -64,7 +78,7 @@ pub fn start(
     metrics: Arc<Metrics>,
     watchdog: &Arc<Watchdog>,
     traces: mpsc::Receiver<QuietTrace>,
-    draining: watch::Receiver<bool>,
+    ending: watch::Receiver<Ending>,
 ) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
     let (completed, receiver) = mpsc::unbounded_channel();
     let config = &config.deepflow;
@@ -77,9 +91,10 @@ pub fn start(
         asks: JoinSet::new(),
         asking: HashMap::new(),
         completed,
+        ending: Ending::No,
         metrics,
     };
-    let work = |beat| completion.run(traces, draining, beat);
+    let work = |beat| completion.run(traces, ending, beat);
     tokio::spawn(watchdog.supervise("completion", work));
     Ok(receiver)
 }
@@ -112,6 +127,7 @@ struct Completion {
     /// The traces that are asked for: a task holds none, so that none is lost with it.
     asking: HashMap<Id, Candidate<QuietTrace>>,
     completed: mpsc::UnboundedSender<Completed>,
+    ending: Ending,
     metrics: Arc<Metrics>,
 }
 
@@ -119,11 +135,11 @@ impl Completion {
     async fn run(
         mut self,
         mut traces: mpsc::Receiver<QuietTrace>,
-        mut draining: watch::Receiver<bool>,
+        mut ending: watch::Receiver<Ending>,
         beat: Beat,
     ) {
         let mut open = true;
-        let flag = draining.clone();
+        let mut give_up = None;
         self.show();
         while open || !self.policy.is_empty() {
             beat.beat();
@@ -134,24 +150,32 @@ impl Completion {
                     Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
                 },
                 trace = traces.recv(), if open => match trace {
-                    Some(trace) => self.submit(trace, *flag.borrow()),
+                    Some(trace) => self.submit(trace),
                     None => open = false,
                 },
                 () = tokio::time::sleep(BEAT_EVERY) => {}
                 () = until(wake) => self.policy.tick(clock::now()),
-                _ = draining.wait_for(|draining| *draining), if !self.draining(&flag) => self.policy.drain(),
+                // An error means that nobody is left to end it.
+                Ok(()) = ending.changed() => {
+                    self.ending = *ending.borrow_and_update();
+                    match self.ending {
+                        Ending::Keep => self.policy.stop_waiting(),
+                        Ending::Drain | Ending::No => self.policy.drain(),
+                    }
+                    give_up = (self.ending == Ending::Keep).then(|| clock::now() + KEEP_GRACE);
+                }
+                () = until(give_up) => return,
             }
             self.act();
             self.show();
         }
     }
 
-    /// The wait for draining resolves at once when it is on, or when nobody can turn it on any more.
-    fn draining(&self, draining: &watch::Receiver<bool>) -> bool {
-        *draining.borrow() && self.policy.is_draining() || draining.has_changed().is_err()
-    }
-
-    fn submit(&mut self, trace: QuietTrace, draining: bool) {
+    fn submit(&mut self, trace: QuietTrace) {
+        if self.ending == Ending::Keep {
+            // Its lease leaves it to the journal.
+            return drop(trace);
+        }
         let now = clock::now();
         let waited = now.saturating_duration_since(trace.last_arrival);
         let too_young = trace.release == Release::Shutdown && waited < SHUTDOWN_WAIT_MIN;
@@ -167,7 +191,7 @@ impl Completion {
         }
         let bytes = trace.lease.bytes();
         trace.lease.hold(Stage::Answers, bytes);
-        self.policy.submit(now, trace, bytes, now + self.deadline, draining);
+        self.policy.submit(now, trace, bytes, now + self.deadline);
     }
 
     /// Carries out what the policy decided.
@@ -241,6 +265,10 @@ impl Completion {
     }
 
     fn skip(&self, trace: QuietTrace, why: Skip) {
+        if self.ending == Ending::Keep {
+            // After a restart it is asked for again.
+            return drop(trace);
+        }
         self.metrics.completion.skipped_traces.add(why as usize, 1);
         self.complete(trace, Answer::Skipped(why));
     }

@@ -22,6 +22,17 @@ pub enum MemoryLimit {
     Bytes(ByteSize),
 }
 
+/// When what was written to disk is made to survive a power loss: `always`, `never`, or every so often (`200ms`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncMode {
+    /// Before a sender is answered.
+    Always,
+    /// In the background, so often.
+    Every(Interval),
+    /// When the operating system likes.
+    Never,
+}
+
 /// `host:port` to listen on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenAddress(String);
@@ -197,6 +208,31 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
+impl FromStr for SyncMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => match text.parse::<Interval>() {
+                Ok(interval) if !interval.is_zero() => Ok(Self::Every(interval)),
+                _ => Err(format!("`{text}` is none of always, never, or a duration such as 200ms")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for SyncMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Never => f.write_str("never"),
+            Self::Every(interval) => interval.fmt(f),
+        }
+    }
+}
+
 impl ListenAddress {
     /// As `host:port`.
     pub fn as_str(&self) -> &str {
@@ -322,6 +358,7 @@ textual! {
     Interval "duration" "15s";
     ByteSize "byte-size" "64MiB";
     MemoryLimit "memory-limit" "60%";
+    SyncMode "sync-mode" "200ms";
     ListenAddress "host-port" "127.0.0.1:4317";
     HttpUrl "url" "http://tempo:4317";
     Secret "secret" "${env:TOKEN}";
@@ -387,6 +424,11 @@ mod tests {
         for bad in ["", "MiB", "1mib", "99999999999TiB"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
+        for text in ["always", "never", "200ms"] {
+            let sync = text.parse::<SyncMode>().map(|value| value.to_string());
+            assert_eq!(sync.as_deref(), Ok(text));
+        }
+        assert!("0s".parse::<SyncMode>().is_err() && "often".parse::<SyncMode>().is_err());
         assert_eq!("60%".parse(), Ok(MemoryLimit::Percent(60)));
         assert!("100%".parse::<MemoryLimit>().is_err());
         assert!("127.0.0.1".parse::<ListenAddress>().is_err());

@@ -1,6 +1,12 @@
 //! The whole picture in one process: shop → pipeline → backend, with a simulated DeepFlow beside it.
 
-use std::{collections::HashMap, io, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
@@ -55,6 +61,7 @@ pub struct Stage {
     backend: Backend,
     pipeline: Pipeline,
     sender: Sender,
+    directory: PathBuf,
 }
 
 /// One round, there and back.
@@ -82,16 +89,18 @@ impl Environment for NoEnvironment {
     }
 }
 
-/// The demo's configuration: free ports and shortened waits, all else as by default.
-pub fn config(deepflow: &str, backend: &str) -> Result<Config, ConfigError> {
+/// The demo's configuration: free ports, shortened waits and a journal in a directory of its own, all else as by default.
+pub fn config(deepflow: &str, backend: &str, directory: &Path) -> Result<Config, ConfigError> {
+    let directory = directory.display();
     let text = format!(
         "
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{endpoint: '127.0.0.1:0'}}}}}}}}
 memory: {{limit: 256MiB}}
-buffer: {{idle: 1s, max_age: 10s}}
+buffer: {{idle: 1s, max_age: 10s, journal: {{directory: '{directory}'}}}}
 completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 3s], deadline: 20s}}}}
 exporters: {{otlp/demo: {{endpoint: '{backend}'}}}}
 admin: {{endpoint: '127.0.0.1:0'}}
+shutdown: {{mode: drain}}
 "
     );
     config::load("the demo's configuration", &text, &NoEnvironment, Config::check)
@@ -108,10 +117,12 @@ impl Stage {
         };
         let deepflow = Deepflow::start(deepflow, (Ipv4Addr::LOCALHOST, 0).into()).await?;
         let backend = Backend::start(0).await?;
-        let pipeline = Pipeline::start(&config(&deepflow.url(), &backend.url())?).await?;
+        let directory = directory();
+        let config = config(&deepflow.url(), &backend.url(), &directory)?;
+        let pipeline = Pipeline::start(&config).await?;
         let receiver = pipeline.grpc().ok_or_else(|| io::Error::other("OTLP/gRPC is off"))?;
         let sender = Sender::to(receiver)?;
-        Ok(Self { deepflow, backend, pipeline, sender })
+        Ok(Self { deepflow, backend, pipeline, sender, directory })
     }
 
     /// Where the metrics are.
@@ -193,9 +204,18 @@ impl Stage {
 
     /// Ends all parts; what can still be seen is given back.
     pub async fn end(self) -> Watched {
-        let watched = self.pipeline.drain().await;
+        let watched = self.pipeline.end().await;
         self.deepflow.stop().await;
         self.backend.stop().await;
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            tracing::warn!(%error, directory = %self.directory.display(), "the demo's directory stays");
+        }
         watched
     }
+}
+
+/// Below the system's directory for temporary files; of this process and time alone.
+fn directory() -> PathBuf {
+    let name = format!("tracestitch-demo-{}-{}", std::process::id(), clock::wall_us());
+    std::env::temp_dir().join(name)
 }

@@ -1,11 +1,17 @@
 //! The process' memory budget: every stage that holds spans' bytes takes them from here and gives them back by drop.
 
+pub mod brim;
 pub mod machine;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
+
+use self::brim::Brim;
 
 /// Who holds bytes. The label of `tracestitch_memory_bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +60,41 @@ pub struct Budget {
     limit_bytes: u64,
     used_bytes: AtomicU64,
     stages: [AtomicU64; Stage::ALL.len()],
+    brim: Brim,
 }
 
 /// The budget has no room for what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the memory limit is reached")]
-pub struct Full;
+pub struct Full {
+    /// When there should be room again, as fast as memory comes free now.
+    pub retry_after: Duration,
+}
 
 impl Budget {
     /// A budget of this many bytes.
     pub fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), stages: Default::default() })
+        Arc::new(Self {
+            limit_bytes,
+            used_bytes: AtomicU64::new(0),
+            stages: Default::default(),
+            brim: Brim::new(limit_bytes),
+        })
+    }
+
+    /// What happens as it fills.
+    pub fn brim(&self) -> &Brim {
+        &self.brim
+    }
+
+    /// There is room for requests of traces that are not open yet: the last part of the budget is for those that are.
+    pub fn takes_new_traces(&self) -> Result<(), Full> {
+        if self.brim.takes_new_traces(self.used_bytes()) { Ok(()) } else { Err(self.full()) }
+    }
+
+    /// A refusal with its delay.
+    pub fn full(&self) -> Full {
+        Full { retry_after: self.brim.retry_after(self.used_bytes()) }
     }
 
     /// Bytes that may be held in all.
@@ -132,7 +162,7 @@ impl Reservation {
             .fetch_update(Relaxed, Relaxed, |used| {
                 used.checked_add(bytes).filter(|&sum| sum <= limit)
             })
-            .map_err(|_| Full)?;
+            .map_err(|_| self.budget.full())?;
         self.budget.add(self.stage, bytes);
         self.bytes += bytes;
         Ok(())
@@ -148,6 +178,10 @@ impl Reservation {
             let less = self.bytes - bytes;
             self.budget.used_bytes.fetch_sub(less, Relaxed);
             self.budget.subtract(self.stage, less);
+            // What a request took ahead of being read says nothing about how fast traces leave.
+            if self.stage != Stage::Receiving {
+                self.budget.brim.given_back(less);
+            }
         }
         self.bytes = bytes;
     }
@@ -189,7 +223,7 @@ mod tests {
     fn bytes_come_back_whatever_way_they_went() {
         let budget = Budget::new(100);
         let mut first = budget.reserve(Stage::Receiving, 60).expect("there is room");
-        assert_eq!(budget.reserve(Stage::Receiving, 41).map(drop), Err(Full));
+        assert!(budget.reserve(Stage::Receiving, 41).is_err());
         let part = first.split(20);
         first.transfer(Stage::Buffer);
         assert_eq!(

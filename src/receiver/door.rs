@@ -17,7 +17,8 @@ use crate::{
         catalogue::{RequestOutcome, Transport, TransportMetrics},
     },
     trace::{
-        self, Arrival, Intake, Origin, Origins, Refusal, Rejected, SplitError, VALUE_BYTES_MAX,
+        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError,
+        TraceId, TraceKey, VALUE_BYTES_MAX,
     },
     wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
 };
@@ -38,7 +39,7 @@ pub struct Door {
 pub enum DoorError {
     /// Not now.
     #[error("{0}")]
-    Refused(#[from] Refusal),
+    Refused(#[from] Refused),
     /// Never: not an `ExportTraceServiceRequest`.
     #[error("the request is no valid OTLP protobuf: {0}")]
     Malformed(#[from] SplitError),
@@ -101,11 +102,14 @@ impl Door {
     }
 
     /// Memory for a request that is about to be read.
-    pub(super) fn reserve(&self, bytes: u64) -> Result<Reservation, Refusal> {
+    pub(super) fn reserve(&self, bytes: u64) -> Result<Reservation, Refused> {
         if self.closing.load(Ordering::Relaxed) {
-            return Err(Refusal::Closing);
+            return Err(CLOSING);
         }
-        self.budget.reserve(Stage::Receiving, bytes).map_err(|_| Refusal::MemoryFull)
+        if let Some(refused) = self.intake.refuses() {
+            return Err(refused);
+        }
+        Ok(self.budget.reserve(Stage::Receiving, bytes)?)
     }
 
     /// The tenant, as far as `include_metadata` tells.
@@ -140,13 +144,18 @@ impl Door {
         if bytes > self.budget.limit_bytes() {
             return Err(DoorError::TooLarge(self.budget.limit_bytes()));
         }
-        let refused = |refusal: Refusal| {
-            metrics.refused_spans.add(refusal as usize, spans);
-            DoorError::Refused(refusal)
+        let refused = |refused: Refused| {
+            metrics.refused_spans.add(refused.why as usize, spans);
+            DoorError::Refused(refused)
         };
+        if let Err(full) = self.budget.takes_new_traces()
+            && !scanned.trace_ids().any(|id| self.is_open(origin, id))
+        {
+            return Err(refused(Refusal::NewTraces.after(full.retry_after)));
+        }
         if bytes > memory.bytes() {
             let more = bytes - memory.bytes();
-            memory.grow(more).map_err(|_| refused(Refusal::MemoryFull))?;
+            memory.grow(more).map_err(|full| refused(full.into()))?;
         }
         let split = scanned.fragments(origin);
         memory.resize(split.fragments.iter().map(trace::Fragment::held_bytes).sum());
@@ -164,6 +173,12 @@ impl Door {
         };
         metrics.requests.add(outcome as usize, 1);
         Ok(response(split.rejected))
+    }
+}
+
+impl Door {
+    fn is_open(&self, origin: &Origin, id: TraceId) -> bool {
+        self.intake.is_open(&TraceKey { origin: origin.clone(), id })
     }
 }
 

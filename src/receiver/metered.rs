@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tonic::Status;
 
 use super::otlp_grpc::refused;
-use crate::{memory::Reservation, trace::Refusal};
+use crate::{memory::Reservation, trace::Refused};
 
 /// Memory taken at a time.
 pub(super) const STEP_BYTES: u64 = 64 * 1024;
@@ -34,11 +34,11 @@ impl Memory {
         self.0.lock().take()
     }
 
-    fn cover(&self, bytes: u64) -> Result<(), Refusal> {
+    fn cover(&self, bytes: u64) -> Result<(), Refused> {
         match self.0.lock().as_mut() {
             Some(memory) if memory.bytes() < bytes => {
                 let more = (bytes - memory.bytes()).max(STEP_BYTES);
-                memory.grow(more).map_err(|_| Refusal::MemoryFull)
+                Ok(memory.grow(more)?)
             }
             _ => Ok(()),
         }

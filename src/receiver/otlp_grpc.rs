@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     telemetry::catalogue::{RequestOutcome, Transport},
-    trace::Refusal,
+    trace::Refused,
     wire::{
         otlp::trace_service_server::{TraceService, TraceServiceServer},
         status::RpcStatus,
@@ -57,16 +57,16 @@ pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch
 }
 
 /// The status that asks to come again later.
-pub(super) fn refused(refusal: Refusal) -> Status {
-    RpcStatus::new(Code::Unavailable, &refusal.to_string())
-        .retry_after(refusal.retry_after())
+pub(super) fn refused(refused: Refused) -> Status {
+    RpcStatus::new(Code::Unavailable, &refused.to_string())
+        .retry_after(refused.retry_after)
         .into_tonic()
 }
 
 impl From<DoorError> for Status {
     fn from(error: DoorError) -> Self {
         match error {
-            DoorError::Refused(refusal) => refused(refusal),
+            DoorError::Refused(why) => refused(why),
             DoorError::Malformed(_) | DoorError::Header(_) => {
                 Self::invalid_argument(error.to_string())
             }

@@ -23,7 +23,7 @@ use super::{
     metered::STEP_BYTES,
 };
 use crate::{
-    memory::Reservation, telemetry::catalogue::Transport, trace::Refusal, wire::status::RpcStatus,
+    memory::Reservation, telemetry::catalogue::Transport, trace::Refused, wire::status::RpcStatus,
 };
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -80,7 +80,7 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
         let needed = u64::try_from(request.capacity()).unwrap_or(u64::MAX);
         if needed > memory.bytes() {
             let more = needed - memory.bytes();
-            memory.grow(more).map_err(|_| Refusal::MemoryFull)?;
+            memory.grow(more).map_err(Refused::from)?;
         }
     }
     Ok(request.freeze())
@@ -112,11 +112,14 @@ fn unsupported(headers: &HeaderMap) -> Option<Response> {
 fn failure(error: &DoorError) -> Response {
     let message = error.to_string();
     match error {
-        DoorError::Refused(refusal) => {
-            let delay = refusal.retry_after();
+        DoorError::Refused(refused) => {
+            let delay = refused.retry_after;
             let status = RpcStatus::new(Code::Unavailable, &message).retry_after(delay);
             let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &status);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
+            );
             response
         }
         DoorError::Malformed(_) | DoorError::Header(_) => {

@@ -28,6 +28,19 @@ impl Fragment {
         self.bytes.is_empty() && self.place.is_some()
     }
 
+    /// Bytes of the spans themselves, wherever they are.
+    pub fn wire_bytes(&self) -> u64 {
+        let spilled = self.place.map_or(0, |place| u64::from(place.len));
+        spilled.max(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Memory this fragment holds, without the bytes that can be left to the journal.
+    pub fn needed_bytes(&self) -> u64 {
+        let in_journal = self.place.is_some() && !self.bytes.is_empty();
+        let bytes = if in_journal { self.bytes.len() } else { 0 };
+        self.held_bytes() - u64::try_from(bytes).unwrap_or(0)
+    }
+
     /// Memory this fragment holds.
     pub fn held_bytes(&self) -> u64 {
         let spans = self.spans.capacity() * size_of::<SpanRef>();

@@ -32,6 +32,8 @@ pub trait Durable: fmt::Debug + Send + Sync {
 /// A trace that waits in the journal for destinations which can't take it now.
 #[derive(Debug)]
 pub struct Parked {
+    /// The journal.
+    pub durable: Arc<dyn Durable>,
     /// The trace's parts.
     pub places: Vec<Place>,
     /// Its plan, the last one of them.
@@ -40,6 +42,30 @@ pub struct Parked {
     pub lacking: Vec<(Destination, u64)>,
     /// Number of its life, with which it goes on if that is still remembered.
     pub life: Option<u64>,
+    /// For this entry itself.
+    pub memory: Reservation,
+}
+
+impl Parked {
+    /// A parked trace that takes its memory from this reservation.
+    pub fn new(
+        durable: Arc<dyn Durable>,
+        places: Vec<Place>,
+        plan: Place,
+        lacking: Vec<(Destination, u64)>,
+        life: Option<u64>,
+        mut memory: Reservation,
+    ) -> Self {
+        memory.transfer(Stage::Export);
+        memory.resize(parked_bytes(places.len(), lacking.len()));
+        Self { durable, places, plan, lacking, life, memory }
+    }
+}
+
+/// Memory a parked trace takes: this struct, its lists, its place in a queue.
+fn parked_bytes(places: usize, lacking: usize) -> u64 {
+    let lists = places * size_of::<Place>() + lacking * size_of::<(Destination, u64)>();
+    u64::try_from(size_of::<Parked>() + lists + 32).unwrap_or(u64::MAX)
 }
 
 /// A trace's space in the journal.
@@ -156,7 +182,8 @@ impl Lease {
         self.spans.saturating_sub(settled)
     }
 
-    fn lacking(&self) -> Vec<(Destination, u64)> {
+    /// The destinations that lack spans of the trace, and how many.
+    pub fn lacking(&self) -> Vec<(Destination, u64)> {
         let unsettled = (0..self.settled.len()).map(|number| (number, self.unsettled(number)));
         unsettled
             .filter(|(_, spans)| *spans > 0)
@@ -178,7 +205,9 @@ impl Drop for Lease {
                     self.note(Event::Parked(destination, spans));
                 }
                 let life = self.life.as_ref().map(|life| life.number());
-                durable.park(Parked { places, plan, lacking, life });
+                let memory = self.memory.get_mut().split(0);
+                let to = Arc::clone(&durable);
+                to.park(Parked::new(durable, places, plan, lacking, life, memory));
             }
             // What is on disk is there after a restart, too.
             (Some(_), false) => self.let_go(&lacking, Account::HandedBack),

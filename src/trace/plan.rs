@@ -3,6 +3,10 @@
 use bytes::Bytes;
 
 use super::SpanId;
+use crate::wire::{
+    Malformed,
+    field::{self, WireType, delimited_len, put_delimited_head, put_varint, varint_len},
+};
 
 /// What becomes of the spans of a trace. The empty plan leaves them as they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,4 +26,172 @@ pub struct NewParent {
     pub span: u32,
     /// `None`: it becomes a root.
     pub parent: Option<SpanId>,
+}
+
+/// Bytes that are no plan. They were written by another version, or are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No protobuf message.
+    #[error("the plan of a trace can't be read: {0}")]
+    Malformed(#[from] Malformed),
+    /// A field that no plan of this version has: to apply the rest of it would be a guess.
+    #[error("the plan of a trace has field {0}, which this version does not know")]
+    Field(u32),
+    /// Numbers of spans must rise and fit.
+    #[error("the plan of a trace names its spans out of order")]
+    Order,
+}
+
+/// The fields of the message: the new parents, packed; the added spans' bytes; their number.
+const PARENTS: u32 = 1;
+const ADDED: u32 = 2;
+const ADDED_SPANS: u32 = 3;
+/// A root.
+const NO_PARENT: [u8; 8] = [0; 8];
+
+impl Plan {
+    /// Nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.parents.is_empty() && self.added.is_empty()
+    }
+
+    /// The plan as a protobuf message: field 1 has for each new parent the distance to the span before as a varint and
+    /// eight bytes of parent, all zero for a root; field 2 the added spans; field 3 their number.
+    pub fn encode(&self) -> Vec<u8> {
+        let parents = self.packed_parents();
+        let count = usize::try_from(self.added_spans).unwrap_or(usize::MAX);
+        let len = delimited_len(parents.len()) + delimited_len(self.added.len()) + 1;
+        let mut out = Vec::with_capacity(len + varint_len(count));
+        if !parents.is_empty() {
+            put_delimited_head(&mut out, 1, parents.len());
+            out.extend(parents);
+        }
+        if !self.added.is_empty() {
+            put_delimited_head(&mut out, 2, self.added.len());
+            out.extend(&self.added);
+        }
+        if count > 0 {
+            out.push(3 << 3);
+            put_varint(&mut out, count);
+        }
+        out
+    }
+
+    /// Reads what [`Self::encode`] wrote. The added spans stay a part of `bytes`.
+    pub fn decode(bytes: &Bytes) -> Result<Self, PlanError> {
+        let mut plan = Self::default();
+        let mut at = 0;
+        while at < bytes.len() {
+            match field::key(bytes, &mut at)? {
+                (PARENTS, WireType::Delimited) => {
+                    let packed = field::delimited(bytes, &mut at)?;
+                    plan.parents = unpacked_parents(bytes.get(packed).unwrap_or_default())?;
+                }
+                (ADDED, WireType::Delimited) => {
+                    plan.added = bytes.slice(field::delimited(bytes, &mut at)?);
+                }
+                (ADDED_SPANS, WireType::Varint) => {
+                    plan.added_spans = field::varint(bytes, &mut at)?
+                }
+                (number, _) => return Err(PlanError::Field(number)),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn packed_parents(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.parents.len() * 10);
+        let mut before = 0;
+        for NewParent { span, parent } in &self.parents {
+            put_varint(&mut out, usize::try_from(span.wrapping_sub(before)).unwrap_or(0));
+            out.extend(parent.map_or(NO_PARENT, SpanId::to_wire));
+            before = *span;
+        }
+        out
+    }
+}
+
+fn unpacked_parents(packed: &[u8]) -> Result<Vec<NewParent>, PlanError> {
+    let mut parents: Vec<NewParent> = Vec::with_capacity(packed.len() / 9);
+    let mut at = 0;
+    while at < packed.len() {
+        let distance = u32::try_from(field::varint(packed, &mut at)?);
+        let before = parents.last().map(|last| last.span);
+        let span = distance.ok().and_then(|distance| before.unwrap_or(0).checked_add(distance));
+        let span = span.filter(|span| before.is_none_or(|before| *span > before));
+        let parent = packed.get(at..).and_then(<[u8]>::first_chunk::<8>);
+        let parent = parent.ok_or(Malformed::Truncated)?;
+        at += parent.len();
+        parents.push(NewParent {
+            span: span.ok_or(PlanError::Order)?,
+            parent: SpanId::from_wire(parent),
+        });
+    }
+    Ok(parents)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::*;
+
+    fn any_plan() -> impl Strategy<Value = Plan> {
+        let parents = vec((any::<u32>(), option::of(1..=u64::MAX)), 0..20);
+        (parents, vec(any::<u8>(), 0..50), any::<u64>()).prop_map(|(mut parents, added, count)| {
+            parents.sort_unstable();
+            parents.dedup_by_key(|(span, _)| *span);
+            let parents = parents.into_iter().map(|(span, parent)| NewParent {
+                span,
+                parent: parent.and_then(SpanId::from_number),
+            });
+            Plan { parents: parents.collect(), added: added.into(), added_spans: count }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_is_read_as_it_was_written(plan in any_plan()) {
+            prop_assert_eq!(Plan::decode(&plan.encode().into()), Ok(plan));
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused_or_are_a_plan(
+            plan in any_plan(),
+            cuts in vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 0..4),
+        ) {
+            let mut bytes = plan.encode();
+            for (index, byte, remove) in cuts {
+                if bytes.is_empty() || !remove {
+                    bytes.insert(index.index(bytes.len() + 1), byte);
+                } else {
+                    bytes.remove(index.index(bytes.len()));
+                }
+            }
+            if let Ok(read) = Plan::decode(&bytes.into()) {
+                let spans: Vec<u32> = read.parents.iter().map(|new| new.span).collect();
+                prop_assert!(spans.is_sorted_by(|one, next| one < next));
+                prop_assert_eq!(Plan::decode(&read.encode().into()), Ok(read));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_are_a_plan(bytes in vec(any::<u8>(), 0..60)) {
+            if let Ok(read) = Plan::decode(&bytes.into()) {
+                prop_assert_eq!(Plan::decode(&read.encode().into()), Ok(read));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_plan_says_why() {
+        let check = |bytes: &[u8], error| {
+            assert_eq!(Plan::decode(&Bytes::copy_from_slice(bytes)), Err(error));
+        };
+        check(&[0x22, 0], PlanError::Field(4));
+        check(&[0x0a, 3, 1, 2, 3], PlanError::Malformed(Malformed::Truncated));
+        let twice = [0x0a, 18, 5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        check(&twice, PlanError::Order);
+        assert_eq!(Plan::decode(&Bytes::new()), Ok(Plan::default()));
+    }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Fragment;
-use crate::memory::Reservation;
+use super::{Fragment, TraceKey};
+use crate::memory::{Full, Reservation};
 
 /// One request's spans on their way from a receiver into the buffer.
 #[derive(Debug)]
@@ -20,6 +20,12 @@ pub struct Arrival {
 
 /// Takes spans in. The buffer is one; receivers know nothing else of it.
 pub trait Intake: Send + Sync {
+    /// Says before a request is read why it can't be kept.
+    fn refuses(&self) -> Option<Refused>;
+
+    /// Spans of this trace are waiting: a request with more of it is taken as long as there is any room.
+    fn is_open(&self, key: &TraceKey) -> bool;
+
     /// Keeps these spans, or says why not through the receipt.
     fn take(&self, arrival: Arrival);
 }
@@ -30,6 +36,9 @@ pub enum Refusal {
     /// There is no memory for them.
     #[error("the memory limit is reached, try again later")]
     MemoryFull,
+    /// What memory is left is kept for traces that are open already.
+    #[error("memory is short and kept for traces that are open already, try again later")]
+    NewTraces,
     /// The program is shutting down.
     #[error("shutting down, try again at another instance")]
     Closing,
@@ -43,36 +52,52 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 4] =
-        [Self::MemoryFull, Self::Closing, Self::JournalFull, Self::JournalFailed];
+    pub const ALL: [Self; 5] =
+        [Self::MemoryFull, Self::NewTraces, Self::Closing, Self::JournalFull, Self::JournalFailed];
 
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
         match self {
             Self::MemoryFull => "memory_full",
+            Self::NewTraces => "new_traces",
             Self::Closing => "closing",
             Self::JournalFull => "journal_full",
             Self::JournalFailed => "journal_failed",
         }
     }
 
-    /// When the sender should come again.
-    pub fn retry_after(self) -> Duration {
-        match self {
-            Self::MemoryFull | Self::JournalFailed => Duration::from_secs(5),
-            Self::JournalFull => Duration::from_secs(10),
-            Self::Closing => Duration::from_secs(1),
-        }
+    /// With when the sender should come again.
+    pub fn after(self, retry_after: Duration) -> Refused {
+        Refused { why: self, retry_after }
     }
 }
 
+/// A refusal, with when the sender should come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    /// The reason.
+    pub why: Refusal,
+    /// For `RetryInfo` and `Retry-After`.
+    pub retry_after: Duration,
+}
+
+impl From<Full> for Refused {
+    fn from(full: Full) -> Self {
+        Refusal::MemoryFull.after(full.retry_after)
+    }
+}
+
+/// At another instance, or when this one is back.
+pub const CLOSING: Refused = Refused { why: Refusal::Closing, retry_after: Duration::from_secs(1) };
+
 /// Dropped without being settled it is a refusal: nothing is acknowledged that nobody kept.
 #[derive(Debug)]
-pub struct Receipt(oneshot::Sender<Result<(), Refusal>>);
+pub struct Receipt(oneshot::Sender<Result<(), Refused>>);
 
 /// Resolves when the receipt is settled.
 #[derive(Debug)]
-pub struct Safe(oneshot::Receiver<Result<(), Refusal>>);
+pub struct Safe(oneshot::Receiver<Result<(), Refused>>);
 
 /// A receipt and its other half.
 pub fn receipt() -> (Receipt, Safe) {
@@ -82,14 +107,14 @@ pub fn receipt() -> (Receipt, Safe) {
 
 impl Receipt {
     /// The spans are safe, or refused. The sender may have gone meanwhile: then nobody needs to know.
-    pub fn settle(self, outcome: Result<(), Refusal>) {
+    pub fn settle(self, outcome: Result<(), Refused>) {
         let _gone = self.0.send(outcome);
     }
 }
 
 impl Safe {
     /// Waits for the receipt.
-    pub async fn wait(self) -> Result<(), Refusal> {
-        self.0.await.unwrap_or(Err(Refusal::Closing))
+    pub async fn wait(self) -> Result<(), Refused> {
+        self.0.await.unwrap_or(Err(CLOSING))
     }
 }

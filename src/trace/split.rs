@@ -70,6 +70,11 @@ impl Scanned {
         self.traces.iter().map(|(_, spans)| u64::try_from(spans.len()).unwrap_or(u64::MAX)).sum()
     }
 
+    /// The traces in it.
+    pub fn trace_ids(&self) -> impl Iterator<Item = TraceId> {
+        self.traces.iter().map(|(id, _)| *id)
+    }
+
     /// Memory that the fragments will hold. A resource is repeated for each trace below it, so that this can be many
     /// times the size of the request.
     pub fn fragment_bytes(&self) -> u64 {

@@ -18,8 +18,8 @@ use proptest::prelude::*;
 use prost::Message;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{Found, FoundParent, Fragment, Origin, SpanId, split},
-    weaving::{Config, NetworkKind, NetworkSpans, SystemKind, pieces},
+    trace::{Found, FoundParent, Fragment, Origin, Plan, SpanId, split},
+    weaving::{Config, NetworkKind, NetworkSpans, SystemKind, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
 
@@ -140,7 +140,20 @@ fn bare(span: &Span) -> Vec<u8> {
     span.encode_to_vec()
 }
 
+/// A plan that was kept does what the plan did, and no plan does nothing.
+fn check_plan(fragments: &[Fragment], found: &Found, config: Config) {
+    let bytes = |plan: &Plan| -> Vec<Bytes> {
+        apply(fragments, plan).into_iter().map(|piece| piece.bytes).collect()
+    };
+    let (plan, _) = plan(fragments[0].key.id, fragments, found, &config);
+    let kept = Plan::decode(&plan.encode().into()).expect("what we write is a plan");
+    assert!(kept == plan && bytes(&kept) == bytes(&plan));
+    let came: Vec<Bytes> = fragments.iter().map(|fragment| fragment.bytes.clone()).collect();
+    assert!(bytes(&Plan::default()) == came, "the empty plan changes bytes");
+}
+
 fn check(recording: &Recording, fragments: &[Fragment], found: &Found, config: Config) {
+    check_plan(fragments, found, config);
     let after = weave(fragments, found, config);
     assert!(after == weave(fragments, found, config), "the same input gives the same output");
     let all: Vec<_> = spans(&after).collect();

@@ -10,6 +10,7 @@ mod full_memory_refuses_with_retry_info;
 mod hanging_task_shows_and_panic_ends;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
+mod journal_keeps_traces_over_a_restart;
 mod late_spans_are_forwarded;
 mod metrics_exist_at_zero;
 mod partial_success_is_not_retried;

@@ -47,7 +47,7 @@ async fn open_traces_are_delivered_and_old_ones_asked_for() {
     assert_eq!(support::books(world.watched()).held, 6);
 
     let World { deepflow, backend, pipeline, .. } = world;
-    let watched = pipeline.drain().await;
+    let watched = pipeline.end().await;
     support::assert_balanced(&watched, &[]);
     let sent = [support::spans_of(&old), support::spans_of(&young)].concat();
     let added = support::assert_arrived(&sent, support::spans_at(&backend));
@@ -94,7 +94,7 @@ async fn senders_that_go_on_lose_nothing() {
     let taken = || acknowledged.lock().expect("no panics").len();
     support::until("they are at it", || taken() > 200).await;
     let World { deepflow, backend, pipeline, .. } = world;
-    let watched = pipeline.drain().await;
+    let watched = pipeline.end().await;
     senders.join_all().await;
     support::assert_balanced(&watched, &[]);
     let sent = acknowledged.lock().expect("no panics").clone();
@@ -135,7 +135,7 @@ async fn what_cannot_be_sent_has_its_account() {
     let (client, readyz) = (http::client(), format!("http://{}/readyz", pipeline.admin()));
     let ready = async || client.get(&readyz).send().await.map(|response| response.status());
     assert_eq!(ready().await.expect("an answer"), 200);
-    let draining = tokio::spawn(pipeline.drain());
+    let draining = tokio::spawn(pipeline.end());
     while ready().await.expect("the pages stay to the end") != 503 {}
     assert!(!draining.is_finished());
     let watched = draining.await.expect("it ends");

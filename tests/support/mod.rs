@@ -43,6 +43,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) receiver: &'a str,
     pub(crate) memory: &'a str,
     pub(crate) buffer: &'a str,
+    /// Insides of `buffer.journal`.
+    pub(crate) journal: String,
     /// More of `completion.deepflow`.
     pub(crate) deepflow: &'a str,
     /// More of `exporters.otlp/backend`.
@@ -63,6 +65,7 @@ impl Default for Setup<'_> {
             receiver: "",
             memory: "limit: 256MiB",
             buffer: "idle: 300ms",
+            journal: "enabled: false".to_owned(),
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
@@ -80,13 +83,13 @@ impl Setup<'_> {
 
     /// As text, for the program itself.
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
-        let Self { receiver, memory, buffer, deepflow: asking, exporter, .. } = self;
-        let Self { exporters, admin, drain_timeout, .. } = self;
+        let Self { receiver, memory, buffer, journal, .. } = self;
+        let Self { deepflow: asking, exporter, exporters, admin, drain_timeout, .. } = self;
         let any = "{endpoint: '127.0.0.1:0'}";
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
              memory: {{{memory}}}\n\
-             buffer: {{{buffer}}}\n\
+             buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
              admin: {{endpoint: '127.0.0.1:0', {admin}}}\n\
@@ -132,10 +135,21 @@ impl World {
     pub(crate) async fn with(deepflow: DeepflowConfig, setup: Setup<'_>) -> Self {
         let deepflow = Deepflow::start(deepflow, ANY_PORT).await.expect("a free port");
         let backend = Backend::start(0).await.expect("a free port");
+        Self::between(deepflow, backend, setup).await
+    }
+
+    async fn between(deepflow: Deepflow, backend: Backend, setup: Setup<'_>) -> Self {
         let config = setup.config(&deepflow.url(), &backend.url());
         let pipeline = Pipeline::start(&config).await.expect("a pipeline");
         let sender = sender(&pipeline);
         Self { deepflow, backend, pipeline, sender }
+    }
+
+    /// Ends the pipeline and starts another one between the same others.
+    pub(crate) async fn restarted(self, setup: Setup<'_>) -> (Watched, Self) {
+        let Self { deepflow, backend, pipeline, .. } = self;
+        let watched = pipeline.end().await;
+        (watched, Self::between(deepflow, backend, setup).await)
     }
 
     pub(crate) fn watched(&self) -> &Watched {
@@ -160,7 +174,7 @@ impl World {
 
     /// Drains and ends all parts; what came in went out, but for what was dropped for these reasons.
     pub(crate) async fn end(self, dropped: &[(DropReason, usize)]) {
-        let watched = self.pipeline.drain().await;
+        let watched = self.pipeline.end().await;
         assert_balanced(&watched, dropped);
         self.deepflow.stop().await;
         self.backend.stop().await;
@@ -208,7 +222,7 @@ pub(crate) fn assert_balanced(watched: &Watched, dropped: &[(DropReason, usize)]
     }
     let expected: usize = dropped.iter().map(|(_, spans)| spans).sum();
     assert_eq!(usize::try_from(all), Ok(expected), "nothing else was dropped: {books:?}");
-    assert_eq!(books.accepted, books.delivered + all, "{books:?}");
+    assert_eq!(books.accepted + books.recovered, books.delivered + all, "{books:?}");
     assert_eq!(watched.budget.used_bytes(), 0, "all memory was given back");
 }
 

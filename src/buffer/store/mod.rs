@@ -55,6 +55,8 @@ struct Held {
     traces: AtomicU64,
     spans: AtomicU64,
     bytes: AtomicU64,
+    /// Bytes in memory that could be left to the journal.
+    loose_bytes: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +94,8 @@ impl Store {
             let Some(trace) = cell.trace.take() else { return };
             drop(cell);
             let brim = counts.bytes.load(Relaxed) >= brim_bytes;
-            let (spans, bytes) = (trace.spans, trace.bytes());
+            let (spans, bytes) = (trace.spans, trace.needed_bytes);
+            counts.loose_bytes.fetch_sub(trace.bytes().saturating_sub(bytes), Relaxed);
             closed(Closed { key: (*key).clone(), trace, brim });
             // Counted out when it is handed on: who sees no trace left has been given all of them.
             counts.remove(spans, bytes);
@@ -107,11 +110,16 @@ impl Store {
         Self { cache, held, wait }
     }
 
+    /// The trace is open; asking does not keep it open longer.
+    pub(super) fn has(&self, key: &TraceKey) -> bool {
+        self.cache.contains_key(key)
+    }
+
     /// Adds spans to their trace, or opens it; also the way back for a trace that was closed too early.
     pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) {
         let mut addition = Some(addition);
         for attempt in 0_u32.. {
-            let first_bytes = addition.as_ref().map_or(0, OpenTrace::bytes);
+            let first_bytes = addition.as_ref().map_or(0, |addition| addition.needed_bytes);
             let slot = self.cache.get_with_by_ref(key, || Slot::new(first_bytes));
             let mut cell = slot.cell.lock();
             if cell.sealed {
@@ -133,7 +141,7 @@ impl Store {
             };
             let now = trace.last;
             let verdict = quiet(now, trace.first, now, shape(&trace, false, false), &self.wait);
-            let bytes = trace.bytes();
+            let bytes = trace.needed_bytes;
             cell.trace = Some(trace);
             if let Verdict::Release(_) = verdict {
                 drop(cell);
@@ -158,6 +166,34 @@ impl Store {
             Some(entry) if Arc::ptr_eq(&entry.value().cell, &slot.cell) => Op::Remove,
             _ => Op::Nop,
         });
+    }
+
+    /// Hands this trace to the judge now.
+    pub(super) fn close(&self, key: &TraceKey) {
+        self.cache.invalidate(key);
+    }
+
+    /// Leaves spans' bytes to the journal until so many are free; gives how many are.
+    pub(super) fn spill(&self, wanted_bytes: u64) -> u64 {
+        let mut freed = 0;
+        // The cache is asked without counting as use, in no order of ours.
+        for (_, slot) in &self.cache {
+            if freed >= wanted_bytes || self.loose_bytes() == 0 {
+                break;
+            }
+            let mut cell = slot.cell.lock();
+            if let Some(trace) = cell.trace.as_mut() {
+                let bytes = trace.spill();
+                self.held.loose_bytes.fetch_sub(bytes, Relaxed);
+                freed += bytes;
+            }
+        }
+        freed
+    }
+
+    /// Bytes in memory that could be left to the journal.
+    pub(super) fn loose_bytes(&self) -> u64 {
+        self.held.loose_bytes.load(Relaxed)
     }
 
     /// Lets the cache find what has been idle; to be called often.
@@ -189,7 +225,7 @@ impl Store {
 
 /// What the judge sees of a trace.
 pub(super) fn shape(trace: &OpenTrace, brim: bool, draining: bool) -> Shape {
-    Shape { spans: trace.spans, bytes: trace.bytes(), brim, draining }
+    Shape { spans: trace.spans, bytes: trace.wire_bytes, brim, draining }
 }
 
 impl Slot {
@@ -206,7 +242,8 @@ fn weight(bytes: u64) -> u32 {
 impl Held {
     fn add(&self, trace: &OpenTrace) {
         self.spans.fetch_add(trace.spans, Relaxed);
-        self.bytes.fetch_add(trace.bytes(), Relaxed);
+        self.bytes.fetch_add(trace.needed_bytes, Relaxed);
+        self.loose_bytes.fetch_add(trace.bytes().saturating_sub(trace.needed_bytes), Relaxed);
     }
 
     fn remove(&self, spans: u64, bytes: u64) {

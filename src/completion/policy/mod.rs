@@ -115,15 +115,8 @@ impl<T> Policy<T> {
         }
     }
 
-    /// A trace was released. `only_once`: it is not asked for again if nothing is found.
-    pub(super) fn submit(
-        &mut self,
-        now: Instant,
-        trace: T,
-        bytes: u64,
-        deadline: Instant,
-        only_once: bool,
-    ) {
+    /// A trace was released.
+    pub(super) fn submit(&mut self, now: Instant, trace: T, bytes: u64, deadline: Instant) {
         let candidate = Candidate {
             trace,
             bytes,
@@ -132,7 +125,7 @@ impl<T> Policy<T> {
             reasks: 0,
             waits: self.limits.backoff.waits(),
             last: Skip::OverCapacity,
-            only_once: only_once || self.draining,
+            only_once: self.draining,
         };
         if self.nothing_found() {
             let due = self.last_probe.is_none_or(|last| now >= last + PROBE_EVERY);
@@ -239,8 +232,11 @@ impl<T> Policy<T> {
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining
+    /// The program is ending and leaves what waits, for whatever, to the next start.
+    pub(super) fn stop_waiting(&mut self) {
+        self.draining = true;
+        self.flush_first(Skip::Shutdown);
+        self.flush_later(Skip::Shutdown);
     }
 
     /// No trace is in here.

@@ -34,7 +34,7 @@ impl World {
     }
 
     fn submit(&mut self, trace: u64) {
-        self.policy.submit(self.now, trace, 10, self.now + Duration::from_secs(45), false);
+        self.policy.submit(self.now, trace, 10, self.now + Duration::from_secs(45));
         self.act();
     }
 

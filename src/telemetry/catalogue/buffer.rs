@@ -16,6 +16,10 @@ pub struct BufferMetrics {
     pub released_traces: Family<Counter>,
     /// Time from first span to release.
     pub trace_age_seconds: Histogram,
+    /// Traces that wait in the journal for their destinations.
+    pub parked_traces: Gauge,
+    /// Memory that came free because spans' bytes were left to the journal.
+    pub spilled_bytes: Counter,
 }
 
 impl BufferMetrics {
@@ -34,6 +38,16 @@ impl BufferMetrics {
                 "tracestitch_buffer_trace_age_seconds",
                 &[],
                 "Time from a trace's first span to its release.",
+            ),
+            parked_traces: declare.gauge(
+                "tracestitch_buffer_parked_traces",
+                &[],
+                "Woven traces that wait in the journal until their destinations can take them.",
+            ),
+            spilled_bytes: declare.counter(
+                "tracestitch_buffer_spilled_bytes_total",
+                &[],
+                "Memory that came free because waiting spans were left to the journal alone.",
             ),
         }
     }

@@ -1,16 +1,21 @@
 //! The rooms put together: receiver → buffer → completion → weaving → exporter.
 
+mod outgoing;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex, mpsc, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 
+use self::outgoing::{Outgoing, send_parked};
 use crate::{
-    admin, buffer, clock,
-    completion::{self, Completed, deepflow::ClientError},
+    admin,
+    buffer::{self, Keeper},
+    clock,
+    completion::{self, Completed, Ending, deepflow::ClientError},
     config::{Interval, MemoryLimit, Problems},
     exporter::{self, Exporters},
     ledger::Ledger,
@@ -60,9 +65,11 @@ pub struct MemoryConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// drain: nothing new is taken, traces that have waited 5 s are asked for once, all are sent.
+    /// keep: asks and requests under way are finished, all else stays in the journal for the next start; it takes 5 s
+    /// at most. drain: nothing new is taken, traces that have waited 5 s are asked for once, all are sent; for disks
+    /// that go with the process. Without a journal keep is the same as drain.
     pub mode: ShutdownMode,
-    /// Then the program ends, whatever is left. Keep it below the orchestrator's grace (Kubernetes: 30 s).
+    /// Draining ends then, whatever is left. Stay below the orchestrator's grace (Kubernetes: 30 s).
     pub drain_timeout: Interval,
 }
 
@@ -72,8 +79,10 @@ pub struct ShutdownConfig {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ShutdownMode {
-    /// Send everything.
+    /// Leave it to the journal.
     #[default]
+    Keep,
+    /// Send everything.
     Drain,
 }
 
@@ -85,7 +94,7 @@ impl Default for MemoryConfig {
 
 impl Default for ShutdownConfig {
     fn default() -> Self {
-        Self { mode: ShutdownMode::Drain, drain_timeout: Interval::from_secs(25) }
+        Self { mode: ShutdownMode::Keep, drain_timeout: Interval::from_secs(25) }
     }
 }
 
@@ -132,6 +141,9 @@ pub enum StartError {
     Receiver(#[from] receiver::StartError),
     /// See the source.
     #[error(transparent)]
+    Buffer(#[from] buffer::StartError),
+    /// See the source.
+    #[error(transparent)]
     Completion(#[from] ClientError),
     /// See the source.
     #[error(transparent)]
@@ -147,13 +159,19 @@ pub struct Pipeline {
     receivers: Receivers,
     buffer: Arc<buffer::Buffer>,
     weavers: JoinSet<()>,
+    handing: JoinHandle<()>,
+    parked: Option<JoinHandle<()>>,
+    parked_end: watch::Sender<bool>,
     exporters: Arc<Exporters>,
     admin: admin::Admin,
-    draining: watch::Sender<bool>,
-    drain_timeout: Duration,
+    ending: watch::Sender<Ending>,
+    shutdown: ShutdownConfig,
     /// What operators see of it.
     pub watched: Watched,
 }
+
+/// What is not settled after so long is left to the journal, which then has a moment to be written.
+const KEEP_TIMEOUT: Duration = Duration::from_millis(4200);
 
 impl Pipeline {
     /// Starts every room, back to front, so that nothing comes in before it can go out.
@@ -173,18 +191,22 @@ impl Pipeline {
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
         let exporters = Arc::new(Exporters::start(&config.exporters, &metrics, &watchdog)?);
-        let (draining, drained) = watch::channel(false);
-        let (buffer, quiet) =
-            buffer::Buffer::start(&config.buffer, buffer_share(&budget), &watched);
+        let capacity_bytes = buffer_share(config, &budget);
+        let (buffer, quiet) = buffer::Buffer::start(&config.buffer, capacity_bytes, &watched)?;
+        let (ending, ended) = watch::channel(Ending::No);
         let completed = completion::start(
             &config.completion,
             &budget,
             Arc::clone(&metrics),
             &watchdog,
             quiet,
-            drained,
+            ended,
         )?;
-        let weavers = start_weavers(completed, config.weaving, &exporters, &watched);
+        let keeper = buffer.keeper().cloned();
+        let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watchdog);
+        let weavers = start_weavers(completed, config.weaving, &outgoing, &watched);
+        let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
+        buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
         let receivers =
             Receivers::start(&config.receivers, intake, budget, metrics, &watchdog).await?;
@@ -193,10 +215,13 @@ impl Pipeline {
             receivers,
             buffer,
             weavers,
+            handing,
+            parked,
+            parked_end,
             exporters,
             admin,
-            draining,
-            drain_timeout: config.shutdown.drain_timeout.get(),
+            ending,
+            shutdown: config.shutdown.clone(),
             watched,
         })
     }
@@ -216,27 +241,49 @@ impl Pipeline {
         self.admin.address()
     }
 
-    /// Takes nothing new, and sends all that is here, within the drain timeout. What can't be sent by then has its
-    /// account (`dropped{reason="shutdown"}`).
-    pub async fn drain(mut self) -> Watched {
-        let end = clock::now() + self.drain_timeout;
+    /// Takes nothing new and ends, by `shutdown.mode`: everything is sent within the drain timeout, or left to the
+    /// journal within 5 s. What can do neither has its account (`dropped{reason="shutdown"}`).
+    pub async fn end(mut self) -> Watched {
+        let keeps = self.shutdown.mode == ShutdownMode::Keep && self.buffer.keeper().is_some();
+        let within = if keeps { KEEP_TIMEOUT } else { self.shutdown.drain_timeout.get() };
+        let end = clock::now() + within;
         self.admin.set_ready(false);
         self.watched.watchdog.let_end();
         self.receivers.close().await;
-        self.draining.send_replace(true);
-        self.buffer.drain().await;
+        if keeps {
+            // From now on a trace that is let go is left to the journal.
+            self.watched.ledger.end();
+            self.parked_end.send_replace(true);
+            self.ending.send_replace(Ending::Keep);
+            self.buffer.keep().await;
+        } else {
+            self.ending.send_replace(Ending::Drain);
+            self.buffer.drain().await;
+        }
         // A moment is kept for the exporters, which give up what is left.
-        let weaving_end = end.checked_sub(self.drain_timeout / 10).unwrap_or(end);
-        let woven = async { while self.weavers.join_next().await.is_some() {} };
+        let weaving_end = end.checked_sub(within / 10).unwrap_or(end);
+        let ledger = &self.watched.ledger;
+        let woven = hand_on_all(&mut self.weavers, &mut self.handing, self.buffer.keeper());
         if tokio::time::timeout_at(weaving_end, woven).await.is_err() {
             tracing::warn!("not all traces could be handed on before the end");
-            self.watched.ledger.end();
+            ledger.end();
             self.weavers.shutdown().await;
+            self.handing.abort();
+        }
+        ledger.end();
+        self.parked_end.send_replace(true);
+        if let Some(parked) = self.parked.take() {
+            // Cancelled or ended, as it should be.
+            let _ended = tokio::time::timeout_at(end, parked).await;
         }
         if let Ok(exporters) = Arc::try_unwrap(self.exporters) {
             exporters.close(end.saturating_duration_since(clock::now())).await;
         } else {
             tracing::error!("the exporters are still in use");
+        }
+        if let Some(keeper) = self.buffer.keeper().cloned() {
+            // Flushing may take a disk's time.
+            let _closed = tokio::task::spawn_blocking(move || keeper.close()).await;
         }
         self.admin.stop().await;
         // Nobody can look at them any more.
@@ -245,32 +292,66 @@ impl Pipeline {
     }
 }
 
-/// The rest is for requests being read and traces on their way out.
-fn buffer_share(budget: &Budget) -> u64 {
-    budget.limit_bytes() / 10 * 7
+/// Waits until all is woven and handed to the exporters, also what waited in the journal for room.
+async fn hand_on_all(
+    weavers: &mut JoinSet<()>,
+    handing: &mut JoinHandle<()>,
+    keeper: Option<&Arc<Keeper>>,
+) {
+    while weavers.join_next().await.is_some() {}
+    // Ended, as all who hand to it have.
+    let _ended = handing.await;
+    while keeper.is_some_and(|keeper| keeper.parked_traces() > 0) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The rest is for requests being read and traces on their way out. Where a journal has the spans the buffer needs only
+/// what finds them again.
+fn buffer_share(config: &Config, budget: &Budget) -> u64 {
+    let percent = if config.buffer.journal.enabled { 50 } else { 70 };
+    budget.limit_bytes() / 100 * percent
+}
+
+fn start_parked(
+    config: &Config,
+    buffer: &buffer::Buffer,
+    exporters: &Arc<Exporters>,
+    watched: &Watched,
+) -> (watch::Sender<bool>, Option<JoinHandle<()>>) {
+    let (end, ended) = watch::channel(false);
+    let parked = buffer.keeper().map(|keeper| {
+        let rate_bytes = config.buffer.journal.replay_rate.get();
+        let (keeper, exporters) = (Arc::clone(keeper), Arc::clone(exporters));
+        let metrics = Arc::clone(&watched.metrics);
+        let work = move |beat| send_parked(keeper, exporters, rate_bytes, metrics, ended, beat);
+        tokio::spawn(watched.watchdog.supervise("replay", work))
+    });
+    (end, parked)
 }
 
 /// The heart of the pipeline: woven and sent, up to as many at once as there are cores.
 fn start_weavers(
     completed: mpsc::UnboundedReceiver<Completed>,
     config: weaving::Config,
-    exporters: &Arc<Exporters>,
+    outgoing: &Outgoing,
     watched: &Watched,
 ) -> JoinSet<()> {
     let completed = Arc::new(Mutex::new(completed));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut weavers = JoinSet::new();
     for number in 0..cores.max(2) {
-        let (completed, exporters, metrics) =
-            (Arc::clone(&completed), Arc::clone(exporters), Arc::clone(&watched.metrics));
+        let (completed, outgoing, metrics) =
+            (Arc::clone(&completed), outgoing.clone(), Arc::clone(&watched.metrics));
         let work = move |beat: Beat| async move {
             loop {
                 let next = beat.during(async { completed.lock().await.recv().await }).await;
                 let Some((trace, answer)) = next else { return };
-                let (enriched, woven) = weaving::weave(trace, answer, &config);
-                count(&metrics, woven);
-                enriched.lease.note(Event::Woven(additions(woven)));
-                beat.during(exporters.send(enriched)).await;
+                let trace = beat.during(outgoing.load(trace)).await;
+                let woven = weaving::weave(trace, answer, &config);
+                count(&metrics, woven.woven);
+                woven.lease.note(Event::Woven(additions(woven.woven)));
+                outgoing.send(woven);
             }
         };
         weavers.spawn(watched.watchdog.supervise(&format!("weaver {number}"), work));

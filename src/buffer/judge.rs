@@ -1,0 +1,164 @@
+//! What becomes of traces whose alarm went off: released, or put back with their age kept.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU8, Ordering::Relaxed},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::{
+    deadlines::Deadlines,
+    keeper::Keeper,
+    open_trace::OpenTrace,
+    quiet::{Verdict, Wait, quiet},
+    store::{Closed, Store, shape},
+};
+use crate::{
+    clock,
+    ledger::Ledger,
+    memory::Budget,
+    telemetry::Metrics,
+    trace::{Arrivals, Durable, Lease, Lives, QuietTrace, Release, TraceKey},
+    watchdog::Beat,
+};
+
+/// What the judge is told.
+pub(super) enum Message {
+    /// A trace's alarm went off.
+    Closed(Closed),
+    /// A trace of an earlier run is quiet.
+    Recovered(TraceKey, OpenTrace, Release),
+    /// Nothing comes after this.
+    End,
+}
+
+/// How the buffer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Everything is released, whatever it still waits for.
+    Draining,
+    /// Everything stays in the journal.
+    Keeping,
+}
+
+/// The phase, seen from any thread.
+#[derive(Debug, Default)]
+pub(super) struct SharedPhase(AtomicU8);
+
+impl SharedPhase {
+    pub(super) fn set(&self, phase: Phase) {
+        self.0.store(phase as u8, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Phase {
+        match self.0.load(Relaxed) {
+            0 => Phase::Open,
+            1 => Phase::Draining,
+            _ => Phase::Keeping,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Judge {
+    pub(super) wait: Wait,
+    pub(super) store: Option<Weak<Store>>,
+    pub(super) phase: Arc<SharedPhase>,
+    pub(super) deadlines: Arc<Mutex<Deadlines>>,
+    pub(super) keeper: Option<Arc<Keeper>>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) lives: Arc<Lives>,
+    pub(super) released: mpsc::Sender<QuietTrace>,
+}
+
+impl Judge {
+    pub(super) async fn run(self, mut messages: mpsc::UnboundedReceiver<Message>, beat: Beat) {
+        while let Some(message) = beat.during(messages.recv()).await {
+            match message {
+                Message::Closed(closed) => self.judge(closed, &beat).await,
+                Message::Recovered(key, trace, release) => {
+                    self.release(key, trace, release, &beat).await;
+                }
+                Message::End => break,
+            }
+        }
+        // A trace may have been put back just before draining began.
+        if let Some(store) = self.store() {
+            store.close_all();
+        }
+        while let Ok(message) = messages.try_recv() {
+            match message {
+                Message::Closed(closed) => self.judge(closed, &beat).await,
+                Message::Recovered(key, trace, release) => {
+                    self.release(key, trace, release, &beat).await;
+                }
+                Message::End => {}
+            }
+        }
+    }
+
+    async fn judge(&self, closed: Closed, beat: &Beat) {
+        let Closed { key, trace, brim } = closed;
+        let phase = self.phase.get();
+        let shape = shape(&trace, brim, phase != Phase::Open);
+        let verdict = quiet(clock::now(), trace.first, trace.last, shape, &self.wait);
+        match (verdict, self.store()) {
+            (Verdict::WaitUntil(until), Some(store)) => {
+                self.deadlines.lock().set(key.clone(), until);
+                store.append(&key, trace);
+            }
+            // The buffer is gone: nothing can wait in it.
+            (Verdict::WaitUntil(_), None) => {
+                self.release(key, trace, Release::Shutdown, beat).await
+            }
+            (Verdict::Release(release), _) => self.release(key, trace, release, beat).await,
+        }
+    }
+
+    async fn release(&self, key: TraceKey, mut trace: OpenTrace, release: Release, beat: &Beat) {
+        if self.budget.brim().is_spilling(self.budget.used_bytes()) {
+            trace.spill();
+        }
+        let quiet = self.quiet_trace(key, trace, release);
+        if self.phase.get() == Phase::Keeping && self.keeper.is_some() {
+            // Its lease leaves it to the journal.
+            return drop(quiet);
+        }
+        let metrics = &self.metrics.buffer;
+        metrics.released_traces.add(release as usize, 1);
+        let age = quiet.last_arrival.saturating_duration_since(quiet.first_arrival);
+        metrics.trace_age_seconds.record(age.as_secs_f64());
+        // The pipeline is gone only when the process ends.
+        let _gone = beat.during(self.released.send(quiet)).await;
+    }
+
+    fn store(&self) -> Option<Arc<Store>> {
+        self.store.as_ref().and_then(Weak::upgrade)
+    }
+
+    fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
+        let OpenTrace { fragments, first, last, spans, memory, .. } = trace;
+        let arrivals = Arrivals {
+            first,
+            last,
+            fragments: u64::try_from(fragments.len()).unwrap_or(u64::MAX),
+            spans,
+            release,
+        };
+        let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).remembered(life);
+        let lease = match &self.keeper {
+            Some(keeper) => {
+                let places = fragments.iter().filter_map(|fragment| fragment.place).collect();
+                lease.kept(Arc::clone(keeper) as Arc<dyn Durable>, places)
+            }
+            None => lease,
+        };
+        QuietTrace { key, fragments, first_arrival: first, last_arrival: last, release, lease }
+    }
+}

@@ -1,0 +1,308 @@
+//! What the journal keeps of traces: their spans from arrival, their plans from weaving, and who has them already.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::sync::Notify;
+
+use super::{
+    journal::{AppendError, Journal},
+    parked::ParkedTraces,
+    record::{PlanRecord, SpansMeta, headers, origin},
+};
+use crate::{
+    clock,
+    ledger::{Account, Destination, DropReason, Ledger},
+    memory::{Budget, Stage},
+    trace::{
+        self, CLOSING, Durable, Event, Fragment, Lease, Lives, Origin, Origins, Parked, Place,
+        Plan, Refusal, Refused, TraceKey,
+    },
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Keeper {
+    journal: Journal,
+    parked: Mutex<ParkedTraces>,
+    wake: Notify,
+    origins: Origins,
+    ledger: Arc<Ledger>,
+    budget: Arc<Budget>,
+    lives: Arc<Lives>,
+}
+
+/// A parked trace, back in memory.
+#[derive(Debug)]
+pub struct Revived {
+    /// Whose trace.
+    pub key: TraceKey,
+    /// Its spans, as far as they can be read.
+    pub fragments: Vec<Fragment>,
+    /// How they go out.
+    pub plan: Plan,
+    /// With the destinations that have it already settled.
+    pub lease: Lease,
+    /// The destinations that lack it.
+    pub lacking: Vec<Destination>,
+}
+
+/// See [`Keeper::plan_to_keep`].
+#[derive(Debug)]
+pub struct PlanToKeep {
+    places: Vec<Place>,
+    record: Bytes,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        journal: Journal,
+        ledger: Arc<Ledger>,
+        budget: Arc<Budget>,
+        lives: Arc<Lives>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            journal,
+            parked: Mutex::default(),
+            wake: Notify::new(),
+            origins: Origins::default(),
+            ledger,
+            budget,
+            lives,
+        })
+    }
+
+    /// Why nothing can be kept now; `None` when it can.
+    pub(super) fn refuses(&self) -> Option<Refused> {
+        if self.journal.poisoned().is_some() {
+            return Some(Refusal::JournalFailed.after(self.budget.full().retry_after));
+        }
+        (!self.journal.has_room(0)).then(|| self.full())
+    }
+
+    fn full(&self) -> Refused {
+        Refusal::JournalFull.after(self.budget.full().retry_after)
+    }
+
+    /// Why the journal failed, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.journal.poisoned()
+    }
+
+    /// How full the journal is, from 0 to 1.
+    #[allow(clippy::cast_precision_loss, reason = "a share")]
+    pub fn fill(&self) -> f64 {
+        self.journal.used_bytes() as f64 / self.journal.max_bytes().max(1) as f64
+    }
+
+    /// Writes a request's fragments; `then` gets them with their places, or why they can't be kept.
+    pub(super) fn keep(
+        &self,
+        fragments: Vec<Fragment>,
+        then: impl FnOnce(Result<Vec<Fragment>, Refused>) + Send + 'static,
+    ) {
+        let origin = fragments.first().map(|fragment| fragment.key.origin.clone());
+        let meta = SpansMeta {
+            arrived_us: clock::wall_us(),
+            origin: headers(&origin.unwrap_or_default()),
+        };
+        let parts = fragments.iter().map(|fragment| fragment.bytes.clone()).collect();
+        let full = self.full();
+        self.journal.append_spans(meta.encode_to_vec(), parts, move |result| {
+            then(match result {
+                Ok(places) => Ok(placed(fragments, places)),
+                Err(AppendError::Full | AppendError::TooLarge(_)) => Err(full),
+                Err(AppendError::Closed) => Err(CLOSING),
+                Err(AppendError::Poisoned(_)) => {
+                    Err(Refusal::JournalFailed.after(full.retry_after))
+                }
+            });
+        });
+    }
+
+    /// What is to be written of how a trace goes out.
+    pub fn plan_to_keep(&self, key: &TraceKey, fragments: &[Fragment], plan: &Plan) -> PlanToKeep {
+        let places: Vec<Place> = fragments.iter().filter_map(|fragment| fragment.place).collect();
+        let spans = |fragment: &Fragment| u32::try_from(fragment.spans.len()).unwrap_or(u32::MAX);
+        let record = PlanRecord {
+            origin: headers(&key.origin),
+            parts: places.iter().map(|place| place.number).collect(),
+            spans: fragments.iter().map(spans).collect(),
+            plan: plan.encode().into(),
+        };
+        PlanToKeep { places, record: record.encode_to_vec().into() }
+    }
+
+    /// Writes how a trace goes out, before its first byte does; then `then` is called, in the journal's thread. Where the
+    /// journal can't be written the trace goes out all the same, and may go out once more after a restart.
+    pub fn keep_plan(&self, plan: PlanToKeep, then: impl FnOnce(Option<Place>) + Send + 'static) {
+        let PlanToKeep { places, record } = plan;
+        self.journal.append_plan(&places, record, move |result| then(result.ok()));
+    }
+
+    /// Reads back what was left to the journal. Spans that can't be read are taken out, and given up with their account.
+    pub fn load(&self, fragments: &mut Vec<Fragment>, lease: &Lease) {
+        fragments.retain_mut(|fragment| {
+            let Some(place) = fragment.place.filter(|_| fragment.is_spilled()) else { return true };
+            match self.read(&place) {
+                Some(bytes) => fragment.bytes = bytes,
+                None => self.give_up(lease, fragment.spans.len()),
+            }
+            !fragment.is_spilled()
+        });
+        let held: u64 = fragments.iter().map(Fragment::held_bytes).sum();
+        lease.hold(Stage::Answers, held.max(lease.bytes()));
+    }
+
+    fn read(&self, place: &Place) -> Option<Bytes> {
+        let read = self.journal.read(place);
+        if let Err(error) = &read {
+            tracing::error!(%error, "spans in the journal can't be read");
+        }
+        read.ok()
+    }
+
+    fn give_up(&self, lease: &Lease, spans: usize) {
+        let spans = u64::try_from(spans).unwrap_or(u64::MAX);
+        for destination in 0..self.ledger.destinations() {
+            let account = Account::Dropped(DropReason::Damaged);
+            lease.settle(Destination(destination), account, spans);
+        }
+    }
+
+    /// The fragment at a place that an earlier run wrote.
+    pub(super) fn fragment(&self, place: &Place, origin: &Origin) -> Option<Fragment> {
+        let bytes = self.read(place)?;
+        let mut fragments = trace::split(origin, bytes).ok()?.fragments;
+        // One fragment is what was written.
+        let mut fragment = fragments.pop().filter(|_| fragments.is_empty())?;
+        fragment.place = Some(*place);
+        Some(fragment)
+    }
+
+    pub(super) fn origin(&self, meta: &SpansMeta) -> Origin {
+        origin(meta.origin.clone(), &self.origins)
+    }
+
+    /// The record of a plan.
+    pub(super) fn plan_record(&self, place: &Place) -> Option<PlanRecord> {
+        let record = PlanRecord::decode(self.read(place)?);
+        if let Err(error) = &record {
+            tracing::error!(%error, "a plan in the journal can't be read");
+        }
+        record.ok()
+    }
+
+    /// Waits until a trace is parked, or some time has passed.
+    pub async fn parked(&self) {
+        self.wake.notified().await;
+    }
+
+    /// How many traces wait here for their destinations.
+    pub fn parked_traces(&self) -> usize {
+        self.parked.lock().len()
+    }
+
+    /// The oldest trace of those that one of these destinations lacks, back in memory.
+    pub fn revive(&self, ready: impl Fn(Destination) -> bool) -> Option<Revived> {
+        let parked = self.parked.lock().pop(ready)?;
+        let Some(record) = self.plan_record(&parked.plan) else {
+            self.lost(&parked);
+            return None;
+        };
+        let origin = origin(record.origin.clone(), &self.origins);
+        let mut fragments = Vec::with_capacity(record.parts.len());
+        let mut there = vec![false; record.parts.len()];
+        for (part, number) in record.parts.iter().enumerate() {
+            let place = parked.places.iter().find(|place| place.number == *number);
+            if let Some(fragment) = place.and_then(|place| self.fragment(place, &origin)) {
+                fragments.push(fragment);
+                if let Some(there) = there.get_mut(part) {
+                    *there = true;
+                }
+            }
+        }
+        let is_there = |part: usize| there.get(part).copied().unwrap_or(false);
+        let plan = record.plan_for(is_there).unwrap_or_default();
+        let Some(key) = fragments.first().map(|fragment| fragment.key.clone()) else {
+            self.lost(&parked);
+            return None;
+        };
+        let lease = self.lease_of(parked, &record, is_there);
+        let lacking = lease.lacking().into_iter().map(|(destination, _)| destination).collect();
+        Some(Revived { key, fragments, plan, lease, lacking })
+    }
+
+    fn lease_of(
+        self: &Keeper,
+        parked: Parked,
+        record: &PlanRecord,
+        is_there: impl Fn(usize) -> bool,
+    ) -> Lease {
+        let Parked { durable, places, plan, lacking, life, memory } = parked;
+        let spans = record.all_spans();
+        let places = places.into_iter().filter(|place| *place != plan).collect();
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).kept(durable, places);
+        let lease = lease.remembered(life.and_then(|number| self.lives.again(number)));
+        lease.planned(plan);
+        for destination in (0..self.ledger.destinations()).map(Destination) {
+            let lacks = lacking.iter().find(|(lacking, _)| *lacking == destination);
+            lease.settled_before(destination, spans - lacks.map_or(0, |(_, lacks)| *lacks));
+        }
+        let gone = record.spans.iter().enumerate().filter(|(part, _)| !is_there(*part));
+        let gone: u64 = gone.map(|(_, &spans)| u64::from(spans)).sum();
+        for (destination, _) in lacking {
+            lease.settle(destination, Account::Dropped(DropReason::Damaged), gone);
+        }
+        lease
+    }
+
+    /// Nothing of a parked trace can be read any more.
+    fn lost(&self, parked: &Parked) {
+        for &(destination, spans) in &parked.lacking {
+            let account = Account::Dropped(DropReason::Damaged);
+            self.ledger.settle(destination, account, spans);
+            if let Some(life) = parked.life.and_then(|number| self.lives.again(number)) {
+                life.note(clock::now(), Event::Settled(destination, account, spans));
+            }
+            self.journal.done(destination.0, &parked.places);
+        }
+        self.journal.release(&parked.places);
+    }
+
+    /// The program ends: parked traces stay in the journal, and all that was written is made safe.
+    pub fn close(&self) {
+        let mut parked = self.parked.lock();
+        while let Some(trace) = parked.pop(|_| true) {
+            for (destination, spans) in trace.lacking {
+                self.ledger.settle(destination, Account::HandedBack, spans);
+            }
+        }
+        drop(parked);
+        self.journal.close();
+    }
+}
+
+impl Durable for Keeper {
+    fn done(&self, destination: Destination, places: &[Place]) {
+        self.journal.done(destination.0, places);
+    }
+
+    fn release(&self, places: &[Place]) {
+        self.journal.release(places);
+    }
+
+    fn park(&self, parked: Parked) {
+        self.parked.lock().push(parked);
+        self.wake.notify_one();
+    }
+}
+
+fn placed(mut fragments: Vec<Fragment>, places: Vec<Place>) -> Vec<Fragment> {
+    for (fragment, place) in fragments.iter_mut().zip(places) {
+        fragment.place = Some(place);
+    }
+    fragments
+}

@@ -1,0 +1,138 @@
+//! What happens as memory fills, step by step: first waiting spans stay on disk only, then new traces are refused, at the
+//! limit everything is. Each step ends below where it began, so that it does not flutter.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Of the limit: from here on the bytes of waiting spans stay on disk only …
+const SPILL_PERCENT: u64 = 50;
+/// … until so much is free again.
+const SPILL_END_PERCENT: u64 = 40;
+/// The last 15 % are for requests of traces that are open, so that these finish before new ones begin …
+const NEW_TRACES_PERCENT: u64 = 85;
+/// … until so much is free again.
+const NEW_TRACES_END_PERCENT: u64 = 75;
+
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// The marks of a budget, and how fast memory comes free.
+#[derive(Debug)]
+pub struct Brim {
+    limit_bytes: u64,
+    new_traces_refused: AtomicBool,
+    given_back_bytes: AtomicU64,
+    /// Bytes a second, smoothed; 0 as long as nothing was seen.
+    drain_rate_bytes: AtomicU64,
+    refusals: AtomicU32,
+}
+
+impl Brim {
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            new_traces_refused: AtomicBool::new(false),
+            given_back_bytes: AtomicU64::new(0),
+            drain_rate_bytes: AtomicU64::new(0),
+            refusals: AtomicU32::new(0),
+        }
+    }
+
+    fn mark(&self, percent: u64) -> u64 {
+        self.limit_bytes / 100 * percent
+    }
+
+    /// Bytes that waiting spans should give up; 0 below the mark.
+    pub fn to_spill(&self, used_bytes: u64) -> u64 {
+        if used_bytes < self.mark(SPILL_PERCENT) {
+            return 0;
+        }
+        used_bytes - self.mark(SPILL_END_PERCENT)
+    }
+
+    /// So full that spans go to disk without staying in memory first.
+    pub fn is_spilling(&self, used_bytes: u64) -> bool {
+        used_bytes >= self.mark(SPILL_PERCENT)
+    }
+
+    /// See [`super::Budget::takes_new_traces`].
+    pub(super) fn takes_new_traces(&self, used_bytes: u64) -> bool {
+        if used_bytes >= self.mark(NEW_TRACES_PERCENT) {
+            self.new_traces_refused.store(true, Relaxed);
+        } else if used_bytes < self.mark(NEW_TRACES_END_PERCENT) {
+            self.new_traces_refused.store(false, Relaxed);
+        }
+        !self.new_traces_refused.load(Relaxed)
+    }
+
+    pub(super) fn given_back(&self, bytes: u64) {
+        self.given_back_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// So much time has passed since the last call: the rate is brought up to date. To be called a few times a second.
+    pub fn tick(&self, passed: Duration) {
+        let bytes = self.given_back_bytes.swap(0, Relaxed);
+        let now = u128::from(bytes) * 1_000_000 / passed.as_micros().max(1);
+        let before = u128::from(self.drain_rate_bytes.load(Relaxed));
+        // A quarter of the new one each time: a second or so of memory.
+        let rate = (before * 3 + now) / 4;
+        self.drain_rate_bytes.store(u64::try_from(rate).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Bytes a second that come free behind the door.
+    pub fn drain_rate_bytes(&self) -> u64 {
+        self.drain_rate_bytes.load(Relaxed)
+    }
+
+    /// When a refused sender should come again: when there should be room at the present rate, spread by a quarter to
+    /// both sides so that senders do not come all at once.
+    pub(super) fn retry_after(&self, used_bytes: u64) -> Duration {
+        let over = used_bytes.saturating_sub(self.mark(NEW_TRACES_END_PERCENT));
+        let rate = self.drain_rate_bytes.load(Relaxed);
+        let wait_ms = match over.saturating_mul(1000).checked_div(rate) {
+            Some(wait_ms) => Duration::from_millis(wait_ms),
+            None => RETRY_AFTER_MAX / 4,
+        };
+        let wait = wait_ms.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+        // Steps of the golden ratio visit the range evenly, without chance.
+        let step = self.refusals.fetch_add(1, Relaxed).wrapping_mul(2_654_435_769) >> 16;
+        wait * 3 / 4 + wait / 2 * step / (1 << 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_begin_at_their_mark_and_end_below_it() {
+        let brim = Brim::new(1000);
+        assert_eq!([499, 500, 600].map(|used| brim.to_spill(used)), [0, 100, 200]);
+        let taken = [840, 850, 800, 750, 749, 800].map(|used| brim.takes_new_traces(used));
+        assert_eq!(taken, [true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn senders_come_again_when_there_should_be_room() {
+        let brim = Brim::new(1000);
+        let near = |delay: Duration, wanted_ms: u64| {
+            let wanted = Duration::from_millis(wanted_ms);
+            assert!(delay >= wanted * 3 / 4 && delay <= wanted * 5 / 4, "{delay:?} {wanted:?}");
+        };
+        near(brim.retry_after(1000), 7500);
+        for _ in 0..50 {
+            brim.given_back(10);
+            brim.tick(Duration::from_millis(250));
+        }
+        near(brim.retry_after(950), 5000 * 40 / 37);
+        near(brim.retry_after(751), 1000);
+        for _ in 0..50 {
+            brim.tick(Duration::from_millis(250));
+        }
+        near(brim.retry_after(1000), 7500);
+        let delays: std::collections::HashSet<_> = (0..10).map(|_| brim.retry_after(900)).collect();
+        assert!(delays.len() > 8, "spread");
+    }
+}

@@ -1,0 +1,160 @@
+//! From weaving to the destinations: what becomes of a trace is written down, then it is sent; what destinations can't
+//! take waits in the journal and is sent later.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    buffer::{Keeper, Revived},
+    clock,
+    exporter::Exporters,
+    ledger::Destination,
+    memory::Stage,
+    telemetry::Metrics,
+    trace::{EnrichedTrace, QuietTrace},
+    watchdog::{Beat, Watchdog},
+    weaving::{self, WovenTrace},
+};
+
+/// From this share of the journal's size on, further destinations no longer hold traces in it.
+const RELIEVE_FILL: f64 = 0.9;
+/// How often it is looked who has room.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Traces brought back at a time.
+const REVIVED_MAX: usize = 64;
+
+/// The way out.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    keeper: Option<Arc<Keeper>>,
+    traces: mpsc::UnboundedSender<EnrichedTrace>,
+}
+
+impl Outgoing {
+    /// The way out, and the task that hands traces to the destinations; it ends when all handles are gone.
+    pub(super) fn start(
+        keeper: Option<Arc<Keeper>>,
+        exporters: Arc<Exporters>,
+        watchdog: &Arc<Watchdog>,
+    ) -> (Self, JoinHandle<()>) {
+        // Not bounded by number: what is in it has its bytes in the memory budget.
+        let (traces, mut outgoing) = mpsc::unbounded_channel();
+        let work = |beat: Beat| async move {
+            while let Some(trace) = beat.during(outgoing.recv()).await {
+                beat.during(exporters.send(trace)).await;
+            }
+        };
+        let handing = tokio::spawn(watchdog.supervise("outgoing traces", work));
+        (Self { keeper, traces }, handing)
+    }
+
+    /// Brings back what was left to the journal while the trace waited.
+    pub(super) async fn load(&self, trace: QuietTrace) -> QuietTrace {
+        let spilled = trace.fragments.iter().any(|fragment| fragment.is_spilled());
+        let Some(keeper) = self.keeper.clone().filter(|_| spilled) else { return trace };
+        let load = move || {
+            let mut trace = trace;
+            keeper.load(&mut trace.fragments, &trace.lease);
+            trace
+        };
+        match tokio::task::spawn_blocking(load).await {
+            Ok(trace) => trace,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Sends a trace, once the journal knows what becomes of it.
+    pub(super) fn send(&self, woven: WovenTrace) {
+        let Some(keeper) = &self.keeper else { return self.hand_on(woven.into_enriched()) };
+        let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
+        let (outgoing, enriched) = (self.clone(), woven.into_enriched());
+        enriched.lease.hold(Stage::Export, enriched.bytes());
+        keeper.keep_plan(record, move |place| {
+            if let Some(place) = place {
+                enriched.lease.planned(place);
+            }
+            outgoing.hand_on(enriched);
+        });
+    }
+
+    fn hand_on(&self, trace: EnrichedTrace) {
+        // The task ends after the last handle.
+        let _gone = self.traces.send(trace);
+    }
+}
+
+/// Sends what waits in the journal, as destinations have room and at no more than `rate_bytes` a second (0: no limit),
+/// until `ending` turns true.
+pub(super) async fn send_parked(
+    keeper: Arc<Keeper>,
+    exporters: Arc<Exporters>,
+    rate_bytes: u64,
+    metrics: Arc<Metrics>,
+    mut ending: watch::Receiver<bool>,
+    beat: Beat,
+) {
+    while !*ending.borrow() {
+        let relieve = keeper.fill() >= RELIEVE_FILL;
+        exporters.relieve(relieve);
+        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+        metrics.buffer.parked_traces.set(keeper.parked_traces() as f64);
+        let ready = {
+            let exporters = Arc::clone(&exporters);
+            move |destination: Destination| {
+                exporters.has_room(destination) || relieve && destination != Destination(0)
+            }
+        };
+        let began = clock::now();
+        let revived = beat.during(revive(&keeper, ready.clone())).await;
+        let mut bytes = 0;
+        for trace in revived {
+            let lacking: Vec<_> = trace.lacking.iter().copied().filter(|d| ready(*d)).collect();
+            let trace = enriched(trace);
+            bytes += trace.bytes();
+            beat.during(exporters.send_to(trace, &lacking)).await;
+        }
+        let pause = match bytes {
+            0 => LOOK_EVERY,
+            _ => Duration::from_micros((bytes * 1_000_000).checked_div(rate_bytes).unwrap_or(0)),
+        };
+        let pause = async {
+            tokio::select! {
+                () = tokio::time::sleep_until(began + pause) => {}
+                () = keeper.parked(), if bytes == 0 => {}
+                // An error means that nobody is left to end it.
+                _ = ending.changed() => {}
+            }
+        };
+        beat.during(pause).await;
+    }
+}
+
+async fn revive(
+    keeper: &Arc<Keeper>,
+    ready: impl Fn(Destination) -> bool + Send + 'static,
+) -> Vec<Revived> {
+    if keeper.parked_traces() == 0 {
+        return Vec::new();
+    }
+    let keeper = Arc::clone(keeper);
+    let revive = move || {
+        let revived = std::iter::from_fn(|| keeper.revive(&ready));
+        revived.take(REVIVED_MAX).collect::<Vec<_>>()
+    };
+    match tokio::task::spawn_blocking(revive).await {
+        Ok(revived) => revived,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn enriched(revived: Revived) -> EnrichedTrace {
+    let Revived { key, fragments, plan, lease, .. } = revived;
+    let pieces = weaving::apply(&fragments, &plan);
+    let trace = EnrichedTrace { key, pieces, lease };
+    trace.lease.hold(Stage::Export, trace.bytes());
+    trace
+}
