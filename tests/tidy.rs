@@ -44,12 +44,13 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("admin", &[]),
     ("pipeline", &["receiver", "buffer", "completion", "weaving", "exporter", "admin"]),
     ("demo", &["pipeline"]),
-    ("cli", &["completion", "weaving", "pipeline", "demo"]),
+    ("cli", &["completion", "weaving", "exporter", "pipeline", "demo"]),
 ];
 
 /// Crate → the places that may name it.
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
+    ("crc32c", &["buffer/journal/"]),
     ("reqwest", &["completion/deepflow/client.rs", "cli/explain.rs"]),
     ("axum", &["receiver/otlp_http.rs", "admin/", "demo/deepflow/"]),
     ("tower", &["receiver/otlp_grpc.rs"]),

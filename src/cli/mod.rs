@@ -2,6 +2,7 @@
 
 mod demo;
 mod explain;
+mod replay;
 mod run;
 mod weave;
 
@@ -45,6 +46,8 @@ enum Command {
     Weave(weave::Options),
     /// Tells what a running tracestitch did with a trace
     Explain(explain::Options),
+    /// Sends dead-letter files again; exits with 0 only if every line was taken
+    Replay(replay::Options),
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +137,7 @@ impl Command {
             Self::Config { what } => say(&what.text()),
             Self::Weave(options) => weave::run(&options),
             Self::Explain(options) => explain::run(&options),
+            Self::Replay(options) => replay::run(&options),
         }
     }
 }
@@ -155,8 +159,12 @@ Sizes: 64MiB, 10GiB, 500kB. Times: 15s, 200ms, 1h30m.";
 /// The text of config.yaml.
 pub fn default_yaml() -> String {
     let from_environment = [
-        ("completion.deepflow.endpoint", "DEEPFLOW_ENDPOINT"),
-        ("exporters.otlp/tempo.endpoint", "OTLP_ENDPOINT"),
+        (
+            "completion.deepflow.endpoint",
+            "${env:DEEPFLOW_ENDPOINT:-http://deepflow-app.deepflow:20418}",
+        ),
+        ("exporters.otlp/tempo.endpoint", "${env:OTLP_ENDPOINT:-http://tempo:4317}"),
+        ("dead_letter.directory", "${env:STATE_DIRECTORY:-./tracestitch-data}/dead-letter"),
     ];
     Reference::of::<Config>().yaml(TITLE, &from_environment)
 }

@@ -41,9 +41,12 @@ pub struct Config {
     pub completion: completion::Config,
     /// How found spans become part of a trace.
     pub weaving: weaving::Config,
-    /// Where traces go, by `type` or `type/name`. The first destination holds traces back when it can't take them;
-    /// further ones lose traces when their queue is full.
+    /// Where traces go, by `type` or `type/name`. `on_outage` says what becomes of traces that a destination can't
+    /// take.
     pub exporters: exporter::Config,
+    /// Where traces go that a destination can't take or refuses for good: OTLP/JSON lines, one series of files for
+    /// each destination. `tracestitch replay FILE` sends them again.
+    pub dead_letter: exporter::DeadLetterConfig,
     /// Health, metrics, the ledger and the last traces over HTTP.
     pub admin: admin::Config,
     /// Log lines on standard error.
@@ -108,7 +111,10 @@ impl Config {
         problems.within("receivers", |problems| self.receivers.check(problems));
         problems.within("buffer", |problems| self.buffer.check(problems));
         problems.within("completion", |problems| self.completion.check(kept, problems));
-        problems.within("exporters", |problems| self.exporters.check(kept, problems));
+        problems.within("exporters", |problems| {
+            self.exporters.check(kept, &self.dead_letter, problems)
+        });
+        problems.within("dead_letter", |problems| self.dead_letter.check(problems));
         problems.within("admin", |problems| self.admin.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
         if let MemoryLimit::Bytes(bytes) = self.memory.limit
@@ -190,7 +196,9 @@ impl Pipeline {
             lives,
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
-        let exporters = Arc::new(Exporters::start(&config.exporters, &metrics, &watchdog)?);
+        let exporters =
+            Exporters::start(&config.exporters, &config.dead_letter, &metrics, &watchdog)?;
+        let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) = buffer::Buffer::start(&config.buffer, capacity_bytes, &watched)?;
         let (ending, ended) = watch::channel(Ending::No);
@@ -204,7 +212,7 @@ impl Pipeline {
         )?;
         let keeper = buffer.keeper().cloned();
         let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watchdog);
-        let weavers = start_weavers(completed, config.weaving, &outgoing, &watched);
+        let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &watched);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
@@ -263,7 +271,8 @@ impl Pipeline {
         // A moment is kept for the exporters, which give up what is left.
         let weaving_end = end.checked_sub(within / 10).unwrap_or(end);
         let ledger = &self.watched.ledger;
-        let woven = hand_on_all(&mut self.weavers, &mut self.handing, self.buffer.keeper());
+        let sends_parked = self.buffer.keeper().filter(|_| !keeps);
+        let woven = hand_on_all(&mut self.weavers, &mut self.handing, sends_parked);
         if tokio::time::timeout_at(weaving_end, woven).await.is_err() {
             tracing::warn!("not all traces could be handed on before the end");
             ledger.end();
@@ -272,9 +281,12 @@ impl Pipeline {
         }
         ledger.end();
         self.parked_end.send_replace(true);
-        if let Some(parked) = self.parked.take() {
-            // Cancelled or ended, as it should be.
-            let _ended = tokio::time::timeout_at(end, parked).await;
+        if let Some(mut parked) = self.parked.take()
+            && tokio::time::timeout_at(end, &mut parked).await.is_err()
+        {
+            parked.abort();
+            // Cancelled, as it should be.
+            let _cancelled = parked.await;
         }
         if let Ok(exporters) = Arc::try_unwrap(self.exporters) {
             exporters.close(end.saturating_duration_since(clock::now())).await;
@@ -334,6 +346,7 @@ fn start_parked(
 fn start_weavers(
     completed: mpsc::UnboundedReceiver<Completed>,
     config: weaving::Config,
+    buffer: &Arc<buffer::Buffer>,
     outgoing: &Outgoing,
     watched: &Watched,
 ) -> JoinSet<()> {
@@ -341,16 +354,17 @@ fn start_weavers(
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut weavers = JoinSet::new();
     for number in 0..cores.max(2) {
-        let (completed, outgoing, metrics) =
-            (Arc::clone(&completed), outgoing.clone(), Arc::clone(&watched.metrics));
+        let (completed, buffer) = (Arc::clone(&completed), Arc::clone(buffer));
+        let (outgoing, metrics) = (outgoing.clone(), Arc::clone(&watched.metrics));
         let work = move |beat: Beat| async move {
             loop {
                 let next = beat.during(async { completed.lock().await.recv().await }).await;
                 let Some((trace, answer)) = next else { return };
                 let trace = beat.during(outgoing.load(trace)).await;
-                let woven = weaving::weave(trace, answer, &config);
+                let mut woven = weaving::weave(trace, answer, &config);
                 count(&metrics, woven.woven);
                 woven.lease.note(Event::Woven(additions(woven.woven)));
+                buffer.woven(woven.key.clone(), woven.sent.take());
                 outgoing.send(woven);
             }
         };
@@ -360,14 +374,20 @@ fn start_weavers(
 }
 
 fn additions(woven: Woven) -> Additions {
-    let Woven { system, network, omitted, reparented } = woven;
+    let Woven { system, network, omitted, reparented, .. } = woven;
     Additions { system, network, omitted, reparented }
 }
 
 fn count(metrics: &Metrics, woven: Woven) {
-    let Woven { system, network, omitted, reparented } = woven;
-    metrics.weaving.added_spans.add(0, system);
-    metrics.weaving.added_spans.add(1, network);
-    metrics.weaving.omitted_spans.increment(omitted);
-    metrics.weaving.reparented_spans.increment(reparented);
+    let metrics = &metrics.weaving;
+    metrics.added_spans.add(0, woven.system);
+    metrics.added_spans.add(1, woven.network);
+    metrics.omitted_spans.increment(woven.omitted);
+    metrics.reparented_spans.increment(woven.reparented);
+    metrics.stale_parents.increment(woven.stale_parents);
+    metrics.deferred_calls.increment(woven.deferred_calls);
+    metrics.beyond_limit_spans.add(0, woven.forgotten_spans);
+    metrics.beyond_limit_spans.add(1, woven.beyond_limit);
+    metrics.late_spans.add(0, woven.late_enriched);
+    metrics.late_spans.add(1, woven.late_forwarded);
 }

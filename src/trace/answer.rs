@@ -71,8 +71,6 @@ pub enum Skip {
     Rejected,
     /// No span of the trace could be posted (all outside the time window).
     NothingToPost,
-    /// An earlier part of the trace was enriched already: its rows would go out twice.
-    Late,
     /// The trace was released early because memory ran short.
     Memory,
     /// The program is shutting down.
@@ -81,7 +79,7 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Disabled,
         Self::NotFound,
         Self::NothingFound,
@@ -90,7 +88,6 @@ impl Skip {
         Self::Failed,
         Self::Rejected,
         Self::NothingToPost,
-        Self::Late,
         Self::Memory,
         Self::Shutdown,
     ];
@@ -106,7 +103,6 @@ impl Skip {
             Self::Failed => "failed",
             Self::Rejected => "rejected",
             Self::NothingToPost => "nothing_to_post",
-            Self::Late => "late",
             Self::Memory => "memory",
             Self::Shutdown => "shutdown",
         }

@@ -51,6 +51,8 @@ async fn trace_tells_its_life() {
     let arrived = support::spans_at(&world.backend);
     let added = u64::try_from(support::assert_arrived(&spans[..4], arrived).len()).expect("few");
     assert!(added > 0);
+    let reparented = world.metric("tracestitch_weaving_reparented_spans_total");
+    let asked = u64::try_from(world.deepflow.requests().len()).expect("few");
     world.send(&support::request("shop", spans[4..].to_vec())).await;
     world.settled(5).await;
 
@@ -60,9 +62,8 @@ async fn trace_tells_its_life() {
     assert_eq!(numbers, (2, 4, "idle"));
     let woven = first.woven.as_ref().expect("it was woven");
     assert_eq!(woven.system + woven.network, added);
-    assert_eq!(woven.reparented, world.metric("tracestitch_weaving_reparented_spans_total"));
+    assert_eq!(woven.reparented, reparented);
     let asks = first.asks.as_ref().expect("it was asked for");
-    let asked = u64::try_from(world.deepflow.requests().len()).expect("few");
     assert_eq!(asks.count, asked);
     assert_eq!(asks.ended.as_ref().map(|ended| ended.reason.as_str()), Some("found"));
     let ended: Vec<_> = first.destinations["otlp/backend"]

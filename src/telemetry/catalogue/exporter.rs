@@ -14,8 +14,16 @@ pub struct ExporterMetrics {
     pub sent_added_spans: Counter,
     /// Received spans given up, by [`DropReason`].
     pub send_failed_spans: Family<Counter>,
+    /// Received spans put into the dead-letter file.
+    pub dead_lettered_spans: Counter,
     /// By [`SendOutcome`].
     pub requests: Family<Counter>,
+    /// Requests sent in halves because they were too large.
+    pub split_requests: Counter,
+    /// Added spans left out because the trace is larger than the profile allows.
+    pub trimmed_spans: Counter,
+    /// Attributes of added spans cut to what the profile allows.
+    pub cut_attributes: Counter,
     /// Time of one request.
     pub request_duration_seconds: Histogram,
     /// Size of one request.
@@ -49,12 +57,32 @@ impl ExporterMetrics {
                 &DropReason::ALL.map(DropReason::label),
                 "Received spans given up, by why.",
             ),
+            dead_lettered_spans: declare.counter(
+                "tracestitch_exporter_dead_lettered_spans_total",
+                labels,
+                "Received spans put into the dead-letter file; tracestitch replay sends them again.",
+            ),
             requests: declare.counters(
                 "tracestitch_exporter_requests_total",
                 labels,
                 "outcome",
                 &SendOutcome::LABELS,
                 "Export requests by how they ended.",
+            ),
+            split_requests: declare.counter(
+                "tracestitch_exporter_split_requests_total",
+                labels,
+                "Requests sent in halves because the destination takes no larger ones.",
+            ),
+            trimmed_spans: declare.counter(
+                "tracestitch_exporter_trimmed_spans_total",
+                labels,
+                "Added network spans left out of traces that are larger than the exporter's profile allows.",
+            ),
+            cut_attributes: declare.counter(
+                "tracestitch_exporter_cut_attributes_total",
+                labels,
+                "Attributes of added spans cut to the length that the exporter's profile allows.",
             ),
             request_duration_seconds: declare.histogram(
                 "tracestitch_exporter_request_duration_seconds",
@@ -94,8 +122,10 @@ pub enum SendOutcome {
     Retry,
     /// Failed for good.
     Failed,
+    /// Failed, to be sent in halves.
+    TooLarge,
 }
 
 impl SendOutcome {
-    const LABELS: [&str; 3] = ["ok", "retry", "failed"];
+    const LABELS: [&str; 4] = ["ok", "retry", "failed", "too_large"];
 }

@@ -6,6 +6,7 @@ mod buffer;
 mod completion;
 mod declare;
 mod exporter;
+mod journal;
 mod ledger;
 mod memory;
 mod receiver;
@@ -23,6 +24,7 @@ pub use self::{
     completion::{CompletionMetrics, Mode, NotPosted},
     declare::{Entry, Family},
     exporter::{ExporterMetrics, SendOutcome},
+    journal::{JournalMetrics, WriteFailure},
     receiver::{ReceiverMetrics, RequestOutcome, Transport, TransportMetrics},
     weaving::WeavingMetrics,
 };
@@ -37,6 +39,8 @@ pub struct Metrics {
     pub receiver: ReceiverMetrics,
     /// Where traces wait.
     pub buffer: BufferMetrics,
+    /// Where what waits outlives the process.
+    pub journal: JournalMetrics,
     /// Where DeepFlow is asked.
     pub completion: CompletionMetrics,
     /// Where answers become spans.
@@ -79,6 +83,7 @@ impl Metrics {
         build_info(&mut declare);
         let receiver = ReceiverMetrics::declare(&mut declare);
         let buffer = BufferMetrics::declare(&mut declare);
+        let journal = JournalMetrics::declare(&mut declare);
         let completion = CompletionMetrics::declare(&mut declare);
         let weaving = WeavingMetrics::declare(&mut declare);
         let memory = MemoryMetrics::declare(&mut declare);
@@ -94,6 +99,7 @@ impl Metrics {
         Self {
             receiver,
             buffer,
+            journal,
             completion,
             weaving,
             exporters,
