@@ -75,6 +75,23 @@ fn each_mistake_has_path_line_problem_and_hint() {
         // What YAML itself refuses.
         ("buffer: {idle: 1s", &[("", 1, "", "")]),
         ("buffer:\n  idle: 1s\n  max_age: 2m\n  idle: 2s\n", &[("", 4, "duplicate", "")]),
+        // What a destination can't take.
+        (
+            "dead_letter: {enabled: false}\nexporters:\n  otlp/tempo:\n    on_outage: dead_letter\n",
+            &[("exporters.otlp/tempo.on_outage", 4, "no dead-letter file", "dead_letter.enabled")],
+        ),
+        (
+            "exporters: {debug: {on_outage: hide}}\n",
+            &[("exporters.debug.on_outage", 1, "hide", "")],
+        ),
+        (
+            "dead_letter:\n  directory: ''\n  max_file_size: 1kB\n  max_files: 0\n",
+            &[
+                ("dead_letter.directory", 2, "is empty", "enabled: false"),
+                ("dead_letter.max_file_size", 3, "at least 1MiB", "64MiB"),
+                ("dead_letter.max_files", 4, "between 1 and", "16"),
+            ],
+        ),
         // Keys.
         ("buffer:\n  idel: 5s\n", &[("buffer.idel", 2, "unknown key idel", "did you mean idle?")]),
         ("\nsampling: {}\n", &[("sampling", 2, "unknown key sampling", "known here: receivers, ")]),

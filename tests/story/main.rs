@@ -23,3 +23,4 @@ mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
 mod trace_tells_its_life;
+mod traces_too_large_for_tempo_lose_network_spans;
