@@ -207,6 +207,7 @@ impl Judge {
             fragments,
             first_arrival: first,
             last_arrival: last,
+            released: clock::now(),
             release,
             more: release.is_part(),
             sent: None,

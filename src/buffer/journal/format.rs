@@ -224,7 +224,7 @@ impl Record {
         let mut layout = Layout { segment, at: body, end };
         let record = match header.kind {
             Kind::Spans => Self::Parts(layout.spans(heads::Spans::decode(head).ok()?)?),
-            Kind::Plans => Self::Parts(layout.plans(heads::Plans::decode(head).ok()?)?),
+            Kind::Plans => Self::Parts(layout.plans(&heads::Plans::decode(head).ok()?)?),
             Kind::Moved => Self::Moved(layout.moved(heads::Moved::decode(head).ok()?)?),
             Kind::Done => done(heads::Done::decode(head).ok()?)?,
         };
@@ -264,7 +264,7 @@ impl Layout {
         Some(stored.collect())
     }
 
-    fn plans(&mut self, head: heads::Plans) -> Option<Vec<Stored>> {
+    fn plans(&mut self, head: &heads::Plans) -> Option<Vec<Stored>> {
         let places = self.run(head.first_number, &head.len, &head.checksum)?;
         if places.len() != head.covers.len() {
             return None;
