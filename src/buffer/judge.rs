@@ -22,7 +22,8 @@ use crate::{
     ledger::Ledger,
     memory::Budget,
     telemetry::Metrics,
-    trace::{Durable, Lease, QuietTrace, Release, Sent, TraceKey},
+    trace::{Arrivals, Durable, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
+    watchdog::Beat,
 };
 
 /// What the judge is told.
@@ -78,28 +79,29 @@ pub(super) struct Judge {
     pub(super) budget: Arc<Budget>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) lives: Arc<Lives>,
     pub(super) released: mpsc::Sender<QuietTrace>,
 }
 
 impl Judge {
-    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
-        while let Some(message) = messages.recv().await {
+    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, beat: Beat) {
+        while let Some(message) = beat.during(messages.recv()).await {
             if matches!(message, Message::End) {
                 break;
             }
-            self.hear(message).await;
+            beat.during(self.hear(message)).await;
         }
         // A trace may have been put back just before draining began.
         if let Some(store) = self.store() {
             store.close_all();
         }
         while let Ok(message) = messages.try_recv() {
-            self.hear(message).await;
+            beat.during(self.hear(message)).await;
         }
         // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
         while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
-            let Some(message) = messages.recv().await else { return };
-            self.hear(message).await;
+            let Some(message) = beat.during(messages.recv()).await else { return };
+            beat.during(self.hear(message)).await;
         }
     }
 
@@ -184,7 +186,15 @@ impl Judge {
 
     fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
         let OpenTrace { fragments, first, last, spans, memory, .. } = trace;
-        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory);
+        let arrivals = Arrivals {
+            first,
+            last,
+            fragments: u64::try_from(fragments.len()).unwrap_or(u64::MAX),
+            spans,
+            release,
+        };
+        let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).remembered(life);
         let lease = match &self.keeper {
             Some(keeper) => {
                 let places = fragments.iter().filter_map(|fragment| fragment.place).collect();

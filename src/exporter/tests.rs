@@ -85,7 +85,8 @@ impl Scene {
             ..DeadLetterConfig::default()
         };
         let exporters =
-            Exporters::start(&config, &letters, &Metrics::new(&config.names())).unwrap();
+            Exporters::start(&config, &letters, &Metrics::new(&config.names()), &Watchdog::new())
+                .unwrap();
         Self {
             exporters,
             backends,

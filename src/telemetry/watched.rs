@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Metrics;
-use crate::{ledger::Ledger, memory::Budget};
+use crate::{clock, ledger::Ledger, memory::Budget, trace::Lives, watchdog::Watchdog};
 
 /// What can be seen of a pipeline, also after it ended.
 #[derive(Debug, Clone)]
@@ -14,11 +14,16 @@ pub struct Watched {
     pub ledger: Arc<Ledger>,
     /// Bytes held.
     pub budget: Arc<Budget>,
+    /// Who works.
+    pub watchdog: Arc<Watchdog>,
+    /// What happened to the last traces.
+    pub lives: Arc<Lives>,
 }
 
 impl Watched {
     /// The text Prometheus scrapes.
     pub fn render(&self) -> String {
-        self.metrics.render(&self.ledger, &self.budget)
+        let stuck = self.watchdog.stuck(clock::now()).len();
+        self.metrics.render(&self.ledger, &self.budget, stuck)
     }
 }

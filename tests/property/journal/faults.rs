@@ -114,7 +114,7 @@ fn a_run_changes_moves_and_deletes_segments() {
     journal.close();
     assert!(promised.kept.len() > 2 && !promised.plans.is_empty());
     assert_eq!(files.content(&segment(1)), None);
-    let text = metrics.render(&Ledger::new([]), &Budget::new(1));
+    let text = metrics.render(&Ledger::new([]), &Budget::new(1), 0);
     for kind in ["spans", "plans", "done", "moved"] {
         let none = format!("tracestitch_journal_records_total{{kind=\"{kind}\"}} 0");
         assert!(!text.contains(&none), "{none}");

@@ -221,7 +221,7 @@ fn what_happens_can_be_seen() {
     content[30] ^= 1;
     files.put(&segment(1), content);
     Journal::open(settings()).expect("opens");
-    let text = metrics.render(&Ledger::new([]), &Budget::new(1));
+    let text = metrics.render(&Ledger::new([]), &Budget::new(1), 0);
     for line in [
         "tracestitch_journal_max_bytes 1048576",
         "tracestitch_journal_records_total{kind=\"spans\"} 1",
