@@ -110,7 +110,8 @@ impl Exporters {
         self.send_to(trace, &all).await;
     }
 
-    /// The same, for these destinations alone. A trace that no queue has taken when this returns has left memory.
+    /// The same, for these destinations. Others that lack the trace get it when they have room, as long as it is in
+    /// memory; a trace that no destination has taken when this returns is not.
     pub async fn send_to(&self, trace: EnrichedTrace, destinations: &[Destination]) {
         trace.lease.hold(Stage::Export, trace.bytes());
         let trace = Arc::new(trace);
@@ -118,13 +119,16 @@ impl Exporters {
         // The first comes last: the others have the trace when it has to wait.
         for (number, queue) in self.queues.iter().enumerate().rev() {
             let destination = Destination(number);
-            let is_wanted = destinations.contains(&destination) && trace.lease.lacks(destination);
-            if is_wanted && !queue.push(&trace).await {
+            let lacks = trace.lease.lacks(destination);
+            if lacks && !(destinations.contains(&destination) && queue.push(&trace).await) {
                 missing.push(queue);
             }
         }
+        // Who lacks it need not wait until those who have it are through with it.
         if Arc::strong_count(&trace) > 1 {
-            missing.iter().for_each(|queue| queue.missed(&trace));
+            for queue in missing {
+                queue.missed(&trace);
+            }
         }
     }
 

@@ -172,7 +172,8 @@ async fn what_the_journal_has_waits_there_and_not_in_front_of_the_queue() {
 
     scene.backends[0].set_fault(BackendFault::None);
     until("there is room", || scene.exporters.has_room(Destination(0))).await;
-    for parked in std::mem::take(&mut *scene.journal.parked.lock()) {
+    let parked = std::mem::take(&mut *scene.journal.parked.lock());
+    for parked in parked {
         let trace = scene.trace(parked.plan.number, true);
         until("there is room", || scene.exporters.has_room(Destination(0))).await;
         scene.exporters.send_to(trace, &[Destination(0)]).await;
@@ -206,6 +207,18 @@ async fn a_dead_second_destination_does_not_make_traces_late_at_the_first() {
     until("the first has everything", || scene.books(0).delivered == 200).await;
     assert_eq!(scene.backends[0].span_count(), 200);
     assert_eq!((scene.books(1).held, scene.parked()), (200, 0));
+}
+
+#[tokio::test]
+async fn a_trace_that_came_back_for_one_destination_reaches_the_other_from_memory() {
+    let (first, second) = (BackendFault::Unavailable, BackendFault::Unavailable);
+    let scene = Scene::start(&[(first, QUEUE, None), (second, QUEUE * 16, None)]).await;
+    scene.send(1..=64, true).await;
+    scene.ledger.accept(1);
+    scene.exporters.send_to(scene.trace(65, true), &[Destination(1)]).await;
+    scene.backends[0].set_fault(BackendFault::None);
+    until("the first has it, too", || scene.books(0).delivered == 65).await;
+    assert_eq!((scene.books(1).held, scene.parked()), (65, 0));
 }
 
 #[tokio::test]

@@ -186,6 +186,23 @@ fn each_mistake_has_path_line_problem_and_hint() {
             "shutdown:\n  drain_timeout: 0s\n",
             &[("shutdown.drain_timeout", 2, "longer than 0s", "25s")],
         ),
+        // Waits of nothing would be asking, sending and pinging without a pause.
+        (
+            "completion:\n  deepflow:\n    retry: {initial_interval: 0s}\n",
+            &[("completion.deepflow.retry.initial_interval", 3, "longer than 0s", "500ms")],
+        ),
+        (
+            "exporters:\n  otlp/a:\n    retry_on_failure: {initial_interval: 0s}\n    keepalive: {time: 0s}\n",
+            &[
+                (
+                    "exporters.otlp/a.retry_on_failure.initial_interval",
+                    3,
+                    "longer than 0s",
+                    "500ms",
+                ),
+                ("exporters.otlp/a.keepalive.time", 4, "longer than 0s", "10s"),
+            ],
+        ),
         // Several at once, in the order of the file.
         (
             "buffer:\n  idle: soon\n  max_spans: 5\nexporters:\n  otlp/a:\n    endpoint: nowhere\nmemory:\n  limit: 1MiB\n",

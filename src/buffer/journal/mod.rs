@@ -26,6 +26,7 @@ mod format;
 mod message;
 mod numbers;
 mod reclaim;
+mod records;
 mod recovery;
 mod scan;
 mod shared;
@@ -107,7 +108,7 @@ impl Settings {
             sync: SyncMode::Interval(Duration::from_millis(200)),
             max_bytes: 10 << 30,
             segment_bytes: 64 << 20,
-            straggler_age: Duration::from_secs(60),
+            straggler_age: Duration::from_mins(1),
             destinations,
             files: Arc::new(Disk),
             metrics,
@@ -232,7 +233,8 @@ impl Handle {
         drop(self.queue.send(Message::Close));
         let writer = self.writer.lock().take();
         // The last handle may have gone in a callback, which is the writer itself.
-        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id()) {
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id())
+        {
             let _panicked = writer.join();
         }
     }

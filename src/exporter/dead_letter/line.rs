@@ -122,8 +122,24 @@ mod tests {
         trace::v1::{ScopeSpans, Span},
     };
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::trace::Origins;
+
+    proptest! {
+        #[test]
+        fn whatever_a_span_says_comes_back(bits in any::<u64>(), text in any::<String>(), bytes in any::<Vec<u8>>()) {
+            let values =
+                [Value::DoubleValue(f64::from_bits(bits)), Value::StringValue(text), Value::BytesValue(bytes)];
+            for value in values {
+                let wire = request(Some(value)).encode_to_vec();
+                let line = write(&wire, &Letterhead::default()).unwrap();
+                let (_, read_wire) = read(&line).unwrap();
+                prop_assert_eq!(read_wire.as_ref(), wire.as_slice());
+            }
+        }
+    }
 
     fn request(value: Option<Value>) -> ExportTraceServiceRequest {
         let value = Some(AnyValue { value });
