@@ -167,10 +167,13 @@ async fn livez(State(pages): State<Pages>) -> Response {
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {
-    if pages.ready.load(Relaxed) {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting or shutting down\n").into_response()
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    if !pages.ready.load(Relaxed) {
+        return unready("starting or shutting down");
+    }
+    match pages.watched.failure() {
+        Some(failure) => unready(&format!("the journal keeps nothing any more: {failure}")),
+        None => "ready\n".into_response(),
     }
 }
 

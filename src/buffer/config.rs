@@ -1,16 +1,16 @@
 //! When a trace is whole, and where its spans are safe until it is delivered.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    journal::{self, Disk, Settings},
+    journal::{self, Settings},
     quiet::Wait,
 };
 use crate::{
     config::{ByteSize, Interval, Problems, SyncMode},
-    telemetry::Metrics,
+    telemetry::Watched,
 };
 
 /// When a trace is whole.
@@ -108,25 +108,18 @@ impl Config {
     }
 }
 
-/// A trace that is not delivered when its segment is so old no longer keeps it on the disk.
-const STRAGGLER_AGE: Duration = Duration::from_secs(60);
-const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
-
 impl JournalConfig {
-    pub(super) fn settings(&self, destinations: Vec<String>, metrics: Arc<Metrics>) -> Settings {
+    pub(super) fn settings(&self, destinations: Vec<String>, watched: &Watched) -> Settings {
+        let metrics = Arc::clone(&watched.metrics);
         Settings {
-            directory: self.directory.clone(),
             sync: match self.sync {
                 SyncMode::Always => journal::SyncMode::Always,
                 SyncMode::Every(interval) => journal::SyncMode::Interval(interval.get()),
                 SyncMode::Never => journal::SyncMode::Never,
             },
             max_bytes: self.max_bytes.get(),
-            segment_bytes: SEGMENT_BYTES,
-            straggler_age: STRAGGLER_AGE,
-            destinations,
-            files: Arc::new(Disk),
-            metrics,
+            watchdog: Arc::clone(&watched.watchdog),
+            ..Settings::new(self.directory.clone(), destinations, metrics)
         }
     }
 

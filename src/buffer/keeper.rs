@@ -86,11 +86,6 @@ impl Keeper {
         Refusal::JournalFull.after(self.budget.full().retry_after)
     }
 
-    /// Why the journal failed, if it did.
-    pub fn failure(&self) -> Option<String> {
-        self.journal.poisoned()
-    }
-
     /// How full the journal is, from 0 to 1.
     #[allow(clippy::cast_precision_loss, reason = "a share")]
     pub fn fill(&self) -> f64 {
@@ -286,6 +281,10 @@ impl Keeper {
 }
 
 impl Durable for Keeper {
+    fn failure(&self) -> Option<String> {
+        self.journal.poisoned()
+    }
+
     fn done(&self, destination: Destination, places: &[Place]) {
         self.journal.done(destination.0, places);
     }

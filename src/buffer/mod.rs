@@ -104,7 +104,7 @@ impl Buffer {
         capacity_bytes: u64,
         watched: &Watched,
     ) -> Result<(Arc<Self>, mpsc::Receiver<QuietTrace>), StartError> {
-        let Watched { metrics, ledger, budget, watchdog, lives } = watched;
+        let Watched { metrics, ledger, budget, watchdog, lives, .. } = watched;
         let wait = config.wait(budget.limit_bytes());
         let (messages, judged) = mpsc::unbounded_channel();
         let store = (!wait.idle.is_zero()).then(|| {
@@ -128,6 +128,7 @@ impl Buffer {
         let (released, quiet_traces) = mpsc::channel(RELEASED_MAX);
         let judge = Judge {
             order: Order::default(),
+            last_parts: Deadlines::default(),
             tombstones: Tombstones::new(budget, budget.limit_bytes() / 100 * TOMBSTONES_PERCENT),
             wait,
             store: store.as_ref().map(Arc::downgrade),
@@ -228,8 +229,8 @@ fn open_journal(
     if !config.enabled {
         return Ok(None);
     }
-    let Watched { metrics, ledger, budget, lives, .. } = watched;
-    let settings = config.settings(ledger.names(), Arc::clone(metrics));
+    let Watched { ledger, budget, lives, .. } = watched;
+    let settings = config.settings(watched.ledger.names(), watched);
     let (journal, recovery) = Journal::open(settings)?;
     let keeper = Keeper::new(journal, Arc::clone(ledger), Arc::clone(budget), Arc::clone(lives));
     Ok(Some((keeper, recovery)))

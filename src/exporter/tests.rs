@@ -23,6 +23,10 @@ struct Journal {
 }
 
 impl Durable for Journal {
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     fn done(&self, _: Destination, _: &[Place]) {}
 
     fn release(&self, places: &[Place]) {

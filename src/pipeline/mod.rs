@@ -22,7 +22,7 @@ use crate::{
     memory::{Budget, machine},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
-    trace::{Additions, Event, Intake, Lives},
+    trace::{Additions, Durable, Event, Intake, Lives},
     watchdog::{Beat, Watchdog},
     weaving::{self, Woven},
 };
@@ -194,6 +194,7 @@ impl Pipeline {
             budget: Arc::clone(&budget),
             watchdog: Arc::clone(&watchdog),
             lives,
+            durable: Arc::default(),
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
         let exporters =
@@ -201,6 +202,10 @@ impl Pipeline {
         let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) = buffer::Buffer::start(&config.buffer, capacity_bytes, &watched)?;
+        if let Some(keeper) = buffer.keeper() {
+            // Set once, here.
+            let _first = watched.durable.set(Arc::clone(keeper) as Arc<dyn Durable>);
+        }
         let (ending, ended) = watch::channel(Ending::No);
         let completed = completion::start(
             &config.completion,

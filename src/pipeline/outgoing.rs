@@ -69,6 +69,10 @@ impl Outgoing {
 
     /// Sends a trace, once the journal knows what becomes of it.
     pub(super) fn send(&self, woven: WovenTrace) {
+        // A last part that brought nothing.
+        if woven.fragments.is_empty() && woven.plan.is_empty() {
+            return;
+        }
         let Some(keeper) = &self.keeper else { return self.hand_on(woven.into_enriched()) };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let (outgoing, enriched) = (self.clone(), woven.into_enriched());

@@ -19,6 +19,9 @@ use crate::{
 
 /// What outlives the process, as a lease sees it. The journal is one; rooms behind the buffer know nothing else of it.
 pub trait Durable: fmt::Debug + Send + Sync {
+    /// Why nothing can be kept any more; `None` as long as it can.
+    fn failure(&self) -> Option<String>;
+
     /// These parts need not go to this destination again.
     fn done(&self, destination: Destination, places: &[Place]);
 
@@ -269,6 +272,10 @@ mod tests {
     struct Shelf(Mutex<Vec<Parked>>);
 
     impl Durable for Shelf {
+        fn failure(&self) -> Option<String> {
+            None
+        }
+
         fn done(&self, _: Destination, _: &[Place]) {}
 
         fn release(&self, _: &[Place]) {}

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     clock::{self, Instant},
     trace::Place,
+    watchdog::Beat,
 };
 
 /// What is written by one call at most, unless a single append is more.
@@ -116,9 +117,11 @@ impl Writer {
     }
 
     /// Works until the journal is closed or all handles are gone.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, beat: &Beat) {
         self.tidy_up();
-        while self.turn() {}
+        while self.turn() {
+            beat.beat();
+        }
         self.finish();
     }
 
