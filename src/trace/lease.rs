@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -90,7 +90,8 @@ pub struct Lease {
     settled: Vec<AtomicU64>,
     memory: Mutex<Reservation>,
     space: Mutex<Option<Space>>,
-    life: Option<Arc<Life>>,
+    /// As long as it is among the last ones.
+    life: Option<Weak<Life>>,
 }
 
 impl Lease {
@@ -110,13 +111,13 @@ impl Lease {
     /// The same, with its trace's life to be told.
     #[must_use]
     pub fn remembered(mut self, life: Option<Arc<Life>>) -> Self {
-        self.life = life;
+        self.life = life.as_ref().map(Arc::downgrade);
         self
     }
 
     /// Something happened to the trace.
     pub fn note(&self, event: Event) {
-        if let Some(life) = &self.life {
+        if let Some(life) = self.life.as_ref().and_then(Weak::upgrade) {
             life.note(clock::now(), event);
         }
     }
@@ -226,7 +227,8 @@ impl Drop for Lease {
                 for &(destination, spans) in &lacking {
                     self.note(Event::Parked(destination, spans));
                 }
-                let life = self.life.as_ref().map(|life| life.number());
+                let life = self.life.as_ref().and_then(Weak::upgrade);
+                let life = life.map(|life| life.number());
                 let memory = self.memory.get_mut().split(0);
                 let to = Arc::clone(&durable);
                 to.park(Parked::new(durable, places, plan, lacking, life, memory));
