@@ -14,6 +14,7 @@ mod outage;
 mod profile;
 mod queue;
 pub mod replay;
+mod share;
 #[cfg(test)]
 mod tests;
 

@@ -11,9 +11,10 @@ use super::{
     batch::Batch,
     dead_letter::{DeadLetters, Letter},
     queue::Queued,
+    share::Share,
 };
 use crate::{
-    ledger::{Destination, DropReason},
+    ledger::{Account, Destination, DropReason},
     trace::EnrichedTrace,
 };
 
@@ -77,7 +78,8 @@ impl Outage {
     /// The whole trace goes to the dead-letter file; waits while that is behind by many bytes.
     pub(super) async fn dead_letter(&self, trace: &Arc<EnrichedTrace>) {
         let Some(dead_letters) = &self.dead_letters else { return self.drop_trace(trace) };
-        let parts = trace.pieces.iter().map(|piece| (Arc::clone(trace), piece.clone())).collect();
+        let share = Arc::new(Share::new(Arc::clone(trace), Arc::clone(&self.accounts)));
+        let parts = trace.pieces.iter().map(|piece| (Arc::clone(&share), piece.clone())).collect();
         let letter = Letter {
             accounts: Arc::clone(&self.accounts),
             reason: DropReason::QueueFull,
@@ -89,32 +91,21 @@ impl Outage {
 
     /// Dropped, for this destination.
     pub(super) fn drop_trace(&self, trace: &EnrichedTrace) {
-        self.accounts.dropped(&trace.lease, DropReason::QueueFull, trace.app_spans());
+        let account = Account::Dropped(DropReason::QueueFull);
+        self.accounts.settle(&trace.lease, account, trace.app_spans());
+        self.accounts.count_added(account, trace.added_spans());
     }
 
     /// The destination will never have this batch.
     pub(super) fn give_up(&self, batch: Batch<Arc<Queued>>, reason: DropReason) {
         let Batch { origin, items, .. } = batch;
-        let parts = items.into_iter().map(|(queued, piece)| (Arc::clone(&queued.trace), piece));
+        let parts = items.into_iter().map(|(queued, piece)| (Arc::clone(&queued.share), piece));
         match (self.on_outage, &self.dead_letters) {
             (OnOutage::Hold | OnOutage::DeadLetter, Some(dead_letters)) => {
                 let accounts = Arc::clone(&self.accounts);
                 dead_letters.put(Letter { accounts, reason, origin, parts: parts.collect() });
             }
-            _ => parts.for_each(|(trace, piece)| {
-                self.accounts.dropped(&trace.lease, reason, piece.app_spans);
-            }),
-        }
-    }
-
-    /// The program ends before this batch could be sent. What the journal has is left to the next start: its lease
-    /// says so.
-    pub(super) fn leave(&self, batch: &Batch<Arc<Queued>>) {
-        for (queued, piece) in &batch.items {
-            let lease = &queued.trace.lease;
-            if !lease.is_kept() {
-                self.accounts.dropped(lease, DropReason::Shutdown, piece.app_spans);
-            }
+            _ => parts.for_each(|(share, piece)| share.end(&piece, Account::Dropped(reason))),
         }
     }
 }

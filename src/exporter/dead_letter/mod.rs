@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::{series::FileLimits, writer::Writer};
-use super::{StartError, accounts::Accounts};
+use super::{StartError, accounts::Accounts, share::Share};
 use crate::{
     clock::Instant,
     config::{ByteSize, Problems},
-    ledger::DropReason,
-    trace::{EnrichedTrace, Origin, Piece},
+    ledger::{Account, DropReason},
+    trace::{Origin, Piece},
 };
 
 /// Where traces go that a destination can't take or refuses for good: OTLP/JSON lines, one series of files for each
@@ -73,8 +73,8 @@ pub(super) struct Letter {
     pub(super) accounts: Arc<Accounts>,
     pub(super) reason: DropReason,
     pub(super) origin: Origin,
-    /// Pieces, each with the trace that it is a piece of.
-    pub(super) parts: Vec<(Arc<EnrichedTrace>, Piece)>,
+    /// Pieces, each with the share that it is a piece of.
+    pub(super) parts: Vec<(Arc<Share>, Piece)>,
 }
 
 /// A letter, and its place among those that wait to be written.
@@ -144,9 +144,8 @@ impl DeadLetters {
         };
         // The thread has ended, and no other one writes.
         if let Err((letter, _)) = sent {
-            for (trace, piece) in &letter.parts {
-                let reason = DropReason::DeadLetterFailed;
-                letter.accounts.dropped(&trace.lease, reason, piece.app_spans);
+            for (share, piece) in &letter.parts {
+                share.end(piece, Account::Dropped(DropReason::DeadLetterFailed));
             }
         }
     }

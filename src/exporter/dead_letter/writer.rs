@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    exporter::{accounts::Accounts, batch},
-    ledger::DropReason,
-    trace::{EnrichedTrace, Piece},
+    exporter::{accounts::Accounts, batch, share::Share},
+    ledger::{Account, DropReason},
+    trace::Piece,
 };
 
 /// Letters that are made safe with one sync.
@@ -35,7 +35,7 @@ pub(super) struct Writer {
 }
 
 /// Pieces whose spans find their end together.
-type Parts = Vec<(Arc<EnrichedTrace>, Piece)>;
+type Parts = Vec<(Arc<Share>, Piece)>;
 
 /// Parts that were written, or could not be.
 struct Written {
@@ -67,11 +67,9 @@ impl Writer {
             if end.is_ok() && unsafe_series.contains(&series::stem(&accounts.name)) {
                 *end = Err(DropReason::DeadLetterFailed);
             }
-            for (trace, piece) in parts {
-                match *end {
-                    Ok(()) => accounts.dead_lettered(&trace.lease, piece.app_spans),
-                    Err(reason) => accounts.dropped(&trace.lease, reason, piece.app_spans),
-                }
+            let account = end.map_or_else(Account::Dropped, |()| Account::DeadLettered);
+            for (share, piece) in parts {
+                share.end(piece, account);
             }
         }
     }
@@ -131,14 +129,14 @@ use super::series;
 fn lines(parts: Parts) -> Vec<Parts> {
     let mut lines: Vec<Parts> = Vec::new();
     let mut bytes = usize::MAX;
-    for (trace, piece) in parts {
+    for (share, piece) in parts {
         let small = if piece.bytes.len() > LINE_BYTES_MAX {
             batch::cut(&piece, LINE_BYTES_MAX)
         } else {
             vec![piece]
         };
         for piece in small {
-            let part = (Arc::clone(&trace), piece);
+            let part = (Arc::clone(&share), piece);
             bytes = bytes.saturating_add(part.1.bytes.len());
             match lines.last_mut() {
                 Some(line) if bytes <= LINE_BYTES_MAX => line.push(part),
