@@ -196,7 +196,7 @@ impl Queue {
                 }
             }
             Overflow::Park => return false,
-            Overflow::DeadLetter => self.outage.dead_letter(trace).await,
+            Overflow::DeadLetter => return self.outage.dead_letter(trace).await,
             Overflow::Drop => self.outage.drop_trace(trace),
         }
         true
@@ -213,9 +213,9 @@ impl Queue {
         let _gone = self.entries.send(queued);
     }
 
-    /// Less than half of it is taken.
-    pub(super) fn has_room(&self) -> bool {
-        self.places.are_half_free()
+    /// Less than half of it is taken, or what finds no room is not held.
+    pub(super) fn is_ready(&self) -> bool {
+        self.places.are_half_free() || self.outage.takes_all()
     }
 
     /// Sends what is queued, and leaves what is not sent after `within`.

@@ -170,17 +170,17 @@ async fn what_the_journal_has_waits_there_and_not_in_front_of_the_queue() {
     let scene = Scene::start(&[(BackendFault::Unavailable, QUEUE, None)]).await;
     scene.send(1..=200, true).await;
     assert_eq!(scene.parked(), 200 - 64);
-    assert!(!scene.exporters.has_room(Destination(0)));
+    assert!(!scene.exporters.is_ready(Destination(0)));
     assert_eq!(scene.books(0).held, 200);
     let parked = scene.journal.parked.lock().first().map(|parked| parked.lacking.clone());
     assert_eq!(parked, Some(vec![(Destination(0), 1)]));
 
     scene.backends[0].set_fault(BackendFault::None);
-    until("there is room", || scene.exporters.has_room(Destination(0))).await;
+    until("there is room", || scene.exporters.is_ready(Destination(0))).await;
     let parked = std::mem::take(&mut *scene.journal.parked.lock());
     for parked in parked {
         let trace = scene.trace(parked.plan.number, true);
-        until("there is room", || scene.exporters.has_room(Destination(0))).await;
+        until("there is room", || scene.exporters.is_ready(Destination(0))).await;
         scene.exporters.send_to(trace, &[Destination(0)]).await;
     }
     until("everything is delivered", || scene.books(0).delivered == 200).await;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, mpsc::Receiver},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ use crate::{
     exporter::{accounts::Accounts, batch, share::Share},
     ledger::{Account, DropReason},
     trace::Piece,
+    watchdog::{BEAT_EVERY, Beat},
 };
 
 /// Letters that are made safe with one sync.
@@ -30,6 +34,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 /// The files of all destinations.
 pub(super) struct Writer {
     limits: FileLimits,
+    beat: Beat,
     series: HashMap<String, Series>,
     complaints: Complaints,
 }
@@ -45,15 +50,22 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(limits: FileLimits) -> Self {
-        Self { limits, series: HashMap::new(), complaints: Complaints::default() }
+    pub(super) fn new(limits: FileLimits, beat: Beat) -> Self {
+        Self { limits, beat, series: HashMap::new(), complaints: Complaints::default() }
     }
 
     /// Writes until nobody can send any more.
     pub(super) fn run(mut self, letters: &Receiver<Posted>) {
-        while let Ok(first) = letters.recv() {
-            let group = std::iter::once(first).chain(letters.try_iter()).take(GROUP_MAX);
-            self.write_group(group.collect());
+        loop {
+            self.beat.beat();
+            match letters.recv_timeout(BEAT_EVERY) {
+                Ok(first) => {
+                    let group = std::iter::once(first).chain(letters.try_iter()).take(GROUP_MAX);
+                    self.write_group(group.collect());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
     }
 
@@ -78,6 +90,8 @@ impl Writer {
         let Letter { accounts, reason, origin, parts } = letter;
         let head = Letterhead::new(&accounts.name, reason.label(), &origin);
         let write = |parts: Parts| {
+            // The disk may be slow without hanging.
+            self.beat.beat();
             let end = self.write_line(&accounts.name, &head, &parts);
             Written { accounts: Arc::clone(&accounts), parts, end }
         };
