@@ -156,6 +156,13 @@ impl DeadLetters {
         !self.places.is_closed() && self.places.available_permits() > PLACES_MAX / 2
     }
 
+    /// As if many bytes waited to be written, until what this gives is dropped.
+    #[cfg(test)]
+    pub(super) fn fill(&self) -> OwnedSemaphorePermit {
+        let places = u32::try_from(PLACES_MAX).unwrap();
+        Arc::clone(&self.places).try_acquire_many_owned(places).unwrap()
+    }
+
     /// Takes a letter at once.
     pub(super) fn put(&self, letter: Letter) {
         self.post(letter, None);
