@@ -39,6 +39,7 @@ const HOUSE: &[(&str, &[&str])] = &[
 /// Crate → the places that may name it.
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
+    ("crc32c", &["buffer/journal/"]),
     ("reqwest", &["completion/deepflow/client.rs"]),
     ("axum", &["receiver/otlp_http.rs", "admin/", "demo/deepflow/"]),
     ("tower", &["receiver/otlp_grpc.rs"]),

@@ -73,6 +73,9 @@ impl Default for JournalConfig {
     }
 }
 
+/// One trace takes at most one part in so many of the memory limit; it goes out in segments then.
+const TRACE_SHARE: u64 = 16;
+
 /// Two segments, so that there is always one to give back.
 const JOURNAL_BYTES_MIN: u64 = 192 * 1024 * 1024;
 
@@ -94,12 +97,13 @@ impl Config {
         problems.within("journal", |problems| self.journal.check(problems));
     }
 
-    pub(super) fn wait(&self) -> Wait {
+    /// What traces wait for; none takes more than its share of this memory.
+    pub(super) fn wait(&self, memory_bytes: u64) -> Wait {
         Wait {
             idle: self.idle.get(),
             max_age: self.max_age.get(),
             max_spans: self.max_spans_per_trace,
-            max_bytes: self.max_bytes_per_trace.get(),
+            max_bytes: self.max_bytes_per_trace.get().min(memory_bytes / TRACE_SHARE),
         }
     }
 }

@@ -7,10 +7,13 @@ pub mod journal;
 mod judge;
 mod keeper;
 mod open_trace;
+mod open_traces;
 mod parked;
 mod quiet;
 mod record;
 mod recovery;
+#[cfg(test)]
+mod simulation;
 mod store;
 
 use std::{io, sync::Arc, thread};
@@ -94,7 +97,7 @@ impl Buffer {
         ledger: &Arc<Ledger>,
         metrics: &Arc<Metrics>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<QuietTrace>), StartError> {
-        let wait = config.wait();
+        let wait = config.wait(budget.limit_bytes());
         let (messages, judged) = mpsc::unbounded_channel();
         let store = (!wait.idle.is_zero()).then(|| {
             let messages = messages.clone();

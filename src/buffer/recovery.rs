@@ -1,12 +1,7 @@
 //! What an earlier run left in the journal, on its way through the same path: at the pace that memory allows, traces with
 //! the age they have.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -16,7 +11,8 @@ use super::{
     judge::{Message, Phase, SharedPhase},
     keeper::Keeper,
     open_trace::OpenTrace,
-    quiet::{Shape, Verdict, Wait, quiet},
+    open_traces::OpenTraces,
+    quiet::Wait,
     record::SpansMeta,
 };
 use crate::{
@@ -118,14 +114,9 @@ impl Reader {
         if self.budget.brim().is_spilling(self.budget.used_bytes()) {
             trace.spill();
         }
-        open.add(key.clone(), trace);
-        if let Some(release) = open.verdict(&key, at, &self.wait)
-            && let Some(trace) = open.take(&key)
-        {
+        open.add(key, trace);
+        while let Some((key, trace, release)) = open.pop_quiet(at, &self.wait) {
             self.release(key, trace, release);
-        }
-        while let Some((key, trace)) = open.pop_idle(at, &self.wait) {
-            self.release(key, trace, Release::Idle);
         }
     }
 
@@ -150,59 +141,5 @@ impl Ages {
     fn instant(&self, wall_us: u64) -> Instant {
         let age = Duration::from_micros(self.now_us.saturating_sub(wall_us));
         self.now.checked_sub(age).unwrap_or(self.now)
-    }
-}
-
-/// Traces of the journal that are not whole yet, by the time of the journal.
-#[derive(Default)]
-struct OpenTraces {
-    traces: HashMap<TraceKey, (OpenTrace, u64)>,
-    order: BTreeMap<(Instant, u64), TraceKey>,
-    sequence: u64,
-}
-
-impl OpenTraces {
-    fn add(&mut self, key: TraceKey, addition: OpenTrace) {
-        let trace = match self.take(&key) {
-            Some(mut trace) => {
-                trace.merge(addition);
-                trace
-            }
-            None => addition,
-        };
-        self.sequence += 1;
-        self.order.insert((trace.last, self.sequence), key.clone());
-        self.traces.insert(key, (trace, self.sequence));
-    }
-
-    fn take(&mut self, key: &TraceKey) -> Option<OpenTrace> {
-        let (trace, sequence) = self.traces.remove(key)?;
-        self.order.remove(&(trace.last, sequence));
-        Some(trace)
-    }
-
-    /// Whether the trace is over a limit.
-    fn verdict(&self, key: &TraceKey, now: Instant, wait: &Wait) -> Option<Release> {
-        let (trace, _) = self.traces.get(key)?;
-        let shape = Shape { spans: trace.spans, bytes: trace.wire_bytes, ..Shape::default() };
-        match quiet(now, trace.first, trace.last, shape, wait) {
-            Verdict::Release(release) => Some(release),
-            Verdict::WaitUntil(_) => None,
-        }
-    }
-
-    /// A trace that had been idle for long enough when the journal was at this time.
-    fn pop_idle(&mut self, now: Instant, wait: &Wait) -> Option<(TraceKey, OpenTrace)> {
-        let ((last, _), key) = self.order.first_key_value()?;
-        if now.saturating_duration_since(*last) < wait.idle {
-            return None;
-        }
-        let key = key.clone();
-        let trace = self.take(&key)?;
-        Some((key, trace))
-    }
-
-    fn into_rest(self) -> impl Iterator<Item = (TraceKey, OpenTrace)> {
-        self.traces.into_iter().map(|(key, (trace, _))| (key, trace))
     }
 }

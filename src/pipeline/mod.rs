@@ -250,7 +250,8 @@ impl Pipeline {
         // A moment is kept for the exporters, which give up what is left.
         let weaving_end = end.checked_sub(within / 10).unwrap_or(end);
         let ledger = &self.watched.ledger;
-        let woven = hand_on_all(&mut self.weavers, &mut self.handing, self.buffer.keeper());
+        let sends_parked = self.buffer.keeper().filter(|_| !keeps);
+        let woven = hand_on_all(&mut self.weavers, &mut self.handing, sends_parked);
         if tokio::time::timeout_at(weaving_end, woven).await.is_err() {
             tracing::warn!("not all traces could be handed on before the end");
             ledger.end();
@@ -259,9 +260,12 @@ impl Pipeline {
         }
         ledger.end();
         self.parked_end.send_replace(true);
-        if let Some(parked) = self.parked.take() {
-            // Cancelled or ended, as it should be.
-            let _ended = tokio::time::timeout_at(end, parked).await;
+        if let Some(mut parked) = self.parked.take()
+            && tokio::time::timeout_at(end, &mut parked).await.is_err()
+        {
+            parked.abort();
+            // Cancelled, as it should be.
+            let _cancelled = parked.await;
         }
         if let Ok(exporters) = Arc::try_unwrap(self.exporters) {
             exporters.close(end.saturating_duration_since(clock::now())).await;

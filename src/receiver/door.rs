@@ -17,7 +17,7 @@ use crate::{
         catalogue::{RequestOutcome, Transport, TransportMetrics},
     },
     trace::{
-        self, Arrival, CLOSING, Intake, Origin, Origins, Refused, Rejected, SplitError, TraceId,
+        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError, TraceId,
         TraceKey, VALUE_BYTES_MAX,
     },
     wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
@@ -151,7 +151,7 @@ impl Door {
         if let Err(full) = self.budget.takes_new_traces()
             && !scanned.trace_ids().any(|id| self.is_open(origin, id))
         {
-            return Err(refused(full.into()));
+            return Err(refused(Refusal::NewTraces.after(full.retry_after)));
         }
         if bytes > memory.bytes() {
             let more = bytes - memory.bytes();

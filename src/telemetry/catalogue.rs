@@ -32,6 +32,8 @@ pub struct Metrics {
     pub receiver: ReceiverMetrics,
     /// Where traces wait.
     pub buffer: BufferMetrics,
+    /// Where what waits outlives the process.
+    pub journal: JournalMetrics,
     /// Where DeepFlow is asked.
     pub completion: CompletionMetrics,
     /// Where answers become spans.
@@ -144,6 +146,42 @@ pub struct BufferMetrics {
     pub parked_traces: Gauge,
     /// Memory that came free because spans' bytes were left to the journal.
     pub spilled_bytes: Counter,
+}
+
+/// See [`Metrics::journal`].
+#[derive(Debug)]
+pub struct JournalMetrics {
+    /// Bytes of all segments.
+    pub bytes: Gauge,
+    /// Bytes they may have.
+    pub max_bytes: Gauge,
+    /// Files.
+    pub segments: Gauge,
+    /// Bytes written.
+    pub appended_bytes: Counter,
+    /// Records written: 0 spans, 1 plans, 2 done, 3 moved.
+    pub records: Family<Counter>,
+    /// Time of one flush.
+    pub sync_duration_seconds: Histogram,
+    /// Records and parts that can't be read.
+    pub damaged_records: Counter,
+    /// Parts copied out of old segments.
+    pub moved_parts: Counter,
+    /// Appends not kept, by [`WriteFailure`].
+    pub write_failures: Family<Counter>,
+}
+
+/// Why the journal did not keep an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteFailure {
+    /// No room, by `max_bytes` or on the disk.
+    Full,
+    /// A write or a flush failed, now or before.
+    Poisoned,
+}
+
+impl WriteFailure {
+    const LABELS: [&str; 2] = ["full", "poisoned"];
 }
 
 /// See [`Metrics::completion`].
@@ -312,6 +350,7 @@ impl Metrics {
             transports: ["grpc", "http"].map(|transport| declare.transport(transport)),
         };
         let buffer = declare.buffer();
+        let journal = declare.journal();
         let completion = declare.completion();
         let weaving = declare.weaving();
         let memory = declare.memory();
@@ -324,6 +363,7 @@ impl Metrics {
         Self {
             receiver,
             buffer,
+            journal,
             completion,
             weaving,
             exporters,
@@ -533,6 +573,56 @@ impl Declare<'_> {
                 "tracestitch_buffer_spilled_bytes_total",
                 &[],
                 "Memory that came free because waiting spans were left to the journal alone.",
+            ),
+        }
+    }
+
+    fn journal(&mut self) -> JournalMetrics {
+        JournalMetrics {
+            bytes: self.gauge("tracestitch_journal_bytes", &[], "Bytes of the journal's files."),
+            max_bytes: self.gauge(
+                "tracestitch_journal_max_bytes",
+                &[],
+                "Bytes the journal's files may have; then senders are refused.",
+            ),
+            segments: self.gauge(
+                "tracestitch_journal_segments",
+                &[],
+                "Files of the journal; the oldest one is deleted when nothing in it is needed.",
+            ),
+            appended_bytes: self.counter(
+                "tracestitch_journal_appended_bytes_total",
+                &[],
+                "Bytes written to the journal.",
+            ),
+            records: self.counters(
+                "tracestitch_journal_records_total",
+                &[],
+                "kind",
+                &["spans", "plans", "done", "moved"],
+                "Records written to the journal.",
+            ),
+            sync_duration_seconds: self.histogram(
+                "tracestitch_journal_sync_duration_seconds",
+                &[],
+                "Time of one flush of a journal's file to the disk.",
+            ),
+            damaged_records: self.counter(
+                "tracestitch_journal_damaged_records_total",
+                &[],
+                "Records and parts of the journal that can't be read; the log names file and offset.",
+            ),
+            moved_parts: self.counter(
+                "tracestitch_journal_moved_parts_total",
+                &[],
+                "Parts copied out of an old file of the journal, so that it could be deleted.",
+            ),
+            write_failures: self.counters(
+                "tracestitch_journal_write_failures_total",
+                &[],
+                "reason",
+                &WriteFailure::LABELS,
+                "Appends to the journal that were not kept. full passes; poisoned stays until a restart.",
             ),
         }
     }

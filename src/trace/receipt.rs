@@ -36,6 +36,9 @@ pub enum Refusal {
     /// There is no memory for them.
     #[error("the memory limit is reached, try again later")]
     MemoryFull,
+    /// What memory is left is kept for traces that are open already.
+    #[error("memory is short and kept for traces that are open already, try again later")]
+    NewTraces,
     /// The program is shutting down.
     #[error("shutting down, try again at another instance")]
     Closing,
@@ -49,13 +52,19 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 4] =
-        [Self::MemoryFull, Self::Closing, Self::JournalFull, Self::JournalFailed];
+    pub const ALL: [Self; 5] = [
+        Self::MemoryFull,
+        Self::NewTraces,
+        Self::Closing,
+        Self::JournalFull,
+        Self::JournalFailed,
+    ];
 
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
         match self {
             Self::MemoryFull => "memory_full",
+            Self::NewTraces => "new_traces",
             Self::Closing => "closing",
             Self::JournalFull => "journal_full",
             Self::JournalFailed => "journal_failed",

@@ -18,16 +18,41 @@
 //! - **A full disk passes**: the file is cut back to its last whole record and the next append tries again. Any other failed
 //!   write, and any failed flush, poisons: nobody knows what is on disk then, and nothing is pretended.
 
+mod batch;
 mod error;
 mod files;
+mod flusher;
+mod format;
+mod message;
+mod numbers;
+mod reclaim;
+mod recovery;
+mod scan;
+mod shared;
+mod space;
+mod survey;
+mod writer;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 pub use self::{
     error::{AppendError, OpenError, ReadError},
     files::{Disk, Fault, Files, Lock, MemoryFiles, SegmentFile, Survives},
+    recovery::{Content, Recovered, Recovery},
+};
+use self::{
+    flusher::Flusher,
+    message::{Append, Message, Then, What},
+    shared::Shared,
+    writer::Writer,
 };
 use crate::{telemetry::Metrics, trace::Place};
 
@@ -63,121 +88,158 @@ pub struct Settings {
     pub metrics: Arc<Metrics>,
 }
 
-/// A journal. Clones are handles of the same; the last one to go ends its threads.
+/// A journal. Clones are handles of the same; the last one to go closes it.
 #[derive(Debug, Clone)]
-pub struct Journal;
+pub struct Journal(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Message>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Settings {
+    /// Real files, flushed five times a second, 10 GiB at most.
+    pub fn new(directory: PathBuf, destinations: Vec<String>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            directory,
+            sync: SyncMode::Interval(Duration::from_millis(200)),
+            max_bytes: 10 << 30,
+            segment_bytes: 64 << 20,
+            straggler_age: Duration::from_secs(60),
+            destinations,
+            files: Arc::new(Disk),
+            metrics,
+        }
+    }
+}
 
 impl Journal {
     /// Opens or makes the journal, and says what an earlier run left in it.
     pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
-        unimplemented!("{settings:?}")
+        let lock = survey::lock(&settings)?;
+        let shared = Arc::new(Shared::new(settings));
+        let survey::Surveyed { segments, next_number, covered } = survey::survey(&shared)?;
+        let next_segment = segments.last().map_or(1, |last| last.saturating_add(1));
+        let flusher = match shared.sync {
+            SyncMode::Interval(every) => Some(Flusher::start(Arc::clone(&shared), every)),
+            SyncMode::Always | SyncMode::Never => None,
+        };
+        let flusher = flusher.transpose().map_err(OpenError::Thread)?;
+        let (queue, inbox) = mpsc::channel();
+        let recovery = Recovery::new(Arc::clone(&shared), segments, covered);
+        let writer = Writer::new(Arc::clone(&shared), inbox, flusher, next_number, next_segment);
+        let work = move || {
+            writer.run();
+            // Only now another process may have the directory.
+            drop(lock);
+        };
+        let writer = thread::Builder::new().name("journal-writer".to_owned()).spawn(work);
+        let writer = Mutex::new(Some(writer.map_err(OpenError::Thread)?));
+        Ok((Self(Arc::new(Handle { shared, queue, writer })), recovery))
     }
 
     /// Keeps the parts of one request as one record, with what the caller has to say of it.
     ///
-    /// `then` is called in the writer's thread, or here if the journal can't take anything: it must be short.
+    /// `then` is called once, in the writer's thread, or here if the journal takes nothing: it must be short. Nothing is
+    /// copied; the bytes live until then.
     pub fn append_spans(
         &self,
         meta: Vec<u8>,
         parts: Vec<Bytes>,
         then: impl FnOnce(Result<Vec<Place>, AppendError>) + Send + 'static,
     ) {
-        let _ = (meta, parts);
-        then(Err(AppendError::Closed));
+        self.append(What::Spans { meta: meta.into(), parts }, Then::new(then));
     }
 
-    /// Keeps the plan of the trace that has these parts, in this order.
+    /// Keeps the plan of the trace that has these parts, in this order. `then` is called as with `append_spans`.
     pub fn append_plan(
         &self,
         covers: &[Place],
         plan: Bytes,
         then: impl FnOnce(Result<Place, AppendError>) + Send + 'static,
     ) {
-        let _ = (covers, plan);
-        then(Err(AppendError::Closed));
+        let then = Then::new(|outcome| {
+            // One part has one place.
+            then(outcome.and_then(|places| places.first().copied().ok_or(AppendError::Closed)));
+        });
+        self.append(What::Plan { covers: covers.to_vec(), plan }, then);
+    }
+
+    fn append(&self, what: What, then: Then) {
+        if let Err(error) = self.0.shared.usable() {
+            self.0.shared.count_failures(&error, 1);
+            return then.call(Err(error));
+        }
+        self.0.shared.queue(what.bytes());
+        self.send(Message::Append(Append { what, then }));
     }
 
     /// These parts need not go to this destination again, nor after a restart.
-    pub fn done(&self, _destination: usize, _places: &[Place]) {}
+    pub fn done(&self, destination: usize, places: &[Place]) {
+        self.0.shared.space.lock().note_done(destination, places);
+        let numbers = places.iter().map(|place| place.number).collect();
+        self.send(Message::Done { destination, numbers });
+    }
 
-    /// Nobody needs these parts any more.
-    pub fn release(&self, _places: &[Place]) {}
+    /// Nobody needs these parts any more. After a restart they are back unless they are done for every destination.
+    pub fn release(&self, places: &[Place]) {
+        if self.0.shared.space.lock().release(places) {
+            self.send(Message::Reclaim);
+        }
+    }
 
-    /// The bytes of a part.
+    /// The bytes of a part, wherever it is now.
     pub fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
-        Err(ReadError::Gone { number: place.number })
+        self.0.shared.read(place)
     }
 
     /// Bytes of all segments.
     pub fn used_bytes(&self) -> u64 {
-        0
+        self.0.shared.used_bytes()
     }
 
     /// Bytes that all segments may have.
     pub fn max_bytes(&self) -> u64 {
-        0
+        self.0.shared.max_bytes
     }
 
     /// Whether an append of so many bytes would find room behind all that is queued.
-    pub fn has_room(&self, _bytes: u64) -> bool {
-        false
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.0.shared.has_room(bytes)
     }
 
     /// Why nothing can be kept any more.
     pub fn poisoned(&self) -> Option<String> {
-        None
+        self.0.shared.poisoned().map(|why| why.to_string())
     }
 
-    /// Writes and flushes what is queued, and ends the threads. Appends after it are answered with `Closed`.
-    pub fn close(&self) {}
-}
-
-/// What an earlier run left, in the journal's order. While it is there, nothing is moved in the journal.
-#[derive(Debug)]
-pub struct Recovery;
-
-/// A part that an earlier run left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovered {
-    /// Where it is now.
-    pub place: Place,
-    /// What it is.
-    pub content: Content,
-    /// For each configured destination: need not go there again. A plan is done where all it covers is done.
-    pub done: Vec<bool>,
-    /// A plan that is live, too, covers these spans: it says how they go out.
-    pub covered: bool,
-}
-
-/// What a part is, and what its record said of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// Spans of one request.
-    Spans {
-        /// What the writer had to say of the request.
-        meta: Bytes,
-    },
-    /// What becomes of a trace.
-    Plan {
-        /// The trace's parts, as they were given with the plan, where they are now. Some may be gone or damaged.
-        covers: Vec<Place>,
-    },
-}
-
-impl Recovery {
-    /// Bytes of the parts that are live.
-    pub fn live_bytes(&self) -> u64 {
-        0
+    /// Writes and flushes what is queued, and ends the threads; waits for that. What is appended after it is answered with
+    /// [`AppendError::Closed`]; reading goes on.
+    pub fn close(&self) {
+        self.0.close();
     }
 
-    /// Nothing is left.
-    pub fn is_empty(&self) -> bool {
-        self.live_bytes() == 0
+    fn send(&self, message: Message) {
+        // Behind `close` the message comes back, and drops with the callback's answer.
+        drop(self.0.queue.send(message));
     }
+}
 
-    /// The next live part. Its bytes are not read: [`Journal::read`] does.
-    #[expect(clippy::should_implement_trait, reason = "an iterator would borrow")]
-    pub fn next(&mut self) -> Option<Recovered> {
-        None
+impl Handle {
+    fn close(&self) {
+        drop(self.queue.send(Message::Close));
+        let writer = self.writer.lock().take();
+        // The last handle may have gone in a callback, which is the writer itself.
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id()) {
+            let _panicked = writer.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
     }
 }

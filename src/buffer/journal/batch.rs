@@ -1,0 +1,100 @@
+//! Records that are written by one call: heads in one buffer, parts where they are.
+
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{
+    files::SegmentFile,
+    format::{Kind, write_head},
+};
+
+/// Slices that the system takes in one call (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
+
+/// Whole records, ready to be written.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    heads: Vec<u8>,
+    pieces: Vec<Piece>,
+    bytes: u64,
+    records: Vec<Kind>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Head(Range<usize>),
+    Part(Bytes),
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of all records.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the records are.
+    pub(super) fn records(&self) -> &[Kind] {
+        &self.records
+    }
+
+    /// Takes a record that will stand at this offset of the segment.
+    pub(super) fn push(
+        &mut self,
+        kind: Kind,
+        offset: u32,
+        head: &impl Message,
+        body_bytes: u32,
+        parts: impl IntoIterator<Item = Bytes>,
+    ) {
+        let start = self.heads.len();
+        write_head(&mut self.heads, kind, offset, head, body_bytes);
+        self.bytes += (self.heads.len() - start) as u64 + u64::from(body_bytes);
+        self.pieces.push(Piece::Head(start..self.heads.len()));
+        self.pieces.extend(parts.into_iter().map(Piece::Part));
+        self.records.push(kind);
+    }
+
+    /// Writes all records, or fails somewhere in between.
+    pub(super) fn write(&self, file: &dyn SegmentFile) -> io::Result<()> {
+        let slice = |piece| match piece {
+            &Piece::Head(ref range) => self.heads.get(range.clone()).unwrap_or_default(),
+            Piece::Part(part) => part,
+        };
+        let mut slices: Vec<_> = self.pieces.iter().map(|piece| IoSlice::new(slice(piece))).collect();
+        write_all(file, &mut slices)
+    }
+
+    /// Empties it, and keeps its memory.
+    pub(super) fn clear(&mut self) {
+        self.heads.clear();
+        self.pieces.clear();
+        self.records.clear();
+        self.bytes = 0;
+    }
+}
+
+/// Appends all slices, by as many calls as it takes.
+pub(super) fn write_all(file: &dyn SegmentFile, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+    let mut rest = slices;
+    // Empty slices at the front would make a call that writes nothing.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        let now = rest.get(..SLICES_MAX).unwrap_or(rest);
+        match file.append(now) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! Space is given back: the oldest segments are deleted when nobody needs them, and the last parts of old ones move.
+
+use std::{collections::HashMap, io, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Content,
+    error::AppendError,
+    format::{Record, Stored, covers, heads},
+    numbers::Numbers,
+    scan::{Found, Scan},
+    shared::read_part,
+    writer::Writer,
+};
+use crate::clock;
+
+/// Bytes of one Moved record, unless one part has more.
+const MOVED_BYTES: usize = 4 << 20;
+
+/// How long space is left alone when something failed.
+const TIDY_AGAIN: Duration = Duration::from_secs(10);
+
+impl Writer {
+    /// What is due beside writing.
+    pub(super) fn tidy_up(&mut self) {
+        if clock::now() >= self.tidy_again {
+            self.move_stragglers();
+            self.settle_moves();
+            self.reclaim();
+        }
+        self.shared.gauge();
+    }
+
+    /// Deletes the oldest segments, as long as nobody needs anything in them. Never others: a segment holds what is done
+    /// of those before it.
+    pub(super) fn reclaim(&mut self) {
+        loop {
+            let oldest = self.shared.space.lock().deletable();
+            let Some(segment) = oldest.filter(|segment| self.moving != Some(*segment)) else { return };
+            let path = self.shared.path(segment);
+            match self.shared.files.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(file = %path.display(), %error, "cannot delete a segment of the journal; trying again");
+                    return self.tidy_later();
+                }
+                _ => {}
+            }
+            let bytes = self.shared.space.lock().forget(segment);
+            self.shared.give_back(bytes);
+            // In order, so that after a power loss no segment is there whose Done records are not.
+            if self.shared.sync_directory(segment).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn move_stragglers(&mut self) {
+        if self.moving.is_some() || self.shared.is_recovering() || self.shared.is_poisoned() {
+            return;
+        }
+        let age = self.shared.straggler_age;
+        let Some(segment) = self.shared.space.lock().straggler(clock::now(), age) else { return };
+        self.moving = Some(segment);
+        if let Err(error) = self.move_parts(segment) {
+            tracing::warn!(file = %self.shared.path(segment).display(), %error, "cannot move the last parts of a segment");
+            self.tidy_later();
+        }
+    }
+
+    fn tidy_later(&mut self) {
+        self.tidy_again = clock::now() + TIDY_AGAIN;
+    }
+
+    /// The copies, and what is known of them, must be on the disk before the originals go.
+    fn settle_moves(&mut self) {
+        if self.moving.is_none() {
+            return;
+        }
+        self.commit();
+        if self.owes_nothing() && self.shared.flush().is_ok() {
+            self.moving = None;
+        }
+    }
+
+    fn move_parts(&mut self, segment: u32) -> Result<(), MoveError> {
+        let live = self.owe_again(segment);
+        let Some(file) = self.shared.file(segment)? else { return Ok(()) };
+        let mut scan = Scan::new(file.clone(), segment)?;
+        let mut load = Load::default();
+        while let Some(found) = scan.next() {
+            let Found::Record(Record::Parts(parts) | Record::Moved(parts)) = found? else { continue };
+            for part in parts.into_iter().filter(|part| live.contains(part.place.number)) {
+                let Some(bytes) = read_part(&*file, &part.place)? else {
+                    self.shared.damaged(&part.place);
+                    continue;
+                };
+                load.add(part, bytes);
+                if load.bytes >= MOVED_BYTES {
+                    self.move_load(std::mem::take(&mut load))?;
+                }
+            }
+        }
+        self.move_load(load)?;
+        // What is still live here could not be read.
+        self.shared.space.lock().give_up(segment);
+        Ok(())
+    }
+
+    /// Done records in this segment will be gone with it: what they say of the parts that move is said again. Both are
+    /// taken at one moment, or a part released in between would be without.
+    fn owe_again(&mut self, segment: u32) -> Numbers {
+        let (live, done) = {
+            let space = self.shared.space.lock();
+            let live = space.segment(segment).map(|segment| segment.live.clone()).unwrap_or_default();
+            let done = space.done_of(&live);
+            (live, done)
+        };
+        for (destination, numbers) in done.iter().enumerate() {
+            self.owed_to(destination).merge(numbers);
+        }
+        live
+    }
+
+    fn move_load(&mut self, load: Load) -> Result<(), AppendError> {
+        if load.parts.is_empty() {
+            return Ok(());
+        }
+        let (originals, head, bytes) = load.record();
+        let copies = self.write_moved(&head, bytes)?;
+        let mut space = self.shared.space.lock();
+        for (original, copy) in originals.iter().zip(copies) {
+            space.relocate(&original.place, copy);
+        }
+        self.shared.metrics.journal.moved_parts.increment(originals.len() as u64);
+        Ok(())
+    }
+}
+
+/// Parts on their way.
+#[derive(Debug, Default)]
+struct Load {
+    parts: Vec<(Stored, Bytes)>,
+    /// Of the record to come, nearly.
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, part: Stored, bytes: Bytes) {
+        let head = match &part.content {
+            Content::Spans { meta } => meta.len(),
+            Content::Plan { covers } => covers.len() * 24,
+        };
+        self.bytes += bytes.len() + head + 24;
+        self.parts.push((part, bytes));
+    }
+
+    /// The parts of one request share their meta.
+    fn record(self) -> (Vec<Stored>, heads::Moved, Vec<Bytes>) {
+        let mut metas = Metas::default();
+        let mut head = heads::Moved::default();
+        for (Stored { place, content }, _) in &self.parts {
+            let kind = match content {
+                Content::Spans { meta } => heads::moved_part::Kind::Spans(metas.index(meta)),
+                Content::Plan { covers: places } => heads::moved_part::Kind::Plan(covers(places)),
+            };
+            let (number, len, checksum) = (place.number, place.len, place.checksum);
+            head.parts.push(heads::MovedPart { number, len, checksum, kind: Some(kind) });
+        }
+        head.metas = metas.all;
+        let (parts, bytes) = self.parts.into_iter().unzip();
+        (parts, head, bytes)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Metas {
+    all: Vec<Bytes>,
+    known: HashMap<Bytes, u32>,
+}
+
+impl Metas {
+    fn index(&mut self, meta: &Bytes) -> u32 {
+        let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let index = *self.known.entry(meta.clone()).or_insert(next);
+        if index == next {
+            self.all.push(meta.clone());
+        }
+        index
+    }
+}
+
+/// Why parts stay where they are.
+#[derive(Debug, thiserror::Error)]
+enum MoveError {
+    #[error("cannot be read: {0}")]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Write(#[from] AppendError),
+}

@@ -1,0 +1,125 @@
+//! The records of a segment, one after the other, and the stretches between them that can't be read.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    files::{SegmentFile, read_exact, read_up_to},
+    format::{FIRST_LINE, FirstLine, HEADER_BYTES, Header, MARKER, Record},
+};
+
+/// Read at a record's start: most heads are in it.
+const WINDOW_BYTES: usize = 4096;
+
+/// Read at once in search of a marker.
+const SEARCH_BYTES: usize = 64 * 1024;
+
+/// Reads heads only: memory does not depend on the segment.
+#[derive(Debug)]
+pub(super) struct Scan {
+    file: Arc<dyn SegmentFile>,
+    segment: u32,
+    at: u64,
+    len: u64,
+    window: Vec<u8>,
+}
+
+/// What stands in a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    Record(Record),
+    /// Something that is no record: cut off, or damaged.
+    Damage {
+        offset: u64,
+        bytes: u64,
+    },
+}
+
+/// The first bytes of a segment say by which rules it is read.
+pub(super) fn first_line(file: &dyn SegmentFile) -> io::Result<FirstLine> {
+    let mut start = [0; 64];
+    let len = read_up_to(file, &mut start, 0)?;
+    Ok(FirstLine::of(start.get(..len).unwrap_or_default()))
+}
+
+impl Scan {
+    /// From the first record on.
+    pub(super) fn new(file: Arc<dyn SegmentFile>, segment: u32) -> io::Result<Self> {
+        let len = file.size_bytes()?;
+        let mut start = [0; FIRST_LINE.len()];
+        let read = read_up_to(&*file, &mut start, 0)?;
+        let start = start.get(..read).unwrap_or_default();
+        // A damaged first line is damage like any other: what stands behind it is looked for.
+        let at = if FIRST_LINE.starts_with(start) { read as u64 } else { 0 };
+        Ok(Self { file, segment, at, len, window: vec![0; WINDOW_BYTES] })
+    }
+
+    /// The next record or damage.
+    pub(super) fn next(&mut self) -> Option<io::Result<Found>> {
+        (self.at < self.len).then(|| self.found())
+    }
+
+    fn found(&mut self) -> io::Result<Found> {
+        let offset = self.at;
+        if let Some((record, bytes)) = self.record_at(offset)? {
+            self.at += bytes;
+            return Ok(Found::Record(record));
+        }
+        self.at = self.next_record(offset + 1)?;
+        Ok(Found::Damage { offset, bytes: self.at - offset })
+    }
+
+    /// A record that begins here and is wholly there.
+    fn record_at(&mut self, at: u64) -> io::Result<Option<(Record, u64)>> {
+        let Ok(offset) = u32::try_from(at) else { return Ok(None) };
+        let read = read_up_to(&*self.file, &mut self.window, at)?;
+        let window = self.window.get(..read).unwrap_or_default();
+        let Some(header) = Header::parse(window, offset) else { return Ok(None) };
+        if header.record_bytes() > self.len - at {
+            return Ok(None);
+        }
+        let head = match window.get(HEADER_BYTES..HEADER_BYTES + header.head_bytes) {
+            Some(head) => Bytes::copy_from_slice(head),
+            None => self.head_at(at + HEADER_BYTES as u64, header.head_bytes)?,
+        };
+        let record = Record::parse(&header, head, self.segment, offset);
+        Ok(record.map(|record| (record, header.record_bytes())))
+    }
+
+    fn head_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        let mut head = vec![0; len];
+        read_exact(&*self.file, &mut head, at)?;
+        Ok(head.into())
+    }
+
+    /// Where the next whole record begins, or the end.
+    fn next_record(&mut self, from: u64) -> io::Result<u64> {
+        let mut chunk = vec![0; SEARCH_BYTES];
+        let mut at = from;
+        while at < self.len {
+            let read = read_up_to(&*self.file, &mut chunk, at)?;
+            let bytes = chunk.get(..read).unwrap_or_default();
+            for candidate in markers(bytes) {
+                let candidate = at + candidate as u64;
+                if self.record_at(candidate)?.is_some() {
+                    return Ok(candidate);
+                }
+            }
+            if read < SEARCH_BYTES {
+                break;
+            }
+            // A marker may lie across the border.
+            at += (SEARCH_BYTES - (MARKER.len() - 1)) as u64;
+        }
+        Ok(self.len)
+    }
+}
+
+fn markers(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let [first, ..] = MARKER;
+    let starts = bytes.iter().enumerate().filter(move |(_, byte)| **byte == first);
+    starts
+        .map(|(at, _)| at)
+        .filter(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(&MARKER)))
+}

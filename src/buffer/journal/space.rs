@@ -1,0 +1,294 @@
+//! What is live in which segment, what moved where, and what which destination has: all that is known beside the files.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{files::SegmentFile, numbers::Numbers};
+use crate::{clock::Instant, trace::Place};
+
+/// Segments that are kept open for reading.
+const OPEN_FILES_MAX: usize = 128;
+
+/// Names of destinations that are remembered beside the configured ones.
+const NAMES_MAX: usize = 256;
+
+/// The books of the journal's space.
+#[derive(Debug)]
+pub(super) struct Space {
+    segments: BTreeMap<u32, Segment>,
+    /// Live parts that are not where their first place says.
+    moved: HashMap<u64, Place>,
+    destinations: Vec<String>,
+    configured: usize,
+    /// For each destination the live parts it does not need any more.
+    done: Vec<Numbers>,
+    open: VecDeque<u32>,
+}
+
+/// What is known of a segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// Size of the file.
+    pub(super) bytes: u64,
+    /// When it was begun, or found.
+    pub(super) born: Instant,
+    /// Nothing is appended to it any more.
+    pub(super) sealed: bool,
+    /// Parts that somebody needs.
+    pub(super) live: Numbers,
+    /// Their bytes.
+    pub(super) live_bytes: u64,
+    file: Option<Arc<dyn SegmentFile>>,
+}
+
+impl Segment {
+    pub(super) fn new(bytes: u64, born: Instant, sealed: bool) -> Self {
+        Self { bytes, born, sealed, live: Numbers::default(), live_bytes: 0, file: None }
+    }
+
+    fn add(&mut self, place: &Place) {
+        if self.live.insert(place.number) {
+            self.live_bytes += u64::from(place.len);
+        }
+    }
+
+    fn remove(&mut self, place: &Place) -> bool {
+        let was_live = self.live.remove(place.number);
+        if was_live {
+            self.live_bytes = self.live_bytes.saturating_sub(u64::from(place.len));
+        }
+        was_live
+    }
+
+    /// The last quarter or less of an old segment pins the rest and all that comes behind it.
+    fn is_straggling(&self, now: Instant, age: Duration) -> bool {
+        self.sealed
+            && !self.live.is_empty()
+            && now.saturating_duration_since(self.born) >= age
+            && self.live_bytes <= self.bytes / 4
+    }
+}
+
+impl Space {
+    pub(super) fn new(destinations: Vec<String>) -> Self {
+        let done = vec![Numbers::default(); destinations.len()];
+        Self {
+            segments: BTreeMap::new(),
+            moved: HashMap::new(),
+            configured: destinations.len(),
+            destinations,
+            done,
+            open: VecDeque::new(),
+        }
+    }
+
+    /// Where a part is now.
+    pub(super) fn current(&self, place: &Place) -> Place {
+        self.moved.get(&place.number).copied().unwrap_or(*place)
+    }
+
+    /// Somebody needs the part, and it is there.
+    pub(super) fn is_live(&self, place: &Place) -> bool {
+        let segment = self.segments.get(&self.current(place).segment);
+        segment.is_some_and(|segment| segment.live.contains(place.number))
+    }
+
+    /// The part is the live copy, not one that was left behind by a move.
+    pub(super) fn is_live_at(&self, place: &Place) -> bool {
+        self.is_live(place) && self.current(place).segment == place.segment
+    }
+
+    /// The destinations' flags for a part, in the order of the configuration.
+    pub(super) fn done_flags(&self, number: u64) -> Vec<bool> {
+        self.done.iter().take(self.configured).map(|done| done.contains(number)).collect()
+    }
+
+    /// New parts were written.
+    pub(super) fn enlist(&mut self, places: &[Place]) {
+        for run in places.chunk_by(|one, next| next.number == one.number + 1) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let Some(segment) = self.segments.get_mut(&first.segment) else { continue };
+            segment.live.insert_range(first.number..last.number + 1);
+            segment.live_bytes += run.iter().map(|place| u64::from(place.len)).sum::<u64>();
+        }
+    }
+
+    /// A live part has a copy elsewhere, which is the part from now on. False if it was not live: the copy is nothing.
+    pub(super) fn relocate(&mut self, from: &Place, to: Place) -> bool {
+        let was_live =
+            self.segments.get_mut(&from.segment).is_some_and(|segment| segment.remove(from));
+        if was_live && let Some(segment) = self.segments.get_mut(&to.segment) {
+            segment.add(&to);
+            self.moved.insert(to.number, to);
+        }
+        was_live
+    }
+
+    /// A live part that an earlier run moved.
+    pub(super) fn note_moved(&mut self, place: Place) {
+        self.moved.insert(place.number, place);
+    }
+
+    /// A destination does not need these parts any more. What is not live is of no interest.
+    pub(super) fn note_done(&mut self, destination: usize, places: &[Place]) {
+        for place in places {
+            if self.is_live(place)
+                && let Some(done) = self.done.get_mut(destination)
+            {
+                done.insert(place.number);
+            }
+        }
+    }
+
+    /// The number of a destination, also of one that is not configured any more.
+    pub(super) fn destination(&mut self, name: &str) -> Option<usize> {
+        let known = self.destinations.iter().position(|known| known == name);
+        if known.is_none() && self.destinations.len() < self.configured + NAMES_MAX {
+            self.destinations.push(name.to_owned());
+            self.done.push(Numbers::default());
+            return Some(self.destinations.len() - 1);
+        }
+        known
+    }
+
+    pub(super) fn destination_name(&self, destination: usize) -> Option<String> {
+        self.destinations.get(destination).cloned()
+    }
+
+    pub(super) fn done_mut(&mut self) -> &mut [Numbers] {
+        &mut self.done
+    }
+
+    /// For each destination, those of the numbers that it has.
+    pub(super) fn done_of(&self, numbers: &Numbers) -> Vec<Numbers> {
+        self.done.iter().map(|done| done.intersection(numbers)).collect()
+    }
+
+    /// What every configured destination has.
+    pub(super) fn done_everywhere(&self) -> Numbers {
+        let mut done = self.done.iter().take(self.configured);
+        let first = done.next().cloned().unwrap_or_default();
+        done.fold(first, |all, done| all.intersection(done))
+    }
+
+    /// Nobody needs these parts any more. True if that emptied the oldest segment, so that it can be deleted.
+    pub(super) fn release(&mut self, places: &[Place]) -> bool {
+        let oldest = self.segments.keys().next().copied();
+        let mut emptied = false;
+        for place in places {
+            let place = self.current(place);
+            let Some(segment) = self.segments.get_mut(&place.segment) else { continue };
+            if segment.remove(&place) {
+                emptied |=
+                    segment.sealed && segment.live.is_empty() && oldest == Some(place.segment);
+                self.forget_part(place.number);
+            }
+        }
+        emptied
+    }
+
+    fn forget_part(&mut self, number: u64) {
+        self.moved.remove(&number);
+        for done in &mut self.done {
+            done.remove(number);
+        }
+    }
+
+    pub(super) fn add_segment(&mut self, number: u32, segment: Segment) {
+        self.segments.insert(number, segment);
+    }
+
+    pub(super) fn segment(&self, number: u32) -> Option<&Segment> {
+        self.segments.get(&number)
+    }
+
+    pub(super) fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {
+        self.segments.get_mut(&number)
+    }
+
+    pub(super) fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes that somebody needs.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.segments.values().map(|segment| segment.live_bytes).sum()
+    }
+
+    /// The oldest segment, if nobody needs anything in it.
+    pub(super) fn deletable(&self) -> Option<u32> {
+        let (number, oldest) = self.segments.first_key_value()?;
+        (oldest.sealed && oldest.live.is_empty()).then_some(*number)
+    }
+
+    /// The oldest segment, if its last parts should move. Not if it is the only sealed one: moving gains nothing then.
+    pub(super) fn straggler(&self, now: Instant, age: Duration) -> Option<u32> {
+        let mut segments = self.segments.iter();
+        let (number, oldest) = segments.next()?;
+        let (_, next) = segments.next()?;
+        (next.sealed && oldest.is_straggling(now, age)).then_some(*number)
+    }
+
+    /// The parts that are live in a segment are given up.
+    pub(super) fn give_up(&mut self, number: u32) {
+        let Some(segment) = self.segments.get_mut(&number) else { return };
+        let lost = std::mem::take(&mut segment.live);
+        segment.live_bytes = 0;
+        for number in lost.ranges().flatten() {
+            self.forget_part(number);
+        }
+    }
+
+    /// The segment's file is gone. Its size.
+    pub(super) fn forget(&mut self, number: u32) -> u64 {
+        self.segments.remove(&number).map_or(0, |segment| segment.bytes)
+    }
+
+    /// A segment's file, if it is open.
+    pub(super) fn open_file(&self, number: u32) -> Option<Arc<dyn SegmentFile>> {
+        self.segments.get(&number)?.file.clone()
+    }
+
+    /// Keeps a segment's file open, and closes that which has been open longest if there are too many.
+    pub(super) fn keep_open(&mut self, number: u32, file: Arc<dyn SegmentFile>) {
+        let Some(segment) = self.segments.get_mut(&number) else { return };
+        segment.file = Some(file);
+        self.open.push_back(number);
+        if self.open.len() > OPEN_FILES_MAX
+            && let Some(longest) = self.open.pop_front()
+            && let Some(segment) = self.segments.get_mut(&longest)
+        {
+            segment.file = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_straggler_is_old_and_nearly_empty_and_has_a_sealed_one_behind_it() {
+        let (now, age) = (clock::now(), Duration::from_secs(60));
+        let straggles = |old_s: u64, live: u32, sealed: bool, behind: Option<bool>| {
+            let mut space = Space::new(Vec::new());
+            let mut oldest = Segment::new(1000, now, sealed);
+            oldest.add(&Place { number: 1, segment: 1, offset: 0, len: live, checksum: 0 });
+            space.add_segment(1, oldest);
+            if let Some(sealed) = behind {
+                space.add_segment(2, Segment::new(1000, now, sealed));
+            }
+            space.straggler(now + Duration::from_secs(old_s), age).is_some()
+        };
+        assert!(straggles(60, 250, true, Some(true)));
+        assert!(!straggles(59, 250, true, Some(true)), "young");
+        assert!(!straggles(60, 251, true, Some(true)), "full");
+        assert!(!straggles(60, 250, true, Some(false)), "the next one is being written");
+        assert!(!straggles(60, 250, true, None), "alone");
+        assert!(!straggles(60, 250, false, Some(true)), "being written");
+    }
+}

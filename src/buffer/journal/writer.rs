@@ -1,0 +1,505 @@
+//! The one thread that writes: takes what is queued, writes it as records by one call, and calls the appenders back.
+
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    mem,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{
+    batch::{Batch, write_all},
+    error::AppendError,
+    files::SegmentFile,
+    flusher::Flusher,
+    format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind, covers, heads, runs},
+    message::{Append, Message, Then, What},
+    numbers::Numbers,
+    shared::Shared,
+    space::Segment,
+};
+use crate::{
+    clock::{self, Instant},
+    trace::Place,
+};
+
+/// What is written by one call at most, unless a single append is more.
+const GROUP_MESSAGES: usize = 1024;
+const GROUP_BYTES: u64 = 8 << 20;
+
+/// Covered parts in one Plans record, and ranges in one Done record, at most: their heads stay small.
+const COVERS_MAX: usize = 16 * 1024;
+const RUNS_MAX: usize = 64 * 1024;
+
+/// Less than what is read: a part that moves needs a little more than it did.
+const HEAD_BYTES_WRITTEN: usize = HEAD_BYTES_MAX / 2;
+
+/// How long the writer sleeps at most before it looks for stragglers and for what it could not write before.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The writer's state; one thread has it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    inbox: Receiver<Message>,
+    _flusher: Option<Flusher>,
+    active: Option<Active>,
+    next_number: u64,
+    next_segment: u32,
+    batch: Batch,
+    waiting: Vec<Waiting>,
+    plans: Vec<PlanToWrite>,
+    /// For each destination what it has and no Done record says.
+    owed: Vec<Numbers>,
+    /// What the batch's Done records say.
+    said: Vec<(usize, Numbers)>,
+    /// A segment whose last parts were moved, but not yet for good.
+    pub(super) moving: Option<u32>,
+    /// Space is not looked after before: something failed.
+    pub(super) tidy_again: Instant,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+struct Active {
+    number: u32,
+    file: Arc<dyn SegmentFile>,
+    bytes: u64,
+}
+
+/// An append in the batch.
+#[derive(Debug)]
+struct Waiting {
+    places: Vec<Place>,
+    then: Then,
+}
+
+#[derive(Debug)]
+struct PlanToWrite {
+    covers: Vec<Place>,
+    plan: Bytes,
+    then: Then,
+}
+
+/// Where a record goes.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    segment: u32,
+    offset: u32,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        inbox: Receiver<Message>,
+        flusher: Option<Flusher>,
+        next_number: u64,
+        next_segment: u32,
+    ) -> Self {
+        Self {
+            shared,
+            inbox,
+            _flusher: flusher,
+            active: None,
+            next_number,
+            next_segment,
+            batch: Batch::default(),
+            waiting: Vec::new(),
+            plans: Vec::new(),
+            owed: Vec::new(),
+            said: Vec::new(),
+            moving: None,
+            tidy_again: clock::now(),
+        }
+    }
+
+    /// Works until the journal is closed or all handles are gone.
+    pub(super) fn run(mut self) {
+        self.tidy_up();
+        while self.turn() {}
+        self.finish();
+    }
+
+    /// One group. False: it was the last.
+    fn turn(&mut self) -> bool {
+        let goes_on = match self.inbox.recv_timeout(TICK) {
+            Ok(first) => self.take_group(first),
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+        };
+        self.commit();
+        self.tidy_up();
+        goes_on
+    }
+
+    fn take_group(&mut self, first: Message) -> bool {
+        let mut bytes = 0;
+        let mut next = Some(first);
+        for _ in 0..GROUP_MESSAGES {
+            match next {
+                None => break,
+                Some(Message::Close) => return false,
+                Some(Message::Reclaim) => {}
+                Some(Message::Done { destination, numbers }) => self.owe(destination, &numbers),
+                Some(Message::Append(append)) => {
+                    bytes += append.what.bytes();
+                    self.take(append);
+                }
+            }
+            if bytes >= GROUP_BYTES {
+                break;
+            }
+            next = self.inbox.try_recv().ok();
+        }
+        true
+    }
+
+    fn take(&mut self, Append { what, then }: Append) {
+        self.shared.unqueue(what.bytes());
+        match what {
+            What::Spans { meta, parts } => {
+                let places = self.add_spans(meta, parts);
+                self.wait_or_fail(places, then);
+            }
+            What::Plan { covers, plan } => self.plans.push(PlanToWrite { covers, plan, then }),
+        }
+    }
+
+    fn wait_or_fail(&mut self, places: Result<Vec<Place>, AppendError>, then: Then) {
+        match places {
+            Ok(places) => self.waiting.push(Waiting { places, then }),
+            Err(error) => self.fail(error, then),
+        }
+    }
+
+    fn fail(&self, error: AppendError, then: Then) {
+        self.shared.count_failures(&error, 1);
+        then.call(Err(error));
+    }
+
+    /// Writes the rest of the group: plans after the spans they are about, and then what is done.
+    pub(super) fn commit(&mut self) {
+        self.add_plans();
+        self.add_done();
+        // Its appenders have been told.
+        let _told = self.write_batch();
+    }
+
+    fn finish(mut self) {
+        if let Some(active) = self.active.take() {
+            self.seal(active.number);
+            // A last flush, whatever the setting: an ending program has the time.
+            let _poisoned = self.shared.flush_file(active.number, &*active.file);
+        }
+        let _poisoned = self.shared.flush();
+        self.reclaim();
+        self.shared.gauge();
+    }
+}
+
+/// From appends to records.
+impl Writer {
+    fn add_spans(&mut self, meta: Bytes, parts: Vec<Bytes>) -> Result<Vec<Place>, AppendError> {
+        let head = heads::Spans {
+            first_number: self.next_number,
+            len: parts.iter().map(len).collect(),
+            checksum: parts.iter().map(|part| crc32c::crc32c(part)).collect(),
+            meta,
+        };
+        let body: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let spot = self.add_record(Kind::Spans, &head, body, parts)?;
+        Ok(self.number(spot, head.encoded_len(), &head.len, &head.checksum))
+    }
+
+    /// The new parts of a record get their numbers and places.
+    fn number(&mut self, spot: Spot, head: usize, lens: &[u32], checksums: &[u32]) -> Vec<Place> {
+        let mut offset = body_offset(spot, head);
+        let mut places = Vec::with_capacity(lens.len());
+        for (&len, &checksum) in lens.iter().zip(checksums) {
+            let number = self.next_number;
+            places.push(Place { number, segment: spot.segment, offset, len, checksum });
+            self.next_number += 1;
+            offset = offset.saturating_add(len);
+        }
+        places
+    }
+
+    fn add_plans(&mut self) {
+        let mut plans = mem::take(&mut self.plans).into_iter().peekable();
+        while plans.peek().is_some() {
+            let (mut covered, mut bytes) = (0, 0);
+            let mut together = Vec::new();
+            while let Some(plan) = plans.next_if(|plan| {
+                covered += plan.covers.len();
+                bytes += plan.plan.len() as u64;
+                together.is_empty() || (covered <= COVERS_MAX && bytes <= GROUP_BYTES)
+            }) {
+                together.push(plan);
+            }
+            self.add_plans_record(together);
+        }
+    }
+
+    fn add_plans_record(&mut self, plans: Vec<PlanToWrite>) {
+        let head = heads::Plans {
+            first_number: self.next_number,
+            len: plans.iter().map(|plan| len(&plan.plan)).collect(),
+            checksum: plans.iter().map(|plan| crc32c::crc32c(&plan.plan)).collect(),
+            covers: plans.iter().map(|plan| covers(&plan.covers)).collect(),
+        };
+        let body: u64 = plans.iter().map(|plan| plan.plan.len() as u64).sum();
+        let parts: Vec<Bytes> = plans.iter().map(|plan| plan.plan.clone()).collect();
+        match self.add_record(Kind::Plans, &head, body, parts) {
+            Ok(spot) => {
+                let places = self.number(spot, head.encoded_len(), &head.len, &head.checksum);
+                let waiting = plans.into_iter().zip(places);
+                self.waiting.extend(
+                    waiting.map(|(plan, place)| Waiting { places: vec![place], then: plan.then }),
+                );
+            }
+            Err(error) => {
+                for plan in plans {
+                    self.fail(error.clone(), plan.then);
+                }
+            }
+        }
+    }
+
+    fn owe(&mut self, destination: usize, numbers: &[u64]) {
+        let owed = self.owed_to(destination);
+        for number in numbers {
+            owed.insert(*number);
+        }
+    }
+
+    /// What Done records must still say of a destination.
+    pub(super) fn owed_to(&mut self, destination: usize) -> &mut Numbers {
+        while self.owed.len() <= destination {
+            self.owed.push(Numbers::default());
+        }
+        #[expect(clippy::indexing_slicing, reason = "made long enough above")]
+        &mut self.owed[destination]
+    }
+
+    /// All that destinations have is in Done records.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.owed.iter().all(Numbers::is_empty) && self.said.is_empty()
+    }
+
+    fn add_done(&mut self) {
+        for destination in 0..self.owed.len() {
+            let numbers = mem::take(self.owed_to(destination));
+            let name = self.shared.space.lock().destination_name(destination);
+            let Some(name) = name.filter(|_| !numbers.is_empty()) else { continue };
+            let ranges: Vec<_> = numbers.ranges().collect();
+            for ranges in ranges.chunks(RUNS_MAX) {
+                let numbers: Numbers = ranges.iter().cloned().collect();
+                let head = heads::Done { destination: name.clone(), runs: runs(ranges) };
+                match self.add_record(Kind::Done, &head, 0, []) {
+                    Ok(_) => self.said.push((destination, numbers)),
+                    Err(_) => self.owed_to(destination).merge(&numbers),
+                }
+            }
+        }
+    }
+
+    /// A record of parts that were in an older segment. Where they are now, once they are written.
+    pub(super) fn write_moved(
+        &mut self,
+        head: &heads::Moved,
+        parts: Vec<Bytes>,
+    ) -> Result<Vec<Place>, AppendError> {
+        let body = parts.iter().map(|part| part.len() as u64).sum();
+        let spot = self.add_record(Kind::Moved, head, body, parts)?;
+        self.write_batch()?;
+        let mut offset = body_offset(spot, head.encoded_len());
+        let place = |part: &heads::MovedPart| {
+            let heads::MovedPart { number, len, checksum, .. } = *part;
+            let place = Place { number, segment: spot.segment, offset, len, checksum };
+            offset = offset.saturating_add(len);
+            place
+        };
+        Ok(head.parts.iter().map(place).collect())
+    }
+}
+
+/// From records to segments.
+impl Writer {
+    fn add_record(
+        &mut self,
+        kind: Kind,
+        head: &impl prost::Message,
+        body: u64,
+        parts: impl IntoIterator<Item = Bytes>,
+    ) -> Result<Spot, AppendError> {
+        let head_bytes = head.encoded_len();
+        let bytes = (HEADER_BYTES + head_bytes) as u64 + body;
+        let fits = head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
+        let body = u32::try_from(body).ok().filter(|_| fits).ok_or(AppendError::TooLarge(bytes))?;
+        let spot = self.spot(kind, bytes)?;
+        self.batch.push(kind, spot.offset, head, body, parts);
+        Ok(spot)
+    }
+
+    /// Makes room for a record behind the batch.
+    fn spot(&mut self, kind: Kind, bytes: u64) -> Result<Spot, AppendError> {
+        self.shared.usable()?;
+        let end = self.active.as_ref().map_or(0, |active| active.bytes + self.batch.bytes());
+        let is_new = end == 0 || (end > FIRST_LINE.len() as u64 && end + bytes > self.shared.segment_bytes);
+        let first_line = if is_new { FIRST_LINE.len() as u64 } else { 0 };
+        let needed = self.shared.used_bytes() + self.batch.bytes() + bytes + first_line;
+        if needed > self.limit_bytes(kind) {
+            return Err(AppendError::Full);
+        }
+        if is_new {
+            self.change_segment()?;
+        }
+        let active = self.active.as_ref().ok_or(AppendError::Closed)?;
+        let offset = u32::try_from(active.bytes + self.batch.bytes());
+        let offset = offset.map_err(|_| AppendError::TooLarge(bytes))?;
+        Ok(Spot { segment: active.number, offset })
+    }
+
+    /// Spans must leave a sixteenth to what gets them out again.
+    fn limit_bytes(&self, kind: Kind) -> u64 {
+        let max = self.shared.max_bytes;
+        let reserve = match kind {
+            Kind::Spans => 0,
+            Kind::Plans | Kind::Done | Kind::Moved => max / 16,
+        };
+        max.saturating_add(reserve)
+    }
+
+    fn change_segment(&mut self) -> Result<(), AppendError> {
+        // Its appenders have been told; what it was matters only if nothing can be written any more.
+        let _told = self.write_batch();
+        self.shared.usable()?;
+        if let Some(active) = self.active.take() {
+            self.seal(active.number);
+        }
+        self.active = Some(self.begin_segment()?);
+        Ok(())
+    }
+
+    fn seal(&self, segment: u32) {
+        if let Some(segment) = self.shared.space.lock().segment_mut(segment) {
+            segment.sealed = true;
+        }
+    }
+
+    fn begin_segment(&mut self) -> Result<Active, AppendError> {
+        let number = self.next_segment;
+        self.next_segment = number.checked_add(1).ok_or(AppendError::Full)?;
+        let path = self.shared.path(number);
+        let created = self.shared.files.create(&path);
+        let file = created.map_err(|error| self.full_or_poison("creating", number, &error))?;
+        if let Err(error) = write_all(&*file, &mut [IoSlice::new(FIRST_LINE)]) {
+            // What is left of the file is an empty segment, should it not go.
+            let _left = self.shared.files.remove(&path);
+            return Err(self.full_or_poison("writing", number, &error));
+        }
+        self.shared.sync_directory(number)?;
+        self.shared.mark_dirty(number, &file);
+        let bytes = FIRST_LINE.len() as u64;
+        self.shared.use_bytes(bytes);
+        let mut space = self.shared.space.lock();
+        space.add_segment(number, Segment::new(bytes, clock::now(), false));
+        space.keep_open(number, Arc::clone(&file));
+        Ok(Active { number, file, bytes })
+    }
+
+    fn full_or_poison(&self, what: &str, segment: u32, error: &io::Error) -> AppendError {
+        if is_full(error) { AppendError::Full } else { self.shared.poison(what, segment, error) }
+    }
+
+    /// Writes the records that were added, and tells those who wait.
+    fn write_batch(&mut self) -> Result<(), AppendError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let waiting = mem::take(&mut self.waiting);
+        let outcome = self.write_records(!waiting.is_empty());
+        self.batch.clear();
+        match &outcome {
+            Ok(()) => self.enlist(&waiting),
+            Err(error) => self.shared.count_failures(error, waiting.len() as u64),
+        }
+        for (destination, numbers) in mem::take(&mut self.said) {
+            if outcome.is_err() {
+                self.owed_to(destination).merge(&numbers);
+            }
+        }
+        for Waiting { places, then } in waiting {
+            then.call(outcome.clone().map(|()| places));
+        }
+        outcome
+    }
+
+    fn enlist(&self, waiting: &[Waiting]) {
+        let mut space = self.shared.space.lock();
+        for Waiting { places, .. } in waiting {
+            space.enlist(places);
+        }
+    }
+
+    fn write_records(&mut self, somebody_waits: bool) -> Result<(), AppendError> {
+        self.shared.usable()?;
+        let Some(active) = &mut self.active else { return Err(AppendError::Closed) };
+        if let Err(error) = self.batch.write(&*active.file) {
+            return Err(cut_back(&self.shared, active, &error));
+        }
+        let bytes = self.batch.bytes();
+        active.bytes += bytes;
+        self.shared.use_bytes(bytes);
+        if let Some(segment) = self.shared.space.lock().segment_mut(active.number) {
+            segment.bytes = active.bytes;
+        }
+        self.shared.mark_dirty(active.number, &active.file);
+        self.count();
+        // What is done can be lost: the destination gets it again. It goes to the disk with the next append.
+        if self.shared.sync == super::SyncMode::Always && somebody_waits {
+            self.shared.flush()?;
+        }
+        Ok(())
+    }
+
+    fn count(&self) {
+        let journal = &self.shared.metrics.journal;
+        journal.appended_bytes.increment(self.batch.bytes());
+        for kind in self.batch.records() {
+            journal.records.add(*kind as usize, 1);
+        }
+    }
+}
+
+/// After a failed write: on a full disk the segment ends behind its last whole record again, and the next append may find
+/// room. All else is for good.
+fn cut_back(shared: &Shared, active: &Active, error: &io::Error) -> AppendError {
+    if !is_full(error) {
+        return shared.poison("writing", active.number, error);
+    }
+    match active.file.set_len(active.bytes) {
+        Ok(()) => AppendError::Full,
+        Err(error) => shared.poison("cutting", active.number, &error),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn body_offset(spot: Spot, head: usize) -> u32 {
+    let head = u32::try_from(HEADER_BYTES + head).unwrap_or(u32::MAX);
+    spot.offset.saturating_add(head)
+}
+
+/// A part over 4 GiB is refused with its record, so that its length never counts.
+fn len(part: &Bytes) -> u32 {
+    u32::try_from(part.len()).unwrap_or(u32::MAX)
+}

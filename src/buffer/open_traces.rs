@@ -1,0 +1,85 @@
+//! Open traces in a plain map, by a time that is passed in: for what an earlier run left, whose time is the journal's, and
+//! for simulations.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    open_trace::OpenTrace,
+    quiet::{Shape, Verdict, Wait, quiet},
+};
+use crate::{
+    clock::Instant,
+    trace::{Release, TraceKey},
+};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct OpenTraces {
+    traces: HashMap<TraceKey, (OpenTrace, u64)>,
+    /// By when each has to be looked at; the least recently touched ones first.
+    order: BTreeMap<(Instant, u64), TraceKey>,
+    /// Over a limit: to be looked at now.
+    full: Vec<TraceKey>,
+    sequence: u64,
+}
+
+impl OpenTraces {
+    /// Adds spans to their trace, or opens it.
+    pub(super) fn add(&mut self, key: TraceKey, addition: OpenTrace) {
+        let trace = match self.take(&key) {
+            Some(mut trace) => {
+                trace.merge(addition);
+                trace
+            }
+            None => addition,
+        };
+        self.sequence += 1;
+        self.order.insert((trace.last, self.sequence), key.clone());
+        self.full.push(key.clone());
+        self.traces.insert(key, (trace, self.sequence));
+    }
+
+    /// A trace that is quiet at this time, and why.
+    pub(super) fn pop_quiet(
+        &mut self,
+        now: Instant,
+        wait: &Wait,
+    ) -> Option<(TraceKey, OpenTrace, Release)> {
+        while let Some(key) = self.full.pop() {
+            if let Some(found) = self.judge(key, now, wait) {
+                return Some(found);
+            }
+        }
+        let (_, key) = self.order.first_key_value()?;
+        let key = key.clone();
+        self.judge(key, now, wait)
+    }
+
+    /// All that are left.
+    pub(super) fn into_rest(self) -> impl Iterator<Item = (TraceKey, OpenTrace)> {
+        self.traces.into_iter().map(|(key, (trace, _))| (key, trace))
+    }
+
+    fn judge(
+        &mut self,
+        key: TraceKey,
+        now: Instant,
+        wait: &Wait,
+    ) -> Option<(TraceKey, OpenTrace, Release)> {
+        let (trace, _) = self.traces.get(&key)?;
+        let shape = Shape { spans: trace.spans, bytes: trace.wire_bytes, ..Shape::default() };
+        match quiet(now, trace.first, trace.last, shape, wait) {
+            Verdict::Release(release) => {
+                let trace = self.take(&key)?;
+                Some((key, trace, release))
+            }
+            Verdict::WaitUntil(_) => None,
+        }
+    }
+
+    fn take(&mut self, key: &TraceKey) -> Option<OpenTrace> {
+        let (trace, sequence) = self.traces.remove(key)?;
+        self.order.remove(&(trace.last, sequence));
+        Some(trace)
+    }
+}
