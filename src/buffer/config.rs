@@ -1,11 +1,12 @@
 //! When a trace is whole, and where its spans are safe until it is delivered.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    journal::{self, Disk, Settings},
+    journal::{self, Settings},
+    tuning::Tuning,
     quiet::Wait,
 };
 use crate::{
@@ -108,12 +109,14 @@ impl Config {
     }
 }
 
-/// A trace that is not delivered when its segment is so old no longer keeps it on the disk.
-const STRAGGLER_AGE: Duration = Duration::from_secs(60);
-const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
-
 impl JournalConfig {
-    pub(super) fn settings(&self, destinations: Vec<String>, metrics: Arc<Metrics>) -> Settings {
+    pub(super) fn settings(
+        &self,
+        tuning: Tuning,
+        destinations: Vec<String>,
+        metrics: Arc<Metrics>,
+    ) -> Settings {
+        let Tuning { files, segment_bytes, straggler_age } = tuning;
         Settings {
             directory: self.directory.clone(),
             sync: match self.sync {
@@ -122,10 +125,10 @@ impl JournalConfig {
                 SyncMode::Never => journal::SyncMode::Never,
             },
             max_bytes: self.max_bytes.get(),
-            segment_bytes: SEGMENT_BYTES,
-            straggler_age: STRAGGLER_AGE,
+            segment_bytes,
+            straggler_age,
             destinations,
-            files: Arc::new(Disk),
+            files,
             metrics,
         }
     }

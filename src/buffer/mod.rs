@@ -15,6 +15,7 @@ mod recovery;
 #[cfg(test)]
 mod simulation;
 mod store;
+mod tuning;
 
 use std::{io, sync::Arc, thread};
 
@@ -26,6 +27,7 @@ pub use self::{
     journal::OpenError,
     keeper::{Keeper, PlanToKeep, Revived},
     quiet::Wait,
+    tuning::Tuning,
 };
 use self::{
     deadlines::Deadlines,
@@ -92,6 +94,7 @@ impl Buffer {
     /// is found here, and taken up by [`Self::recover`].
     pub fn start(
         config: &Config,
+        tuning: Tuning,
         capacity_bytes: u64,
         budget: &Arc<Budget>,
         ledger: &Arc<Ledger>,
@@ -105,7 +108,7 @@ impl Buffer {
             let closed = move |closed| drop(messages.send(Message::Closed(closed)));
             Arc::new(Store::new(wait, capacity_bytes, closed))
         });
-        let (keeper, recovery) = open_journal(&config.journal, budget, ledger, metrics)?.unzip();
+        let (keeper, recovery) = open_journal(&config.journal, tuning, budget, ledger, metrics)?.unzip();
         let phase = Arc::new(SharedPhase::default());
         let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         if let Some(store) = &store {
@@ -202,6 +205,7 @@ impl Buffer {
 
 fn open_journal(
     config: &JournalConfig,
+    tuning: Tuning,
     budget: &Arc<Budget>,
     ledger: &Arc<Ledger>,
     metrics: &Arc<Metrics>,
@@ -209,7 +213,7 @@ fn open_journal(
     if !config.enabled {
         return Ok(None);
     }
-    let settings = config.settings(ledger.names(), Arc::clone(metrics));
+    let settings = config.settings(tuning, ledger.names(), Arc::clone(metrics));
     let (journal, recovery) = Journal::open(settings)?;
     let keeper = Keeper::new(journal, Arc::clone(ledger), Arc::clone(budget));
     Ok(Some((keeper, recovery)))
