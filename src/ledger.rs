@@ -41,6 +41,10 @@ pub enum DropReason {
     QueueFull,
     /// Retried for `max_elapsed_time` without success.
     RetriesExhausted,
+    /// The dead-letter files are full.
+    DeadLetterFull,
+    /// The dead-letter file can't be written.
+    DeadLetterFailed,
     /// The program ended before they could be sent.
     Shutdown,
     /// The journal's copy of them can't be read any more.
@@ -51,11 +55,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Rejected,
         Self::Permanent,
         Self::QueueFull,
         Self::RetriesExhausted,
+        Self::DeadLetterFull,
+        Self::DeadLetterFailed,
         Self::Shutdown,
         Self::Damaged,
         Self::Lost,
@@ -68,6 +74,8 @@ impl DropReason {
             Self::Permanent => "permanent_error",
             Self::QueueFull => "queue_full",
             Self::RetriesExhausted => "retries_exhausted",
+            Self::DeadLetterFull => "dead_letter_full",
+            Self::DeadLetterFailed => "dead_letter_failed",
             Self::Shutdown => "shutdown",
             Self::Damaged => "damaged",
             Self::Lost => "lost",

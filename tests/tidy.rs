@@ -33,7 +33,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("admin", &[]),
     ("pipeline", &["receiver", "buffer", "completion", "weaving", "exporter", "admin"]),
     ("demo", &["pipeline"]),
-    ("cli", &["completion", "weaving", "pipeline", "demo"]),
+    ("cli", &["completion", "weaving", "exporter", "pipeline", "demo"]),
 ];
 
 /// Crate → the places that may name it.

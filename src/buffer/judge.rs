@@ -12,15 +12,17 @@ use super::{
     deadlines::Deadlines,
     keeper::Keeper,
     open_trace::OpenTrace,
+    order::Order,
     quiet::{Verdict, Wait, quiet},
     store::{Closed, Store, shape},
+    tombstones::Tombstones,
 };
 use crate::{
     clock,
     ledger::Ledger,
     memory::Budget,
     telemetry::Metrics,
-    trace::{Durable, Lease, QuietTrace, Release, TraceKey},
+    trace::{Durable, Lease, QuietTrace, Release, Sent, TraceKey},
 };
 
 /// What the judge is told.
@@ -29,6 +31,8 @@ pub(super) enum Message {
     Closed(Closed),
     /// A trace of an earlier run is quiet.
     Recovered(TraceKey, OpenTrace, Release),
+    /// A part of a trace was woven; with what the next part must know.
+    Woven(TraceKey, Option<Sent>),
     /// Nothing comes after this.
     End,
 }
@@ -63,6 +67,9 @@ impl SharedPhase {
 
 /// See the module.
 pub(super) struct Judge {
+    /// Parts of one trace go out one after the other.
+    pub(super) order: Order<QuietTrace>,
+    pub(super) tombstones: Tombstones,
     pub(super) wait: Wait,
     pub(super) store: Option<Weak<Store>>,
     pub(super) phase: Arc<SharedPhase>,
@@ -75,28 +82,37 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) async fn run(self, mut messages: mpsc::UnboundedReceiver<Message>) {
+    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         while let Some(message) = messages.recv().await {
-            match message {
-                Message::Closed(closed) => self.judge(closed).await,
-                Message::Recovered(key, trace, release) => self.release(key, trace, release).await,
-                Message::End => break,
+            if matches!(message, Message::End) {
+                break;
             }
+            self.hear(message).await;
         }
         // A trace may have been put back just before draining began.
         if let Some(store) = self.store() {
             store.close_all();
         }
         while let Ok(message) = messages.try_recv() {
-            match message {
-                Message::Closed(closed) => self.judge(closed).await,
-                Message::Recovered(key, trace, release) => self.release(key, trace, release).await,
-                Message::End => {}
-            }
+            self.hear(message).await;
+        }
+        // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
+        while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
+            let Some(message) = messages.recv().await else { return };
+            self.hear(message).await;
         }
     }
 
-    async fn judge(&self, closed: Closed) {
+    async fn hear(&mut self, message: Message) {
+        match message {
+            Message::Closed(closed) => self.judge(closed).await,
+            Message::Recovered(key, trace, release) => self.release(key, trace, release).await,
+            Message::Woven(key, sent) => self.woven(key, sent).await,
+            Message::End => {}
+        }
+    }
+
+    async fn judge(&mut self, closed: Closed) {
         let Closed { key, trace, brim } = closed;
         let phase = self.phase.get();
         let shape = shape(&trace, brim, phase != Phase::Open);
@@ -112,7 +128,7 @@ impl Judge {
         }
     }
 
-    async fn release(&self, key: TraceKey, mut trace: OpenTrace, release: Release) {
+    async fn release(&mut self, key: TraceKey, mut trace: OpenTrace, release: Release) {
         if self.budget.brim().is_spilling(self.budget.used_bytes()) {
             trace.spill();
         }
@@ -125,8 +141,41 @@ impl Judge {
         metrics.released_traces.add(release as usize, 1);
         let age = quiet.last_arrival.saturating_duration_since(quiet.first_arrival);
         metrics.trace_age_seconds.record(age.as_secs_f64());
+        let key = quiet.key.clone();
+        if let Some(quiet) = self.order.begin(&key, quiet) {
+            self.send(quiet).await;
+        }
+        self.show();
+    }
+
+    /// Hands on a part whose turn it is, with what earlier ones left.
+    async fn send(&mut self, mut quiet: QuietTrace) {
+        if let Some(recalled) = self.tombstones.recall(clock::now(), &quiet.key) {
+            if recalled.sent.is_ended() {
+                let age_s = recalled.age.as_secs_f64();
+                self.metrics.buffer.late_span_age_seconds.record(age_s);
+            }
+            quiet.sent = Some(recalled.sent);
+        }
         // The pipeline is gone only when the process ends.
         let _gone = self.released.send(quiet).await;
+    }
+
+    async fn woven(&mut self, key: TraceKey, sent: Option<Sent>) {
+        let next = self.order.end(&key);
+        if let Some(sent) = sent {
+            let forgotten = self.tombstones.remember(clock::now(), key, sent);
+            self.metrics.buffer.forgotten_traces.increment(forgotten);
+        }
+        if let Some(next) = next {
+            self.send(next).await;
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        self.metrics.buffer.tombstones.set(gauge(self.tombstones.len()));
+        self.metrics.buffer.waiting_parts.set(gauge(self.order.waiting()));
     }
 
     fn store(&self) -> Option<Arc<Store>> {
@@ -143,6 +192,20 @@ impl Judge {
             }
             None => lease,
         };
-        QuietTrace { key, fragments, first_arrival: first, last_arrival: last, release, lease }
+        QuietTrace {
+            key,
+            fragments,
+            first_arrival: first,
+            last_arrival: last,
+            release,
+            more: release.is_part(),
+            sent: None,
+            lease,
+        }
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn gauge(value: usize) -> f64 {
+    value as f64
 }

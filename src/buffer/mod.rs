@@ -8,6 +8,7 @@ mod judge;
 mod keeper;
 mod open_trace;
 mod open_traces;
+mod order;
 mod parked;
 mod quiet;
 mod record;
@@ -15,6 +16,7 @@ mod recovery;
 #[cfg(test)]
 mod simulation;
 mod store;
+mod tombstones;
 mod tuning;
 
 use std::{io, sync::Arc, thread};
@@ -35,16 +37,21 @@ use self::{
     journal::{Journal, Recovery},
     judge::{Judge, Message, Phase, SharedPhase},
     open_trace::OpenTrace,
+    order::Order,
     recovery::Reader,
     store::{Closed, Store},
+    tombstones::Tombstones,
 };
 use crate::{
     clock::{self, Instant},
     ledger::Ledger,
     memory::{Budget, Reservation, Stage},
     telemetry::Metrics,
-    trace::{Arrival, CLOSING, Fragment, Intake, QuietTrace, Receipt, Refused, TraceKey},
+    trace::{Arrival, CLOSING, Fragment, Intake, QuietTrace, Receipt, Refused, Sent, TraceKey},
 };
+
+/// Share of the memory limit for what is remembered of traces that went on.
+const TOMBSTONES_PERCENT: u64 = 5;
 
 /// Released traces that may wait to be picked up before the judge waits, too.
 const RELEASED_MAX: usize = 1024;
@@ -122,6 +129,8 @@ impl Buffer {
         }
         let (released, quiet_traces) = mpsc::channel(RELEASED_MAX);
         let judge = Judge {
+            order: Order::default(),
+            tombstones: Tombstones::new(budget, budget.limit_bytes() / 100 * TOMBSTONES_PERCENT),
             wait,
             store: store.as_ref().map(Arc::downgrade),
             phase: Arc::clone(&phase),
@@ -169,6 +178,12 @@ impl Buffer {
         let read = move || reader.run(recovery);
         thread::Builder::new().name("journal-reader".to_owned()).spawn(read)?;
         Ok(())
+    }
+
+    /// A part of a trace was woven, and this is what the next part must know; `None` where nothing is ever added.
+    pub fn woven(&self, key: TraceKey, sent: Option<Sent>) {
+        // The judge is gone only when the process ends.
+        let _gone = self.messages.send(Message::Woven(key, sent));
     }
 
     /// The journal's view of traces; `None` when there is no journal.

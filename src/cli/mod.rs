@@ -1,6 +1,7 @@
 //! argv → what to do → exit code.
 
 mod demo;
+mod replay;
 mod run;
 mod weave;
 
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Weaves one trace with one answer, offline or from a DeepFlow
     Weave(weave::Options),
+    /// Sends dead-letter files again; exits with 0 only if every line was taken
+    Replay(replay::Options),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +133,7 @@ impl Command {
             }
             Self::Config { what } => say(&what.text()),
             Self::Weave(options) => weave::run(&options),
+            Self::Replay(options) => replay::run(&options),
         }
     }
 }
@@ -151,8 +155,12 @@ Sizes: 64MiB, 10GiB, 500kB. Times: 15s, 200ms, 1h30m.";
 /// The text of config.yaml.
 pub fn default_yaml() -> String {
     let from_environment = [
-        ("completion.deepflow.endpoint", "DEEPFLOW_ENDPOINT"),
-        ("exporters.otlp/tempo.endpoint", "OTLP_ENDPOINT"),
+        (
+            "completion.deepflow.endpoint",
+            "${env:DEEPFLOW_ENDPOINT:-http://deepflow-app.deepflow:20418}",
+        ),
+        ("exporters.otlp/tempo.endpoint", "${env:OTLP_ENDPOINT:-http://tempo:4317}"),
+        ("dead_letter.directory", "${env:STATE_DIRECTORY:-./tracestitch-data}/dead-letter"),
     ];
     Reference::of::<Config>().yaml(TITLE, &from_environment)
 }

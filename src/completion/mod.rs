@@ -4,7 +4,6 @@
 mod breaker;
 pub mod deepflow;
 mod policy;
-mod recent;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,7 +17,6 @@ use self::{
     breaker::BreakerLimits,
     deepflow::{ClientError, Deepflow, Posted, Reply, answer::Outcome},
     policy::{Action, Candidate, Limits, Policy},
-    recent::Recent,
 };
 use crate::{
     clock::{self, Instant},
@@ -28,7 +26,7 @@ use crate::{
         Metrics,
         catalogue::{AskOutcome, CompletionMetrics, Mode, NotPosted},
     },
-    trace::{Answer, QuietTrace, Release, Skip, SpanRef},
+    trace::{Answer, QuietTrace, Release, Skip},
 };
 
 /// Who is asked.
@@ -84,7 +82,6 @@ pub fn start(
     let completion = Completion {
         deepflow,
         policy: Policy::new(limits(config, budget)),
-        recent: Recent::default(),
         deadline: config.deadline.get(),
         asks: JoinSet::new(),
         asking: HashMap::new(),
@@ -118,7 +115,6 @@ struct Completion {
     /// `None`: switched off.
     deepflow: Option<Arc<Deepflow>>,
     policy: Policy<QuietTrace>,
-    recent: Recent,
     deadline: Duration,
     asks: JoinSet<(Reply, Duration)>,
     /// The traces that are asked for: a task holds none, so that none is lost with it.
@@ -177,7 +173,6 @@ impl Completion {
             _ if self.deepflow.is_none() => Some(Skip::Disabled),
             Release::Memory => Some(Skip::Memory),
             _ if too_young => Some(Skip::Shutdown),
-            _ if self.recent.has(&trace.key) => Some(Skip::Late),
             _ => None,
         };
         if let Some(skip) = skip {
@@ -203,8 +198,8 @@ impl Completion {
             return self.skip(candidate.trace, Skip::Disabled);
         };
         let trace = &candidate.trace;
-        let fragments = trace.fragments.iter();
-        let spans: Vec<SpanRef> = fragments.flat_map(|fragment| fragment.spans.clone()).collect();
+        // DeepFlow's window is that of the posted spans: with the earlier parts it covers the whole trace.
+        let spans = trace.known_spans();
         let (origin, id) = (&trace.key.origin, trace.key.id);
         let (request, posted) = deepflow.prepare(origin, id, &spans, clock::wall_us());
         self.count(posted);
@@ -234,7 +229,6 @@ impl Completion {
                 metrics.completed_traces.increment(1);
                 metrics.truncated_answers.increment(u64::from(found.truncated));
                 let trace = self.policy.found(now, candidate);
-                self.recent.add(now, &trace.key);
                 let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
                 trace.lease.hold(Stage::Answers, bytes);
                 return self.complete(trace, Answer::Found(Box::new(found)));

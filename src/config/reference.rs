@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// Values that config.yaml takes from the environment, by path.
+/// Values that config.yaml takes from the environment, by path: the text that stands for them.
 pub type FromEnvironment<'a> = &'a [(&'a str, &'a str)];
 
 /// A configuration's schema and defaults.
@@ -63,11 +63,8 @@ impl Reference {
                     put(&mut out, format_args!("{indent}{key}:"));
                 }
                 (Value::Null, _) => put(&mut out, format_args!("{indent}# {key}:")),
-                (Value::String(default), Some((_, variable))) => {
-                    put(
-                        &mut out,
-                        format_args!("{indent}{key}: \"${{env:{variable}:-{default}}}\""),
-                    );
+                (Value::String(_), Some((_, text))) => {
+                    put(&mut out, format_args!("{indent}{key}: \"{text}\""));
                 }
                 (value, _) => put(&mut out, format_args!("{indent}{key}: {}", scalar(value))),
             }

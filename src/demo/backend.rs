@@ -44,6 +44,8 @@ pub enum BackendFault {
     Refuses,
     /// Every answer comes this much later.
     Slow(Duration),
+    /// Requests of more bytes are refused, in the words of grpc-go.
+    Limited(usize),
     /// So many spans of each request are refused by partial success.
     Partial(i64),
 }
@@ -175,6 +177,7 @@ impl TraceService for Service {
             BackendFault::None => {}
             BackendFault::Unavailable => return Err(Status::unavailable("down for a while")),
             BackendFault::Refuses => return Err(Status::invalid_argument("never")),
+            BackendFault::Limited(bytes) => within(bytes, request.get_ref())?,
             BackendFault::Slow(delay) => tokio::time::sleep(delay).await,
             BackendFault::Partial(spans) => answer = partial(spans),
         }
@@ -190,6 +193,16 @@ impl TraceService for Service {
         }
         Ok(Response::new(answer))
     }
+}
+
+fn within(bytes_max: usize, body: &Bytes) -> Result<(), Status> {
+    if body.len() <= bytes_max {
+        return Ok(());
+    }
+    let bytes = body.len();
+    Err(Status::resource_exhausted(format!(
+        "grpc: received message larger than max ({bytes} vs. {bytes_max})"
+    )))
 }
 
 fn partial(rejected_spans: i64) -> Bytes {

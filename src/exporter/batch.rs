@@ -2,27 +2,32 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::queue::Queued;
+use super::{Profile, profile::Fitted, queue::Queued};
 use crate::{
     clock::Instant,
     trace::{Origin, Piece},
     wire::{Pieces, splice},
 };
 
-/// Traces of one origin on their way into one request.
+/// Pieces of one origin on their way into one request, each with whose it is.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Batch<O> {
     pub(super) origin: Origin,
-    pub(super) items: Vec<(Arc<Queued>, Piece)>,
+    pub(super) items: Vec<(O, Piece)>,
     pub(super) bytes: usize,
     /// When the first trace came.
     pub(super) since: Instant,
 }
 
-impl Batch {
+impl<O> Batch<O> {
     /// The request.
     pub(super) fn pieces(&self) -> Pieces {
         self.items.iter().map(|(_, piece)| piece.bytes.clone()).collect()
+    }
+
+    /// It is more than one span: it can be halved.
+    pub(super) fn is_divisible(&self) -> bool {
+        self.app_spans() + self.added_spans() > 1
     }
 
     pub(super) fn app_spans(&self) -> u64 {
@@ -34,28 +39,85 @@ impl Batch {
     }
 }
 
+impl<O: Clone + PartialEq> Batch<O> {
+    /// In two: between owners, else between pieces, else between the spans of the one piece. A single span comes back
+    /// as it is.
+    pub(super) fn halves(mut self) -> Result<(Self, Self), Self> {
+        if self.items.len() > 1 {
+            let at = self.middle();
+            let second = self.items.split_off(at);
+            return Ok((self.of(self.items.clone()), self.of(second)));
+        }
+        let Some((owner, piece)) = self.items.first() else { return Err(self) };
+        let mut parts = cut(piece, piece.bytes.len() / 2);
+        if parts.len() < 2 {
+            return Err(self);
+        }
+        let second = parts.split_off(parts.len() / 2);
+        let owned = |parts: Vec<Piece>| parts.into_iter().map(|part| (owner.clone(), part));
+        Ok((self.of(owned(parts).collect()), self.of(owned(second).collect())))
+    }
+
+    /// In as many parts as it takes for none to be larger, as far as single spans allow; the first part comes last.
+    pub(super) fn within(self, bytes_max: usize) -> Vec<Self> {
+        let mut open = vec![self];
+        let mut parts = Vec::new();
+        while let Some(batch) = open.pop() {
+            if batch.bytes <= bytes_max {
+                parts.push(batch);
+                continue;
+            }
+            match batch.halves() {
+                Ok((first, second)) => open.extend([second, first]),
+                Err(single) => parts.push(single),
+            }
+        }
+        parts.reverse();
+        parts
+    }
+
+    /// The boundary nearest to half of the bytes, between two owners if there are two.
+    fn middle(&self) -> usize {
+        let mut before = 0;
+        let mut best = (true, usize::MAX, 1);
+        for (index, pair) in self.items.windows(2).enumerate() {
+            let [(left, piece), (right, _)] = pair else { continue };
+            before += piece.bytes.len();
+            best = best.min((left == right, before.abs_diff(self.bytes / 2), index + 1));
+        }
+        best.2
+    }
+
+    fn of(&self, items: Vec<(O, Piece)>) -> Self {
+        let bytes = items.iter().map(|(_, piece)| piece.bytes.len()).sum();
+        Self { origin: self.origin.clone(), items, bytes, since: self.since }
+    }
+}
+
 /// Batches that are still growing, one for each origin, and those that are full.
 #[derive(Debug)]
 pub(super) struct Batches {
     target_bytes: usize,
     bytes_max: usize,
-    growing: Vec<Batch>,
-    full: VecDeque<Batch>,
+    profile: Profile,
+    growing: Vec<Batch<Arc<Queued>>>,
+    full: VecDeque<Batch<Arc<Queued>>>,
 }
 
 impl Batches {
-    pub(super) fn new(target_bytes: usize, bytes_max: usize) -> Self {
-        Self { target_bytes, bytes_max, growing: Vec::new(), full: VecDeque::new() }
+    pub(super) fn new(target_bytes: usize, bytes_max: usize, profile: Profile) -> Self {
+        Self { target_bytes, bytes_max, profile, growing: Vec::new(), full: VecDeque::new() }
     }
 
-    /// Adds a trace. It stays whole as far as a request can hold it.
-    pub(super) fn add(&mut self, now: Instant, queued: Queued) {
+    /// Adds a trace, as the destination's profile will have it. It stays whole as far as a request can hold it.
+    pub(super) fn add(&mut self, now: Instant, queued: Queued) -> Fitted {
         let queued = Arc::new(queued);
         let trace = &queued.trace;
         let origin = trace.key.origin.clone();
-        let trace_bytes: usize = trace.pieces.iter().map(|piece| piece.bytes.len()).sum();
+        let (pieces, fitted) = self.profile.fit(&trace.pieces);
+        let trace_bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
         self.make_room(&origin, trace_bytes.min(self.bytes_max));
-        for piece in &trace.pieces {
+        for piece in pieces.iter() {
             if piece.bytes.len() <= self.bytes_max {
                 self.add_piece(now, &origin, &queued, piece.clone());
                 continue;
@@ -64,6 +126,7 @@ impl Batches {
                 self.add_piece(now, &origin, &queued, part);
             }
         }
+        fitted
     }
 
     fn add_piece(&mut self, now: Instant, origin: &Origin, queued: &Arc<Queued>, piece: Piece) {
@@ -84,8 +147,9 @@ impl Batches {
     }
 
     fn make_room(&mut self, origin: &Origin, bytes: usize) {
-        let too_full =
-            |batch: &Batch| batch.origin == *origin && batch.bytes + bytes > self.bytes_max;
+        let too_full = |batch: &Batch<Arc<Queued>>| {
+            batch.origin == *origin && batch.bytes + bytes > self.bytes_max
+        };
         if let Some(index) = self.growing.iter().position(too_full) {
             let batch = self.growing.swap_remove(index);
             self.full.push_back(batch);
@@ -93,7 +157,10 @@ impl Batches {
     }
 
     /// The next request to send: a full one, else the oldest, if that is `due` already.
-    pub(super) fn next(&mut self, due: impl Fn(&Batch) -> bool) -> Option<Batch> {
+    pub(super) fn next(
+        &mut self,
+        due: impl Fn(&Batch<Arc<Queued>>) -> bool,
+    ) -> Option<Batch<Arc<Queued>>> {
         if let Some(batch) = self.full.pop_front() {
             return Some(batch);
         }
@@ -116,7 +183,8 @@ impl Batches {
     }
 }
 
-fn cut(piece: &Piece, bytes_max: usize) -> Vec<Piece> {
+/// In parts of so many bytes, as far as single spans allow.
+pub(super) fn cut(piece: &Piece, bytes_max: usize) -> Vec<Piece> {
     // Our own bytes: the scan can't fail, and if it did the piece would go as it is.
     let Ok(parts) = splice::cut(&piece.bytes, bytes_max) else { return vec![piece.clone()] };
     let part = |(bytes, spans): (Vec<u8>, usize)| {

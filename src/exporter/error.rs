@@ -17,6 +17,9 @@ pub(super) enum ExportError {
         /// For people.
         why: String,
     },
+    /// The request has more bytes than the destination takes at once: a smaller one may be taken.
+    #[error("{0}")]
+    TooLarge(String),
     /// The same request will never be taken.
     #[error("{0}")]
     Permanent(String),
@@ -26,14 +29,49 @@ impl From<Status> for ExportError {
     fn from(status: Status) -> Self {
         let after = retry_delay(&status);
         let why = format!("{:?}: {}", status.code(), cause(&status));
-        if is_retryable(&status, after) { Self::Retry { after, why } } else { Self::Permanent(why) }
+        if is_too_large(&status) {
+            Self::TooLarge(why)
+        } else if is_retryable(&status, after) {
+            Self::Retry { after, why }
+        } else {
+            Self::Permanent(why)
+        }
     }
+}
+
+/// What servers and proxies say of a message over their limit: grpc-go and C++, Java, .NET, tonic, tonic while it
+/// decompresses, and HTTP 413 by its number and its names.
+const TOO_LARGE: [&str; 10] = [
+    "larger than max",
+    "message exceeds maximum size",
+    "exceeds the maximum configured message size",
+    "message length too large",
+    "exceeded while decompressing",
+    "status code 413",
+    "entity too large",
+    "payload too large",
+    "content too large",
+    "body too large",
+];
+
+/// OTLP calls some of these codes retryable, but the same request never gets smaller. Unavailable and its like are
+/// left out: there the words are of another matter.
+fn is_too_large(status: &Status) -> bool {
+    let can_be = matches!(
+        status.code(),
+        Code::ResourceExhausted
+            | Code::OutOfRange
+            | Code::Unknown
+            | Code::Internal
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+    );
+    let message = status.message().to_lowercase();
+    can_be && TOO_LARGE.iter().any(|words| message.contains(words))
 }
 
 fn is_retryable(status: &Status, after: Option<Duration>) -> bool {
     match status.code() {
-        // tonic's answer to a message over its limit. OTLP calls the code retryable, but this request never gets smaller.
-        Code::OutOfRange if status.message().contains("length too large") => false,
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
@@ -69,14 +107,38 @@ mod tests {
             let expected = [1, 4, 10, 11, 14, 15].contains(&code);
             assert_eq!(retried(Status::new(Code::from_i32(code), "")), expected, "{code}");
         }
-        let too_large =
-            "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
-        assert!(!retried(Status::out_of_range(too_large)));
         let delay = Duration::from_millis(1500);
         let status =
             RpcStatus::new(Code::ResourceExhausted, "later").retry_after(delay).into_tonic();
         assert!(
             matches!(ExportError::from(status), ExportError::Retry { after: Some(after), .. } if after == delay)
         );
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_known_by_its_words() {
+        let too_large = |code, message: &str| {
+            matches!(ExportError::from(Status::new(code, message)), ExportError::TooLarge(_))
+        };
+        for (code, message) in [
+            (Code::ResourceExhausted, "grpc: received message larger than max (70000 vs. 65536)"),
+            (Code::ResourceExhausted, "grpc: received message after decompression larger than max"),
+            (Code::ResourceExhausted, "gRPC message exceeds maximum size 4194304: 5000000"),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes",
+            ),
+            (Code::Unknown, "grpc-status header missing, mapped from HTTP status code 413"),
+            (Code::Internal, "413 Request Entity Too Large"),
+        ] {
+            assert!(too_large(code, message), "{message}");
+        }
+        for (code, message) in [
+            (Code::ResourceExhausted, "ingestion rate limit exceeded"),
+            (Code::FailedPrecondition, "TRACE_TOO_LARGE: max size of trace (5000000) exceeded"),
+            (Code::Unavailable, "grpc: received message larger than max (70000 vs. 65536)"),
+        ] {
+            assert!(!too_large(code, message), "{message}");
+        }
     }
 }

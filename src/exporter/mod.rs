@@ -1,330 +1,43 @@
-//! Where traces leave: each destination has its own queue, batches and retries. Only the first one holds traces back.
+//! Where traces leave: each destination has its own queue, batches and retries, and a say in what becomes of the
+//! traces that it can't take.
 
+mod accounts;
 mod batch;
+mod config;
+mod courier;
+mod dead_letter;
 mod debug;
 mod error;
 mod otlp_grpc;
+mod outage;
+mod profile;
 mod queue;
+pub mod replay;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
-
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeSeed, Error as _, MapAccess, Visitor},
-    ser::SerializeMap,
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use self::{
-    otlp_grpc::OtlpGrpc,
-    queue::{Overflow, Queue},
+    accounts::Accounts,
+    courier::Transport,
+    dead_letter::DeadLetters,
+    outage::Outage,
+    queue::{Limits, Queue},
 };
-use crate::{
-    config::{ByteSize, Headers, HttpUrl, Interval, Problems},
-    ledger::Destination,
-    memory::Stage,
-    telemetry::Metrics,
-    trace::EnrichedTrace,
+pub use self::{
+    config::{
+        BatchConfig, Compression, Config, DebugConfig, ExporterConfig, KeepaliveConfig, OnOutage,
+        OtlpConfig, Profile, QueueConfig, RetryConfig, TlsConfig,
+    },
+    dead_letter::DeadLetterConfig,
 };
-
-/// Destinations by `type` or `type/name`, in order. The first one holds traces back when it can't take them; further
-/// ones lose traces when their queue is full, so that they never hold up the first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config(Vec<(String, ExporterConfig)>);
-
-/// One destination.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum ExporterConfig {
-    /// `otlp`, `otlp/NAME`: OTLP/gRPC.
-    Otlp(Box<OtlpConfig>),
-    /// `debug`, `debug/NAME`: prints traces as trees on standard output.
-    Debug(DebugConfig),
-}
-
-/// An OTLP/gRPC destination: Tempo, Jaeger, a Collector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct OtlpConfig {
-    /// http://host:port, or https:// for TLS.
-    pub endpoint: HttpUrl,
-    /// For an https endpoint.
-    pub tls: TlsConfig,
-    /// Request headers; ${origin:NAME} stands for a header kept by receivers.otlp.include_metadata.
-    pub headers: Headers,
-    /// none, gzip or zstd.
-    pub compression: Compression,
-    /// For one request.
-    pub timeout: Interval,
-    /// For a connection.
-    pub connect_timeout: Interval,
-    /// Requests at a time.
-    pub max_in_flight: usize,
-    /// How traces become requests.
-    pub batch: BatchConfig,
-    /// Traces waiting to be sent.
-    pub sending_queue: QueueConfig,
-    /// What to do when the destination can't take a request now.
-    pub retry_on_failure: RetryConfig,
-    /// Pings that find a broken connection.
-    pub keepalive: KeepaliveConfig,
-}
-
-/// TLS towards a destination.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsConfig {
-    /// PEM file of the certificate authority to trust. Needed for https.
-    pub ca_file: Option<PathBuf>,
-    /// Name in the certificate, if it is not the endpoint's host.
-    pub server_name: Option<String>,
-}
-
-/// Compression of requests.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// As they are: cheapest.
-    #[default]
-    None,
-    /// Every backend reads it.
-    Gzip,
-    /// Cheaper than gzip.
-    Zstd,
-}
-
-/// How traces become requests. An idle connection sends at once; while requests are under way traces gather.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BatchConfig {
-    /// A request is sent when it has so many bytes …
-    pub target_size: ByteSize,
-    /// … or when its first trace has waited so long.
-    pub max_wait: Interval,
-    /// No request is larger, before compression, unless a single span is. Most servers take 4 MiB.
-    pub max_size: ByteSize,
-}
-
-/// Traces waiting to be sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct QueueConfig {
-    /// In bytes, requests under way included.
-    pub max_size: ByteSize,
-}
-
-/// What to do when a destination can't take a request now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryConfig {
-    /// First wait; jittered. A destination's own word (RetryInfo) counts more.
-    pub initial_interval: Interval,
-    /// Longest wait.
-    pub max_interval: Interval,
-    /// Give up after so long; 0s never does.
-    pub max_elapsed_time: Interval,
-}
-
-/// Pings that find a broken connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeepaliveConfig {
-    /// Between pings.
-    pub time: Interval,
-    /// For an answer.
-    pub timeout: Interval,
-}
-
-/// The debug exporter.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct DebugConfig {}
-
-fn default_endpoint() -> HttpUrl {
-    "http://tempo:4317".parse().expect("the default endpoint is a URL")
-}
-
-impl Default for OtlpConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: default_endpoint(),
-            tls: TlsConfig::default(),
-            headers: Headers::default(),
-            compression: Compression::None,
-            timeout: Interval::from_secs(10),
-            connect_timeout: Interval::from_secs(5),
-            max_in_flight: 4,
-            batch: BatchConfig::default(),
-            sending_queue: QueueConfig::default(),
-            retry_on_failure: RetryConfig::default(),
-            keepalive: KeepaliveConfig::default(),
-        }
-    }
-}
-
-impl Default for BatchConfig {
-    fn default() -> Self {
-        Self {
-            target_size: ByteSize::from_mib(1),
-            max_wait: Interval::from_millis(20),
-            max_size: ByteSize::from_mib(4),
-        }
-    }
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        Self { max_size: ByteSize::from_mib(64) }
-    }
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            initial_interval: Interval::from_millis(500),
-            max_interval: Interval::from_secs(30),
-            max_elapsed_time: Interval::from_secs(0),
-        }
-    }
-}
-
-impl Default for KeepaliveConfig {
-    fn default() -> Self {
-        Self { time: Interval::from_secs(10), timeout: Interval::from_secs(5) }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self(vec![("otlp/tempo".to_owned(), ExporterConfig::Otlp(Box::default()))])
-    }
-}
-
-impl Config {
-    /// A configuration of these destinations.
-    pub fn new(exporters: Vec<(String, ExporterConfig)>) -> Self {
-        Self(exporters)
-    }
-
-    /// The destinations' names, in order.
-    pub fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Notes what can't be used.
-    pub fn check(&self, include_metadata: &[String], problems: &mut Problems) {
-        if self.0.is_empty() {
-            problems.push("", "no destination", Some("add otlp/tempo: {endpoint: …}"));
-        }
-        for (name, exporter) in &self.0 {
-            if let ExporterConfig::Otlp(otlp) = exporter {
-                problems.within(name, |problems| otlp.check(include_metadata, problems));
-            }
-        }
-    }
-}
-
-impl OtlpConfig {
-    fn check(&self, include_metadata: &[String], problems: &mut Problems) {
-        let batch = &self.batch;
-        if batch.target_size > batch.max_size {
-            problems.push("batch.target_size", "is larger than max_size", None);
-        }
-        if batch.max_size.get() < 64 * 1024 || batch.max_size > ByteSize::from_mib(1024) {
-            problems.push("batch.max_size", "must be between 64KiB and 1GiB", None);
-        }
-        if self.sending_queue.max_size < batch.max_size {
-            problems.push("sending_queue.max_size", "is smaller than one request", None);
-        }
-        if self.max_in_flight == 0 {
-            problems.push("max_in_flight", "must be at least 1", None);
-        }
-        if self.timeout.is_zero() {
-            problems.push("timeout", "must be longer than 0s", Some("10s is the default"));
-        }
-        if self.endpoint.is_tls() && self.tls.ca_file.is_none() {
-            let hint = Some(
-                "name the PEM file of the authority, /etc/ssl/certs/ca-certificates.crt for public ones",
-            );
-            problems.push("tls.ca_file", "is needed for https", hint);
-        }
-        problems.within("headers", |problems| self.headers.check(include_metadata, problems));
-    }
-}
-
-impl Serialize for Config {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, exporter) in &self.0 {
-            map.serialize_entry(name, exporter)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Config {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ConfigVisitor)
-    }
-}
-
-struct ConfigVisitor;
-
-impl<'de> Visitor<'de> for ConfigVisitor {
-    type Value = Config;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("destinations by name")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Config, A::Error> {
-        let mut exporters = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let exporter = map.next_value_seed(OfKind(&name))?;
-            exporters.push((name, exporter));
-        }
-        Ok(Config(exporters))
-    }
-}
-
-/// Reads the kind from the key and the rest by that kind. A seed, so that an error has the key in its path.
-struct OfKind<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for OfKind<'_> {
-    type Value = ExporterConfig;
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<ExporterConfig, D::Error> {
-        match self.0.split('/').next() {
-            Some("otlp") => {
-                OtlpConfig::deserialize(deserializer).map(Box::new).map(ExporterConfig::Otlp)
-            }
-            Some("debug") => DebugConfig::deserialize(deserializer).map(ExporterConfig::Debug),
-            _ => Err(D::Error::custom(
-                "no such type of exporter; there are otlp (or otlp/NAME) and debug (or debug/NAME)",
-            )),
-        }
-    }
-}
-
-impl schemars::JsonSchema for Config {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Exporters".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let otlp = generator.subschema_for::<OtlpConfig>();
-        let debug = generator.subschema_for::<DebugConfig>();
-        schemars::json_schema!({
-            "type": "object",
-            "patternProperties": { "^otlp(/.+)?$": otlp, "^debug(/.+)?$": debug },
-            "additionalProperties": false,
-        })
-    }
-}
+use crate::{clock, ledger::Destination, memory::Stage, telemetry::Metrics, trace::EnrichedTrace};
 
 /// A destination that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -339,6 +52,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The operating system gives no thread.
+    #[error("cannot start the thread that writes dead letters")]
+    DeadLetterThread(#[source] std::io::Error),
     /// The endpoint or its TLS settings can't be used.
     #[error("cannot use the endpoint of exporter {exporter}")]
     Endpoint {
@@ -353,60 +69,81 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Exporters {
     queues: Vec<Queue>,
+    dead_letters: Option<Arc<DeadLetters>>,
+    relieved: Arc<AtomicBool>,
 }
 
 impl Exporters {
     /// Starts every destination. Connections are made when they are needed, and again when they break.
-    pub fn start(config: &Config, metrics: &Metrics) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        dead_letter: &DeadLetterConfig,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let dead_letters = DeadLetters::start(dead_letter)?;
+        let relieved = Arc::new(AtomicBool::new(false));
         let mut queues = Vec::new();
         for (number, (name, exporter)) in config.0.iter().enumerate() {
             let Some(metrics) = metrics.exporter(number) else { continue };
-            let overflow = if number == 0 { Overflow::Wait } else { Overflow::Drop };
             let destination = Destination(number);
-            queues.push(match exporter {
-                ExporterConfig::Otlp(otlp) => {
-                    let transport = Transport::Otlp(Box::new(OtlpGrpc::new(name, otlp)?));
-                    let limits = queue::Limits::of(otlp);
-                    Queue::start(name, destination, transport, limits, overflow, metrics)
-                }
-                ExporterConfig::Debug(_) => {
-                    let limits = queue::Limits::of(&OtlpConfig {
-                        max_in_flight: 1,
-                        ..OtlpConfig::default()
-                    });
-                    Queue::start(name, destination, Transport::Debug, limits, overflow, metrics)
-                }
+            let accounts = Arc::new(Accounts { name: name.clone(), destination, metrics });
+            let outage = Arc::new(Outage {
+                on_outage: OnOutage::of(exporter, destination),
+                is_first: number == 0,
+                relieved: Arc::clone(&relieved),
+                dead_letters: dead_letters.clone(),
+                accounts,
             });
+            let transport = Transport::new(name, exporter)?;
+            queues.push(Queue::start(transport, Limits::of(exporter), outage));
         }
-        Ok(Self { queues })
+        Ok(Self { queues, dead_letters, relieved })
     }
 
-    /// Hands a trace to every destination; waits while the first one's queue is full.
+    /// Hands a trace to every destination that lacks it. Waits while a destination that holds has no room and there is
+    /// no journal where the trace could wait.
     pub async fn send(&self, trace: EnrichedTrace) {
+        let all: Vec<Destination> = (0..self.queues.len()).map(Destination).collect();
+        self.send_to(trace, &all).await;
+    }
+
+    /// The same, for these destinations alone. A trace that no queue has taken when this returns has left memory.
+    pub async fn send_to(&self, trace: EnrichedTrace, destinations: &[Destination]) {
         trace.lease.hold(Stage::Export, trace.bytes());
         let trace = Arc::new(trace);
         // The first comes last: the others have the trace when it has to wait.
-        for queue in self.queues.iter().rev() {
-            queue.push(Arc::clone(&trace)).await;
+        for (number, queue) in self.queues.iter().enumerate().rev() {
+            let destination = Destination(number);
+            if destinations.contains(&destination) && trace.lease.lacks(destination) {
+                queue.push(Arc::clone(&trace)).await;
+            }
         }
     }
 
-    /// Sends what is queued; gives up what is not sent by then, with its account.
+    /// The destination's queue is less than half full.
+    pub fn has_room(&self, destination: Destination) -> bool {
+        self.queues.get(destination.0).is_some_and(Queue::has_room)
+    }
+
+    /// While true, destinations behind the first put into the dead-letter file what they would hold: the journal is
+    /// nearly full, and senders are refused only when that did not help.
+    pub fn relieve(&self, relieved: bool) {
+        if self.relieved.swap(relieved, Relaxed) != relieved {
+            tracing::warn!(relieved, "further destinations dead-letter instead of holding");
+        }
+    }
+
+    /// Sends what is queued. What is not sent by then stays in the journal, or is given up with its account.
     pub async fn close(self, within: Duration) {
+        let end = clock::now() + within;
         let closing = self.queues.into_iter().map(|queue| tokio::spawn(queue.close(within)));
         for closing in closing.collect::<Vec<_>>() {
             if let Err(error) = closing.await {
                 tracing::error!(%error, "an exporter ended badly");
             }
         }
+        if let Some(dead_letters) = self.dead_letters {
+            dead_letters.close(end).await;
+        }
     }
-}
-
-/// What carries a request.
-#[derive(Debug)]
-pub(crate) enum Transport {
-    /// OTLP/gRPC.
-    Otlp(Box<OtlpGrpc>),
-    /// Standard output.
-    Debug,
 }

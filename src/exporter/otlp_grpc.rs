@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
 use prost::Message;
 use tonic::{
     Request, Status,
@@ -26,6 +26,8 @@ use crate::{
 pub(crate) struct OtlpGrpc {
     client: Grpc<Channel>,
     headers: Headers,
+    /// The origin's own headers are sent, too.
+    passes_origin: bool,
     timeout: Duration,
 }
 
@@ -81,7 +83,28 @@ impl OtlpGrpc {
             Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
             Compression::Zstd => client.send_compressed(CompressionEncoding::Zstd),
         };
-        Ok(Self { client, headers: config.headers.clone(), timeout: config.timeout.get() })
+        Ok(Self {
+            client,
+            headers: config.headers.clone(),
+            passes_origin: false,
+            timeout: config.timeout.get(),
+        })
+    }
+
+    /// The same, sending the headers of an origin as they came.
+    pub(super) fn passing_origin(self) -> Self {
+        Self { passes_origin: true, ..self }
+    }
+
+    fn headers(&self, origin: &Origin) -> HeaderMap {
+        let mut headers = self.headers.of(origin);
+        if self.passes_origin {
+            // What can't be a header did not come as one.
+            headers.extend(origin.values().iter().filter_map(|(name, value)| {
+                Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+            }));
+        }
+        headers
     }
 
     /// Sends one request.
@@ -91,7 +114,7 @@ impl OtlpGrpc {
         pieces: Pieces,
     ) -> Result<PartialSuccess, ExportError> {
         let mut request = Request::new(pieces);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers(origin));
         let mut client = self.client.clone();
         let exchange = async move {
             client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;

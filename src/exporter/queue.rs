@@ -8,44 +8,44 @@ use tokio::{
 };
 
 use super::{
-    OtlpConfig, RetryConfig, Transport,
+    ExporterConfig, OtlpConfig, Profile, RetryConfig,
+    accounts::Accounts,
     batch::{Batch, Batches},
-    debug,
-    error::ExportError,
+    courier::{Courier, Transport},
     otlp_grpc::PartialSuccess,
+    outage::{Outage, Overflow},
+    profile::Fitted,
 };
 use crate::{
-    clock,
-    ledger::{Account, Destination, DropReason},
-    retry::Backoff,
-    telemetry::catalogue::{ExporterMetrics, SendOutcome},
+    clock, ledger::DropReason, retry::Backoff, telemetry::catalogue::ExporterMetrics,
     trace::EnrichedTrace,
 };
-
-/// What a full queue does to the next trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Overflow {
-    /// It waits, and the pipeline with it.
-    Wait,
-    /// It is dropped, for this destination.
-    Drop,
-}
 
 /// Limits of one destination.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     queue_bytes: u64,
-    target_bytes: usize,
-    batch_bytes_max: usize,
+    pub(super) target_bytes: usize,
+    pub(super) batch_bytes_max: usize,
     batch_wait: Duration,
     max_in_flight: usize,
-    backoff: Backoff,
+    profile: Profile,
+    pub(super) backoff: Backoff,
     /// Zero: never give up.
-    elapsed_max: Duration,
+    pub(super) elapsed_max: Duration,
 }
 
 impl Limits {
-    pub(super) fn of(config: &OtlpConfig) -> Self {
+    pub(super) fn of(exporter: &ExporterConfig) -> Self {
+        match exporter {
+            ExporterConfig::Otlp(otlp) => Self::of_otlp(otlp),
+            ExporterConfig::Debug(_) => {
+                Self::of_otlp(&OtlpConfig { max_in_flight: 1, ..OtlpConfig::default() })
+            }
+        }
+    }
+
+    fn of_otlp(config: &OtlpConfig) -> Self {
         let RetryConfig { initial_interval, max_interval, max_elapsed_time } =
             config.retry_on_failure;
         Self {
@@ -54,6 +54,7 @@ impl Limits {
             batch_bytes_max: config.batch.max_size.len(),
             batch_wait: config.batch.max_wait.get(),
             max_in_flight: config.max_in_flight,
+            profile: config.profile,
             backoff: Backoff { initial_interval, max_interval },
             elapsed_max: max_elapsed_time.get(),
         }
@@ -88,16 +89,20 @@ impl Drop for Queued {
     }
 }
 
+/// Two are equal when they are the same one.
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
 /// One destination.
 #[derive(Debug)]
 pub(super) struct Queue {
-    name: String,
-    destination: Destination,
     entries: mpsc::UnboundedSender<Queued>,
     places: Arc<Semaphore>,
     places_max: u32,
-    overflow: Overflow,
-    metrics: Arc<ExporterMetrics>,
+    outage: Arc<Outage>,
     abandon: watch::Sender<bool>,
     worker: JoinHandle<()>,
 }
@@ -106,78 +111,71 @@ pub(super) struct Queue {
 const PLACE_BYTES: u64 = 1024;
 
 impl Queue {
-    pub(super) fn start(
-        name: &str,
-        destination: Destination,
-        transport: Transport,
-        limits: Limits,
-        overflow: Overflow,
-        metrics: Arc<ExporterMetrics>,
-    ) -> Self {
+    pub(super) fn start(transport: Transport, limits: Limits, outage: Arc<Outage>) -> Self {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
         let places_max = u32::try_from(limits.queue_bytes / PLACE_BYTES).unwrap_or(u32::MAX >> 4);
         let places =
             Arc::new(Semaphore::new(usize::try_from(places_max).unwrap_or(usize::MAX >> 4)));
+        let Accounts { name, metrics, .. } = &*outage.accounts;
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
         metrics.queue_capacity_bytes.set(limits.queue_bytes as f64);
         let (abandon, abandoned) = watch::channel(false);
+        let courier = Courier::new(name, transport, &limits, Arc::clone(metrics));
+        let sender = Sender { courier, outage: Arc::clone(&outage), abandoned };
         let worker = Worker {
-            sender: Arc::new(Sender {
-                name: name.to_owned(),
-                destination,
-                transport,
-                backoff: limits.backoff.clone(),
-                elapsed_max: limits.elapsed_max,
-                abandoned,
-                metrics: Arc::clone(&metrics),
-            }),
-            batches: Batches::new(limits.target_bytes, limits.batch_bytes_max),
+            sender: Arc::new(sender),
+            batches: Batches::new(limits.target_bytes, limits.batch_bytes_max, limits.profile),
             limits,
             sending: JoinSet::new(),
         };
         let worker = tokio::spawn(worker.run(receiver));
-        Self {
-            name: name.to_owned(),
-            destination,
-            entries,
-            places,
-            places_max,
-            overflow,
-            metrics,
-            abandon,
-            worker,
-        }
+        Self { entries, places, places_max, outage, abandon, worker }
     }
 
+    /// Takes a trace, or does with it what is to be done while there is no room.
     pub(super) async fn push(&self, trace: Arc<EnrichedTrace>) {
         let places = u32::try_from(trace.bytes().div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
         // A trace larger than the queue has it for itself.
         let places = places.clamp(1, self.places_max);
-        let semaphore = Arc::clone(&self.places);
-        let place = match self.overflow {
-            Overflow::Wait => semaphore.acquire_many_owned(places).await.ok(),
-            Overflow::Drop => semaphore.try_acquire_many_owned(places).ok(),
-        };
-        if let Some(place) = place {
-            // The worker ends after the last sender is gone.
-            let _gone = self.entries.send(Queued::new(trace, place, Arc::clone(&self.metrics)));
-        } else {
-            let spans = trace.app_spans();
-            self.metrics.send_failed_spans.add(DropReason::QueueFull as usize, spans);
-            trace.lease.settle(self.destination, Account::Dropped(DropReason::QueueFull), spans);
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(places) {
+            return self.enqueue(trace, place);
+        }
+        match self.outage.overflow(&trace) {
+            Overflow::Wait => {
+                // The semaphore is never closed.
+                if let Ok(place) = Arc::clone(&self.places).acquire_many_owned(places).await {
+                    self.enqueue(trace, place);
+                }
+            }
+            Overflow::Park => {}
+            Overflow::DeadLetter => self.outage.dead_letter(trace).await,
+            Overflow::Drop => self.outage.drop_trace(&trace),
         }
     }
 
-    /// Sends what is queued, and gives up what is left after `within`.
+    fn enqueue(&self, trace: Arc<EnrichedTrace>, place: OwnedSemaphorePermit) {
+        let metrics = Arc::clone(&self.outage.accounts.metrics);
+        // The worker ends after the last sender is gone.
+        let _gone = self.entries.send(Queued::new(trace, place, metrics));
+    }
+
+    /// Less than half of it is taken.
+    pub(super) fn has_room(&self) -> bool {
+        let places_max = usize::try_from(self.places_max).unwrap_or(usize::MAX);
+        self.places.available_permits() > places_max / 2
+    }
+
+    /// Sends what is queued, and leaves what is not sent after `within`.
     pub(super) async fn close(mut self, within: Duration) {
         let (closed, _) = mpsc::unbounded_channel();
         drop(std::mem::replace(&mut self.entries, closed));
+        let exporter = &self.outage.accounts.name;
         if tokio::time::timeout(within, &mut self.worker).await.is_err() {
-            tracing::warn!(exporter = self.name, "not everything could be sent before the end");
+            tracing::warn!(exporter, "not everything could be sent before the end");
             self.abandon.send_replace(true);
             if let Err(error) = (&mut self.worker).await {
-                tracing::error!(%error, exporter = self.name, "the exporter ended badly");
+                tracing::error!(%error, exporter, "the exporter ended badly");
             }
         }
     }
@@ -203,7 +201,10 @@ impl Worker {
                     tracing::error!(%error, "a request ended badly");
                 },
                 entry = entries.recv(), if open && !self.batches.has_full() => match entry {
-                    Some(entry) => self.batches.add(clock::now(), entry),
+                    Some(entry) => {
+                        let fitted = self.batches.add(clock::now(), entry);
+                        self.sender.count(fitted);
+                    }
                     None => open = false,
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() && has_slot => {}
@@ -227,113 +228,59 @@ impl Worker {
     }
 }
 
-/// Sends batches, again and again, and settles their spans' accounts.
+/// Sends batches and settles their spans' accounts.
 struct Sender {
-    name: String,
-    destination: Destination,
-    transport: Transport,
-    backoff: Backoff,
-    elapsed_max: Duration,
+    courier: Courier,
+    outage: Arc<Outage>,
     abandoned: watch::Receiver<bool>,
-    metrics: Arc<ExporterMetrics>,
 }
 
 impl Sender {
-    async fn send(&self, batch: Batch) {
-        self.metrics.in_flight_requests.increment(1.0);
+    async fn send(&self, batch: Batch<Arc<Queued>>) {
+        let metrics = &self.outage.accounts.metrics;
+        metrics.in_flight_requests.increment(1.0);
         let mut abandoned = self.abandoned.clone();
+        let mut rest = vec![batch];
+        let ended = |batch, end| self.settle(batch, end);
         tokio::select! {
-            () = self.deliver(&batch) => {}
-            _ = abandoned.wait_for(|abandoned| *abandoned) => self.give_up(&batch, DropReason::Shutdown),
+            () = self.courier.deliver(&mut rest, ended) => {}
+            _ = abandoned.wait_for(|abandoned| *abandoned) => {}
         }
-        self.metrics.in_flight_requests.decrement(1.0);
+        for batch in rest {
+            self.outage.leave(&batch);
+        }
+        metrics.in_flight_requests.decrement(1.0);
     }
 
-    async fn deliver(&self, batch: &Batch) {
-        let started = clock::now();
-        let mut waits = self.backoff.waits();
-        let mut warned = false;
-        loop {
-            let (after, why) = match self.attempt(batch).await {
-                Ok(partial) => return self.settle(batch, &partial),
-                Err(ExportError::Permanent(why)) => {
-                    let spans = batch.app_spans();
-                    tracing::error!(
-                        exporter = self.name,
-                        why,
-                        spans,
-                        "a request was refused for good"
-                    );
-                    self.metrics.requests.add(SendOutcome::Failed as usize, 1);
-                    return self.give_up(batch, DropReason::Permanent);
-                }
-                Err(ExportError::Retry { after, why }) => (after, why),
-            };
-            self.metrics.requests.add(SendOutcome::Retry as usize, 1);
-            if !warned {
-                tracing::warn!(exporter = self.name, why, "cannot deliver now, trying again");
-                warned = true;
-            }
-            let wait = waits.next_wait().max(after.unwrap_or_default());
-            let elapsed = clock::now().saturating_duration_since(started) + wait;
-            if !self.elapsed_max.is_zero() && elapsed > self.elapsed_max {
-                tracing::error!(exporter = self.name, why, "gave up after max_elapsed_time");
-                return self.give_up(batch, DropReason::RetriesExhausted);
-            }
-            tokio::time::sleep(wait).await;
+    fn settle(&self, batch: Batch<Arc<Queued>>, end: Result<PartialSuccess, DropReason>) {
+        match end {
+            Ok(partial) => self.delivered(&batch, &partial),
+            Err(reason) => self.outage.give_up(batch, reason),
         }
-    }
-
-    async fn attempt(&self, batch: &Batch) -> Result<PartialSuccess, ExportError> {
-        let started = clock::now();
-        #[allow(clippy::cast_precision_loss, reason = "histograms are floats")]
-        self.metrics.request_bytes.record(batch.bytes as f64);
-        let result = match &self.transport {
-            Transport::Otlp(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
-            Transport::Debug => debug::print(&batch.pieces()),
-        };
-        let took = clock::now().saturating_duration_since(started);
-        self.metrics.request_duration_seconds.record(took.as_secs_f64());
-        result
     }
 
     /// The destination has the batch, but for what it refused: which spans these are it does not say.
-    fn settle(&self, batch: &Batch, partial: &PartialSuccess) {
-        self.metrics.requests.add(SendOutcome::Ok as usize, 1);
-        let mut rejected = partial.rejected_spans.min(batch.app_spans());
+    fn delivered(&self, batch: &Batch<Arc<Queued>>, partial: &PartialSuccess) {
+        let accounts = &self.outage.accounts;
         if partial.rejected_spans > 0 || !partial.message.is_empty() {
-            let (rejected, why) = (partial.rejected_spans, &partial.message);
-            tracing::warn!(
-                exporter = self.name,
-                rejected,
-                why,
-                "the destination took a request in part"
-            );
+            let (exporter, rejected) = (&accounts.name, partial.rejected_spans);
+            let why = &partial.message;
+            tracing::warn!(exporter, rejected, why, "the destination took a request in part");
         }
-        self.metrics.sent_spans.increment(batch.app_spans() - rejected);
-        self.metrics.sent_added_spans.increment(batch.added_spans());
-        self.metrics.send_failed_spans.add(DropReason::Rejected as usize, rejected);
+        accounts.metrics.sent_added_spans.increment(batch.added_spans());
+        let mut rejected = partial.rejected_spans;
         for (queued, piece) in &batch.items {
             let refused = rejected.min(piece.app_spans);
             rejected -= refused;
             let lease = &queued.trace.lease;
-            if refused > 0 {
-                let account = Account::Dropped(DropReason::Rejected);
-                lease.settle(self.destination, account, refused);
-            }
-            if piece.app_spans > refused {
-                lease.settle(self.destination, Account::Delivered, piece.app_spans - refused);
-            }
+            accounts.dropped(lease, DropReason::Rejected, refused);
+            accounts.delivered(lease, piece.app_spans - refused);
         }
     }
 
-    fn give_up(&self, batch: &Batch, reason: DropReason) {
-        self.metrics.send_failed_spans.add(reason as usize, batch.app_spans());
-        for (queued, piece) in &batch.items {
-            let lease = &queued.trace.lease;
-            if piece.app_spans > 0 {
-                lease.settle(self.destination, Account::Dropped(reason), piece.app_spans);
-            }
-        }
+    fn count(&self, fitted: Fitted) {
+        let metrics = &self.outage.accounts.metrics;
+        metrics.trimmed_spans.increment(fitted.trimmed_spans);
+        metrics.cut_attributes.increment(fitted.cut_attributes);
     }
 }

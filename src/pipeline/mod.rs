@@ -42,9 +42,12 @@ pub struct Config {
     pub completion: completion::Config,
     /// How found spans become part of a trace.
     pub weaving: weaving::Config,
-    /// Where traces go, by `type` or `type/name`. The first destination holds traces back when it can't take them;
-    /// further ones lose traces when their queue is full.
+    /// Where traces go, by `type` or `type/name`. `on_outage` says what becomes of traces that a destination can't
+    /// take.
     pub exporters: exporter::Config,
+    /// Where traces go that a destination can't take or refuses for good: OTLP/JSON lines, one series of files for
+    /// each destination. `tracestitch replay FILE` sends them again.
+    pub dead_letter: exporter::DeadLetterConfig,
     /// Health, metrics and the ledger over HTTP.
     pub admin: admin::Config,
     /// Log lines on standard error.
@@ -109,7 +112,10 @@ impl Config {
         problems.within("receivers", |problems| self.receivers.check(problems));
         problems.within("buffer", |problems| self.buffer.check(problems));
         problems.within("completion", |problems| self.completion.check(kept, problems));
-        problems.within("exporters", |problems| self.exporters.check(kept, problems));
+        problems.within("exporters", |problems| {
+            self.exporters.check(kept, &self.dead_letter, problems)
+        });
+        problems.within("dead_letter", |problems| self.dead_letter.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
         if let MemoryLimit::Bytes(bytes) = self.memory.limit
             && bytes.get() < MEMORY_BYTES_MIN
@@ -191,7 +197,8 @@ impl Pipeline {
             budget: Arc::clone(&budget),
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
-        let exporters = Arc::new(Exporters::start(&config.exporters, &metrics)?);
+        let exporters =
+            Arc::new(Exporters::start(&config.exporters, &config.dead_letter, &metrics)?);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) =
             buffer::Buffer::start(&config.buffer, tuning, capacity_bytes, &budget, &ledger, &metrics)?;
@@ -200,7 +207,7 @@ impl Pipeline {
             completion::start(&config.completion, &budget, Arc::clone(&metrics), quiet, ended)?;
         let (outgoing, handing) =
             Outgoing::start(buffer.keeper().cloned(), Arc::clone(&exporters));
-        let weavers = start_weavers(completed, config.weaving, &outgoing, &metrics);
+        let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &metrics);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &metrics);
         buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
@@ -329,6 +336,7 @@ fn start_parked(
 fn start_weavers(
     completed: mpsc::UnboundedReceiver<Completed>,
     config: weaving::Config,
+    buffer: &Arc<buffer::Buffer>,
     outgoing: &Outgoing,
     metrics: &Arc<Metrics>,
 ) -> JoinSet<()> {
@@ -336,15 +344,16 @@ fn start_weavers(
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut weavers = JoinSet::new();
     for _ in 0..cores.max(2) {
-        let (completed, outgoing, metrics) =
-            (Arc::clone(&completed), outgoing.clone(), Arc::clone(metrics));
+        let (completed, buffer) = (Arc::clone(&completed), Arc::clone(buffer));
+        let (outgoing, metrics) = (outgoing.clone(), Arc::clone(metrics));
         weavers.spawn(async move {
             loop {
                 let next = completed.lock().await.recv().await;
                 let Some((trace, answer)) = next else { return };
                 let trace = outgoing.load(trace).await;
-                let woven = weaving::weave(trace, answer, &config);
+                let mut woven = weaving::weave(trace, answer, &config);
                 count(&metrics, woven.woven);
+                buffer.woven(woven.key.clone(), woven.sent.take());
                 outgoing.send(woven);
             }
         });
@@ -353,9 +362,15 @@ fn start_weavers(
 }
 
 fn count(metrics: &Metrics, woven: Woven) {
-    let Woven { system, network, omitted, reparented } = woven;
-    metrics.weaving.added_spans.add(0, system);
-    metrics.weaving.added_spans.add(1, network);
-    metrics.weaving.omitted_spans.increment(omitted);
-    metrics.weaving.reparented_spans.increment(reparented);
+    let metrics = &metrics.weaving;
+    metrics.added_spans.add(0, woven.system);
+    metrics.added_spans.add(1, woven.network);
+    metrics.omitted_spans.increment(woven.omitted);
+    metrics.reparented_spans.increment(woven.reparented);
+    metrics.stale_parents.increment(woven.stale_parents);
+    metrics.deferred_calls.increment(woven.deferred_calls);
+    metrics.beyond_limit_spans.add(0, woven.forgotten_spans);
+    metrics.beyond_limit_spans.add(1, woven.beyond_limit);
+    metrics.late_spans.add(0, woven.late_enriched);
+    metrics.late_spans.add(1, woven.late_forwarded);
 }

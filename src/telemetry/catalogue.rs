@@ -142,6 +142,14 @@ pub struct BufferMetrics {
     pub released_traces: Family<Counter>,
     /// Time from first span to release.
     pub trace_age_seconds: Histogram,
+    /// Traces remembered after they went on.
+    pub tombstones: Gauge,
+    /// Traces forgotten before their time.
+    pub forgotten_traces: Counter,
+    /// Parts that wait for an earlier part of their trace.
+    pub waiting_parts: Gauge,
+    /// Time from an earlier part's way out to the release of late spans.
+    pub late_span_age_seconds: Histogram,
     /// Traces that wait in the journal for their destinations.
     pub parked_traces: Gauge,
     /// Memory that came free because spans' bytes were left to the journal.
@@ -271,6 +279,15 @@ pub struct WeavingMetrics {
     pub reparented_spans: Counter,
     /// Found spans left out because `weaving.network_spans` is `off`.
     pub omitted_spans: Counter,
+    /// Parents that went out and were found wrong later.
+    pub stale_parents: Counter,
+    /// Calls that were left for the next part of their trace.
+    pub deferred_calls: Counter,
+    /// Spans over the limits on what is known of a trace's earlier parts: 0 received ones not remembered, 1 found ones
+    /// left out.
+    pub beyond_limit_spans: Family<Counter>,
+    /// Received spans whose trace had gone on already: 0 enriched, 1 forwarded.
+    pub late_spans: Family<Counter>,
 }
 
 /// Series of one exporter.
@@ -282,8 +299,16 @@ pub struct ExporterMetrics {
     pub sent_added_spans: Counter,
     /// Received spans given up, by [`DropReason`].
     pub send_failed_spans: Family<Counter>,
+    /// Received spans put into the dead-letter file.
+    pub dead_lettered_spans: Counter,
     /// By [`SendOutcome`].
     pub requests: Family<Counter>,
+    /// Requests sent in halves because they were too large.
+    pub split_requests: Counter,
+    /// Added spans left out because the trace is larger than the profile allows.
+    pub trimmed_spans: Counter,
+    /// Attributes of added spans cut to what the profile allows.
+    pub cut_attributes: Counter,
     /// Time of one request.
     pub request_duration_seconds: Histogram,
     /// Size of one request.
@@ -305,10 +330,12 @@ pub enum SendOutcome {
     Retry,
     /// Failed for good.
     Failed,
+    /// Failed, to be sent in halves.
+    TooLarge,
 }
 
 impl SendOutcome {
-    const LABELS: [&str; 3] = ["ok", "retry", "failed"];
+    const LABELS: [&str; 4] = ["ok", "retry", "failed", "too_large"];
 }
 
 #[derive(Debug)]
@@ -564,6 +591,26 @@ impl Declare<'_> {
                 &[],
                 "Time from a trace's first span to its release.",
             ),
+            tombstones: self.gauge(
+                "tracestitch_buffer_tombstones",
+                &[],
+                "Traces that went on and are remembered for spans that come later.",
+            ),
+            forgotten_traces: self.counter(
+                "tracestitch_buffer_forgotten_traces_total",
+                &[],
+                "Traces that went on and were forgotten before their time, to make room for others.",
+            ),
+            waiting_parts: self.gauge(
+                "tracestitch_buffer_waiting_parts",
+                &[],
+                "Parts of traces that wait until an earlier part of theirs has gone on.",
+            ),
+            late_span_age_seconds: self.histogram(
+                "tracestitch_late_span_age_seconds",
+                &[],
+                "Time from when a trace went on to when spans that came later were released.",
+            ),
             parked_traces: self.gauge(
                 "tracestitch_buffer_parked_traces",
                 &[],
@@ -709,6 +756,30 @@ impl Declare<'_> {
                 &[],
                 "Network spans left out because weaving.network_spans is off.",
             ),
+            stale_parents: self.counter(
+                "tracestitch_weaving_stale_parents_total",
+                &[],
+                "Parents that went out with a part of a trace and were found wrong with a later one. They stay.",
+            ),
+            deferred_calls: self.counter(
+                "tracestitch_weaving_deferred_calls_total",
+                &[],
+                "Calls found for a part of a trace that wait for the next one, for no span of theirs was there yet.",
+            ),
+            beyond_limit_spans: self.counters(
+                "tracestitch_weaving_beyond_limit_spans_total",
+                &[],
+                "kind",
+                &["received", "found"],
+                "Spans of traces in parts with more than 10000 received or added ones: received spans that are not remembered for later parts, found spans that are left out.",
+            ),
+            late_spans: self.counters(
+                "tracestitch_late_spans_total",
+                &[],
+                "action",
+                &["enriched", "forwarded"],
+                "Received spans whose trace had gone on already: enriched with the context of what went before, or forwarded as they came.",
+            ),
         }
     }
 
@@ -781,12 +852,32 @@ impl Declare<'_> {
                 &DropReason::ALL.map(DropReason::label),
                 "Received spans given up, by why.",
             ),
+            dead_lettered_spans: self.counter(
+                "tracestitch_exporter_dead_lettered_spans_total",
+                labels,
+                "Received spans put into the dead-letter file; tracestitch replay sends them again.",
+            ),
             requests: self.counters(
                 "tracestitch_exporter_requests_total",
                 labels,
                 "outcome",
                 &SendOutcome::LABELS,
                 "Export requests by how they ended.",
+            ),
+            split_requests: self.counter(
+                "tracestitch_exporter_split_requests_total",
+                labels,
+                "Requests sent in halves because the destination takes no larger ones.",
+            ),
+            trimmed_spans: self.counter(
+                "tracestitch_exporter_trimmed_spans_total",
+                labels,
+                "Added network spans left out of traces that are larger than the exporter's profile allows.",
+            ),
+            cut_attributes: self.counter(
+                "tracestitch_exporter_cut_attributes_total",
+                labels,
+                "Attributes of added spans cut to the length that the exporter's profile allows.",
             ),
             request_duration_seconds: self.histogram(
                 "tracestitch_exporter_request_duration_seconds",

@@ -43,8 +43,6 @@ pub enum Skip {
     Rejected,
     /// No span of the trace could be posted (all outside the time window).
     NothingToPost,
-    /// An earlier part of the trace was enriched already: its rows would go out twice.
-    Late,
     /// The trace was released early because memory ran short.
     Memory,
     /// The program is shutting down.
@@ -53,7 +51,7 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Disabled,
         Self::NotFound,
         Self::NothingFound,
@@ -62,7 +60,6 @@ impl Skip {
         Self::Failed,
         Self::Rejected,
         Self::NothingToPost,
-        Self::Late,
         Self::Memory,
         Self::Shutdown,
     ];
@@ -78,7 +75,6 @@ impl Skip {
             Self::Failed => "failed",
             Self::Rejected => "rejected",
             Self::NothingToPost => "nothing_to_post",
-            Self::Late => "late",
             Self::Memory => "memory",
             Self::Shutdown => "shutdown",
         }

@@ -107,6 +107,17 @@ impl Lease {
         }
     }
 
+    /// The trace's parts are in a journal: what is let go at the program's end is there at the next start.
+    pub fn is_kept(&self) -> bool {
+        self.space.lock().is_some()
+    }
+
+    /// The destination has not all of the spans yet, nor has it given them up.
+    pub fn lacks(&self, destination: Destination) -> bool {
+        // A trace of added spans alone owes nothing, but it has to go out.
+        self.spans == 0 || self.unsettled(destination.0) > 0
+    }
+
     /// The trace can leave memory and come back.
     pub fn can_park(&self) -> bool {
         self.space.lock().as_ref().is_some_and(|space| space.plan.is_some())

@@ -2,7 +2,8 @@
 //!
 //! A request is [`split`] into [`Fragment`]s, one per trace. The buffer keeps fragments until the trace is a
 //! [`QuietTrace`], completion gives it an [`Answer`], weaving makes both an [`EnrichedTrace`]. A [`Receipt`] follows
-//! every request until its spans are safe, a [`Lease`] every trace until it is delivered.
+//! every request until its spans are safe, a [`Lease`] every trace until it is delivered. A trace may go out in parts: what
+//! went out of it already is [`Sent`].
 
 mod answer;
 mod enriched;
@@ -13,6 +14,7 @@ mod place;
 mod plan;
 mod quiet;
 mod receipt;
+mod sent;
 mod span;
 mod split;
 
@@ -28,5 +30,6 @@ pub use place::Place;
 pub use plan::{NewParent, Plan, PlanError};
 pub use quiet::{QuietTrace, Release};
 pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, receipt};
+pub use sent::{Forgotten, Sent, SentRow, SentSpan};
 pub use span::{AppSpan, SpanRef};
 pub use split::{Scanned, scan, split};

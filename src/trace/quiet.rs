@@ -1,6 +1,8 @@
 //! A trace that no longer grows.
 
-use super::{Fragment, Lease, TraceKey};
+use std::sync::Arc;
+
+use super::{Fragment, Lease, Sent, SpanRef, TraceKey};
 use crate::clock::Instant;
 
 /// Why a trace was released. The label of `tracestitch_buffer_released_traces_total`.
@@ -25,6 +27,11 @@ impl Release {
     pub const ALL: [Self; 6] =
         [Self::Idle, Self::MaxAge, Self::Spans, Self::Bytes, Self::Memory, Self::Shutdown];
 
+    /// More of the trace may come: it was not quiet, but too large, too old, or in the way.
+    pub fn is_part(self) -> bool {
+        matches!(self, Self::MaxAge | Self::Spans | Self::Bytes | Self::Memory)
+    }
+
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
         match self {
@@ -36,14 +43,22 @@ impl Release {
             Self::Shutdown => "shutdown",
         }
     }
+
+    /// The trace goes on collecting: what is released is a part of it.
+    pub fn is_partial(self) -> bool {
+        match self {
+            Self::MaxAge | Self::Spans | Self::Bytes | Self::Memory => true,
+            Self::Idle | Self::Shutdown => false,
+        }
+    }
 }
 
-/// One whole trace, released once.
+/// One whole trace, or the next part of one; each span is released once.
 #[derive(Debug)]
 pub struct QuietTrace {
     /// Whose trace.
     pub key: TraceKey,
-    /// In order of arrival, at least one.
+    /// In order of arrival; none if only what was found is still to go out.
     pub fragments: Vec<Fragment>,
     /// When the first span came.
     pub first_arrival: Instant,
@@ -51,6 +66,10 @@ pub struct QuietTrace {
     pub last_arrival: Instant,
     /// Why it was released.
     pub release: Release,
+    /// Further parts may come: what has no place in the trace yet can wait for them.
+    pub more: bool,
+    /// What earlier parts left behind.
+    pub sent: Option<Arc<Sent>>,
     /// Ends when the trace is delivered.
     pub lease: Lease,
 }
@@ -59,5 +78,12 @@ impl QuietTrace {
     /// Number of received spans.
     pub fn spans(&self) -> usize {
         self.fragments.iter().map(|fragment| fragment.spans.len()).sum()
+    }
+
+    /// Its received spans, those of earlier parts first.
+    pub fn known_spans(&self) -> Vec<SpanRef> {
+        let sent = self.sent.iter().flat_map(|sent| sent.span_refs());
+        let own = self.fragments.iter().flat_map(|fragment| fragment.spans.iter().copied());
+        sent.chain(own).collect()
     }
 }

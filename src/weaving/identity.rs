@@ -1,24 +1,50 @@
 //! Span ids of found spans: the ids of their rows, so that the same row has the same id whenever it is asked for
 //! (DeepFlow contract, section 7).
 
-use std::{collections::HashSet, iter};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    iter,
+};
 
-use crate::trace::{FoundSpan, SpanId};
+use crate::trace::{FoundSpan, Sent, SpanId};
 
 /// The span id of each found span, in their order (DeepFlow contract, section 7): its row id, big-endian. Where that
 /// is another found span's already (rows of two regions) or `taken` by a received span, a hash of region and row id.
 /// All are different from each other and from those `taken`.
 pub fn identities(found: &[FoundSpan], taken: impl Fn(SpanId) -> bool) -> Vec<SpanId> {
+    identities_after(&Sent::default(), found, taken)
+}
+
+/// The same for a later part of a trace: what went out keeps the id it went out with, even if that is a received
+/// span's that came since, and no other gets it.
+pub(super) fn identities_after(
+    sent: &Sent,
+    found: &[FoundSpan],
+    taken: impl Fn(SpanId) -> bool,
+) -> Vec<SpanId> {
+    let mut known: HashMap<(u64, u64), VecDeque<SpanId>> = HashMap::new();
+    for row in sent.rows() {
+        known.entry((row.row, row.region)).or_default().push_back(row.id);
+    }
+    let mut given: HashSet<SpanId> = sent.rows().iter().map(|row| row.id).collect();
+    let mut known_id = |span: &FoundSpan| known.get_mut(&key(span))?.pop_front();
     // Of two regions the same one keeps the row id, in whatever order the rows came.
     let mut places: Vec<_> = found.iter().enumerate().collect();
     places.sort_by_key(|(_, span)| (span.row, &span.region));
-    let mut given = HashSet::with_capacity(found.len());
     let mut ids: Vec<_> = places
         .into_iter()
-        .map(|(place, span)| (place, identity(span, |id| !taken(id) && given.insert(id))))
+        .map(|(place, span)| {
+            let new = || identity(span, |id| !taken(id) && given.insert(id));
+            (place, known_id(span).unwrap_or_else(new))
+        })
         .collect();
     ids.sort_unstable();
     ids.into_iter().map(|(_, id)| id).collect()
+}
+
+/// A row's number and the hash of its region.
+pub(super) fn key(span: &FoundSpan) -> (u64, u64) {
+    (span.row, digest(span.region.bytes()))
 }
 
 /// The first free one of a span's endless list of candidates.
@@ -30,11 +56,15 @@ fn identity(span: &FoundSpan, mut claim: impl FnMut(SpanId) -> bool) -> SpanId {
         .expect("one of 2^64 hashes is free")
 }
 
-/// FNV-1a, then the last step of `SplitMix64`, which spreads neighbours.
 /// Written out here because it must never change: the same row keeps its id from release to release.
 fn hash(region: &str, row: u64, attempt: u64) -> u64 {
+    digest(region.bytes().chain(row.to_be_bytes()).chain(attempt.to_be_bytes()))
+}
+
+/// FNV-1a, then the last step of `SplitMix64`, which spreads neighbours.
+pub(super) fn digest(bytes: impl Iterator<Item = u8>) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in region.bytes().chain(row.to_be_bytes()).chain(attempt.to_be_bytes()) {
+    for byte in bytes {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -45,7 +75,10 @@ fn hash(region: &str, row: u64, attempt: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::completion::deepflow::answer::{Outcome, classify};
+    use crate::{
+        completion::deepflow::answer::{Outcome, classify},
+        trace::SentRow,
+    };
 
     fn found(rows: &[(&str, u64)]) -> Vec<FoundSpan> {
         let rows = rows
@@ -86,5 +119,18 @@ mod tests {
     fn the_hash_is_the_same_in_every_release() {
         assert_eq!(hash("", 1, 0), 15_677_143_173_220_306_796);
         assert_eq!(hash("default", 7_301_444_403_204_194_727, 3), 7_391_140_793_487_148_130);
+    }
+
+    #[test]
+    fn what_went_out_keeps_its_id() {
+        let rows = found(&[("b", 7)]);
+        let id = SpanId::from_number(7).expect("not zero");
+        let (row, region) = key(&rows[0]);
+        let mut sent = Sent::default();
+        let went_out = SentRow { row, region, id, parent: None, is_stale: false };
+        sent.add(Vec::new(), vec![went_out], false);
+        let later = identities_after(&sent, &found(&[("a", 7), ("b", 7)]), |taken| taken == id);
+        let later: Vec<_> = later.into_iter().map(|id| u64::from_be_bytes(id.to_wire())).collect();
+        assert_eq!(later, [hash("a", 7, 0), 7]);
     }
 }

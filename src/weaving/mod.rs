@@ -12,12 +12,18 @@ mod network;
 mod plan;
 mod protocol;
 mod resource;
+mod ring;
+mod turn;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{apply::apply, plan::plan};
+pub use self::{
+    apply::apply,
+    plan::{Part, Planned, plan},
+};
 use crate::trace::{
-    Answer, EnrichedTrace, Found, Fragment, Lease, Piece, Plan, QuietTrace, TraceId, TraceKey,
+    Answer, EnrichedTrace, Found, Fragment, Lease, Piece, Plan, QuietTrace, Sent, Skip, TraceId,
+    TraceKey,
 };
 
 /// How found spans become part of a trace.
@@ -83,10 +89,22 @@ pub struct Woven {
     pub system: u64,
     /// Network spans added.
     pub network: u64,
-    /// Network spans left out by configuration.
+    /// Network spans left out by configuration; with each part of a trace whose answer has them.
     pub omitted: u64,
     /// Received spans with a new parent.
     pub reparented: u64,
+    /// Parents of earlier parts that this part's answer shows to be wrong, each once.
+    pub stale_parents: u64,
+    /// Calls left for the next part.
+    pub deferred_calls: u64,
+    /// Spans found for a part and left out, for what earlier parts added is not known in full any more.
+    pub beyond_limit: u64,
+    /// Received spans of earlier parts that are not remembered any more.
+    pub forgotten_spans: u64,
+    /// Late spans of a part for which there was an answer.
+    pub late_enriched: u64,
+    /// Late spans of a part that went on without.
+    pub late_forwarded: u64,
 }
 
 /// A trace and what is to become of it.
@@ -102,16 +120,24 @@ pub struct WovenTrace {
     pub lease: Lease,
     /// What the plan comes to, for the metrics.
     pub woven: Woven,
+    /// What the trace's next part must know; `None` where nothing is ever added.
+    pub sent: Option<Sent>,
 }
 
-/// Joins a trace with what was found. Without an answer the trace goes on as it came.
+/// Joins a trace, or a part of one, with what was found. Without an answer it goes on as it came.
 pub fn weave(trace: QuietTrace, answer: Answer, config: &Config) -> WovenTrace {
-    let QuietTrace { key, fragments, lease, .. } = trace;
-    let (plan, woven) = match answer {
-        Answer::Found(found) => plan(key.id, &fragments, &found, config),
-        Answer::Skipped(_) => (Plan::default(), Woven::default()),
+    let QuietTrace { key, fragments, lease, sent, more, .. } = trace;
+    let part = Part { id: key.id, fragments: &fragments, sent: sent.as_deref(), more };
+    let (plan, woven, sent) = match answer {
+        Answer::Skipped(Skip::Disabled) => (Plan::default(), Woven::default(), None),
+        Answer::Skipped(_) => split(plan(&part, None, config)),
+        Answer::Found(found) => split(plan(&part, Some(&found), config)),
     };
-    WovenTrace { key, fragments, plan, lease, woven }
+    WovenTrace { key, fragments, plan, lease, woven, sent }
+}
+
+fn split(planned: Planned) -> (Plan, Woven, Option<Sent>) {
+    (planned.plan, planned.woven, Some(planned.sent))
 }
 
 impl WovenTrace {
@@ -122,14 +148,15 @@ impl WovenTrace {
     }
 }
 
-/// The trace's pieces: each fragment with its new parents, and one piece of added spans.
+/// The pieces of a whole trace: each fragment with its new parents, and one piece of added spans.
 pub fn pieces(
     trace_id: TraceId,
     fragments: &[Fragment],
     found: &Found,
     config: &Config,
 ) -> (Vec<Piece>, Woven) {
-    let (plan, woven) = plan(trace_id, fragments, found, config);
+    let whole = Part { id: trace_id, fragments, sent: None, more: false };
+    let Planned { plan, woven, .. } = plan(&whole, Some(found), config);
     (apply(fragments, &plan), woven)
 }
 

@@ -31,8 +31,8 @@ pub(super) fn line(
 /// Everything that is no network span moves up to the nearest such span above it; the network spans stay where they
 /// are, a chain of their own. Where nothing but network spans lies above, the chain is the only line there is.
 fn beside(full: Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
-    let above = Above::new(&full, found, ids);
-    let moved = |parent: Option<SpanId>| above.no_network(parent).or(parent);
+    let above = Above::over_network(&full, found, ids);
+    let moved = |parent: Option<SpanId>| above.nearest(parent).or(parent);
     let found_parents = full.found_parents.iter().zip(found);
     Line {
         app_parents: full.app_parents.iter().map(|parent| moved(*parent)).collect(),
@@ -46,8 +46,8 @@ fn beside(full: Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
 /// As beside, and without the network spans. What had only network spans above it is a root then, or goes back to the
 /// parent it came with, which the caller sees to by `None`.
 fn off(full: &Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
-    let above = Above::new(full, found, ids);
-    let moved = |parent: &Option<SpanId>| above.no_network(*parent);
+    let above = Above::over_network(full, found, ids);
+    let moved = |parent: &Option<SpanId>| above.nearest(*parent);
     Line {
         app_parents: full.app_parents.iter().map(moved).collect(),
         found_parents: full.found_parents.iter().map(moved).collect(),
@@ -55,22 +55,27 @@ fn off(full: &Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
     }
 }
 
-/// Parents of network spans, by their ids.
-struct Above {
-    network: std::collections::HashMap<SpanId, Option<SpanId>>,
+/// Parents of spans that are stepped over, by their ids.
+pub(super) struct Above {
+    over: std::collections::HashMap<SpanId, Option<SpanId>>,
 }
 
 impl Above {
-    fn new(full: &Line, found: &[FoundSpan], ids: &[SpanId]) -> Self {
-        let spans = ids.iter().zip(found).zip(&full.found_parents);
-        let network = spans.filter(|((_, span), _)| !span.point.is_process());
-        Self { network: network.map(|((id, _), parent)| (*id, *parent)).collect() }
+    /// Steps over these spans; each comes with its parent.
+    pub(super) fn over(spans: impl Iterator<Item = (SpanId, Option<SpanId>)>) -> Self {
+        Self { over: spans.collect() }
     }
 
-    /// The nearest parent that is no network span. Lineage makes no cycles; the bound is for whoever changes it.
-    fn no_network(&self, mut parent: Option<SpanId>) -> Option<SpanId> {
-        for _ in 0..=self.network.len() {
-            match parent.and_then(|id| self.network.get(&id)) {
+    fn over_network(full: &Line, found: &[FoundSpan], ids: &[SpanId]) -> Self {
+        let spans = ids.iter().zip(found).zip(&full.found_parents);
+        let network = spans.filter(|((_, span), _)| !span.point.is_process());
+        Self::over(network.map(|((id, _), parent)| (*id, *parent)))
+    }
+
+    /// The nearest parent that is not stepped over. Lineage makes no cycles; the bound is for whoever changes it.
+    pub(super) fn nearest(&self, mut parent: Option<SpanId>) -> Option<SpanId> {
+        for _ in 0..=self.over.len() {
+            match parent.and_then(|id| self.over.get(&id)) {
                 Some(next) => parent = *next,
                 None => return parent,
             }

@@ -1,62 +1,249 @@
-//! What is to become of a trace: the parents of its spans, and the spans to add.
+//! What is to become of a trace, or of the next part of one: the parents of its spans, and the spans to add.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Config, Woven,
     added::Added,
     count, identity,
-    lineage::lineage,
-    network::{Line, line},
+    lineage::{Lineage, lineage},
+    network::{Above, Line, line},
     resource::{Processes, Resources},
+    ring,
+    turn::{Turn, turns},
 };
 use crate::{
-    trace::{AppSpan, Found, Fragment, NewParent, Plan, SpanId, TraceId},
+    trace::{AppSpan, Found, Fragment, NewParent, Plan, Sent, SentRow, SentSpan, SpanId, TraceId},
     wire::layout::Layout,
 };
 
-/// Decides over a trace and what was found.
-pub fn plan(
-    trace_id: TraceId,
-    fragments: &[Fragment],
-    found: &Found,
-    config: &Config,
-) -> (Plan, Woven) {
+/// Spans of a trace that go out together: all of them, if nothing went before and no more comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The trace.
+    pub id: TraceId,
+    /// The received spans.
+    pub fragments: &'a [Fragment],
+    /// What went out of the trace before.
+    pub sent: Option<&'a Sent>,
+    /// Further parts may come.
+    pub more: bool,
+}
+
+/// What [`plan`] decided.
+#[derive(Debug)]
+pub struct Planned {
+    /// What changes, and what is added.
+    pub plan: Plan,
+    /// What that comes to.
+    pub woven: Woven,
+    /// What the next part must know: all that went out, this part too.
+    pub sent: Sent,
+}
+
+/// Decides over a part and what was found; `None` if nobody could be asked.
+///
+/// Every part is woven with all that is known of the trace: a later part's spans hang below those of earlier ones as if
+/// all had come at once. Only what is new goes out, and what went out stays as it is.
+pub fn plan(part: &Part<'_>, found: Option<&Found>, config: &Config) -> Planned {
+    let first = Sent::default();
+    let sent = part.sent.unwrap_or(&first);
     let mut processes = Processes::default();
-    let app = app_spans(fragments, &mut processes);
-    let taken: HashSet<SpanId> = app.iter().map(|span| span.id).collect();
-    let ids = identity::identities(&found.spans, |id| taken.contains(&id));
-    let lineage = lineage(&app, found, &ids);
-    let line =
-        line(config.network_spans, lineage.app_parents, lineage.found_parents, &found.spans, &ids);
-    let new_parents = new_parents(&app, &line);
-    let resources =
-        Resources::new(&processes, &app, &new_parents, &found.spans, &ids, &line.found_parents);
-    let added = Added { trace_id, fragments, found, ids: &ids, line: &line, config };
-    let (bytes, system, network) = added.encode(&resources);
-    let parents = changes(&app, &new_parents);
-    let woven = Woven {
-        system,
-        network,
-        omitted: count(line.kept.iter().filter(|kept| !**kept).count()),
-        reparented: count(parents.len()),
-    };
-    (Plan { parents, added: bytes.into(), added_spans: system + network }, woven)
+    let mut app: Vec<AppSpan> =
+        sent.spans().iter().map(|span| known(span, sent, &mut processes)).collect();
+    app.extend(app_spans(part.fragments, &mut processes));
+    let nothing = Found::default();
+    let evidence =
+        Evidence { part, sent, app: &app, processes, found: found.unwrap_or(&nothing), config };
+    match found {
+        None if part.sent.is_none() => evidence.unchanged(),
+        _ => evidence.plan(found.is_some()),
+    }
 }
 
-/// The spans whose parent is another one now.
-fn changes(app: &[AppSpan], new_parents: &[Option<SpanId>]) -> Vec<NewParent> {
-    let spans = app.iter().zip(new_parents).zip(0..);
-    spans
-        .filter(|((span, parent), _)| span.parent != **parent)
-        .map(|((_, parent), span)| NewParent { span, parent: *parent })
-        .collect()
+/// All that a part is woven of: `app` has the spans that went out, then the new ones.
+struct Evidence<'a> {
+    part: &'a Part<'a>,
+    sent: &'a Sent,
+    app: &'a [AppSpan],
+    processes: Processes,
+    found: &'a Found,
+    config: &'a Config,
 }
 
-/// With network spans left out a received span may have nothing above it any more: then it keeps what it came with.
-fn new_parents(app: &[AppSpan], line: &Line) -> Vec<Option<SpanId>> {
-    let parents = app.iter().zip(&line.app_parents);
-    parents.map(|(span, parent)| parent.or(span.parent)).collect()
+impl Evidence<'_> {
+    fn plan(&self, has_answer: bool) -> Planned {
+        let spans = &self.found.spans;
+        let taken: HashSet<SpanId> = self.app.iter().map(|span| span.id).collect();
+        let ids = identity::identities_after(self.sent, spans, |id| taken.contains(&id));
+        let lineage = lineage(self.app, self.found, &ids);
+        let turns =
+            turns(self.sent, self.part.more, self.config.network_spans, &lineage, spans, &ids);
+        let deferred = deferred(&turns, &lineage);
+        let Lineage { app_parents, found_parents, .. } = lineage;
+        let line = line(self.config.network_spans, app_parents, found_parents, spans, &ids);
+        let mut line = visible(line, &turns, &ids, self.app);
+        let (stale_spans, stale_rows) =
+            if has_answer { self.stale(&line, &turns, &ids) } else { Default::default() };
+        if self.part.sent.is_some() || deferred > 0 {
+            ring::untangle(self.sent, self.app, &mut line, &ids);
+        }
+        let resources = Resources::new(
+            &self.processes,
+            self.app,
+            &line.app_parents,
+            spans,
+            &ids,
+            &line.found_parents,
+        );
+        let Part { id: trace_id, fragments, .. } = *self.part;
+        let added = Added {
+            trace_id,
+            fragments,
+            found: self.found,
+            ids: &ids,
+            line: &line,
+            config: self.config,
+        };
+        let (bytes, system, network) = added.encode(&resources);
+        let parents = self.changes(&line);
+        let mut woven = Woven {
+            system,
+            network,
+            omitted: times(&turns, Turn::Omitted),
+            reparented: count(parents.len()),
+            stale_parents: count(stale_spans.len() + stale_rows.len()),
+            deferred_calls: deferred,
+            beyond_limit: times(&turns, Turn::Never),
+            ..self.late(has_answer)
+        };
+        let mut sent = self.sent.clone();
+        sent.mark_stale(&stale_spans, &stale_rows);
+        self.remember(&mut sent, &line, &ids, &mut woven);
+        Planned {
+            plan: Plan { parents, added: bytes.into(), added_spans: system + network },
+            woven,
+            sent,
+        }
+    }
+
+    /// The first part of a trace for which there is no answer.
+    fn unchanged(&self) -> Planned {
+        let app_parents = self.app.iter().map(|span| span.parent).collect();
+        let line = Line { app_parents, found_parents: Vec::new(), kept: Vec::new() };
+        let (mut sent, mut woven) = (Sent::default(), self.late(false));
+        self.remember(&mut sent, &line, &[], &mut woven);
+        Planned { plan: Plan::default(), woven, sent }
+    }
+
+    /// The spans that are new, with the parents they go out with.
+    fn new_spans<'l>(
+        &'l self,
+        line: &'l Line,
+    ) -> impl Iterator<Item = (&'l AppSpan, Option<SpanId>)> {
+        let spans = self.app.iter().zip(line.app_parents.iter().copied());
+        spans.skip(self.sent.spans().len())
+    }
+
+    /// The new spans whose parent is another one now.
+    fn changes(&self, line: &Line) -> Vec<NewParent> {
+        let spans = self.new_spans(line).zip(0..);
+        spans
+            .filter(|((span, parent), _)| span.parent != *parent)
+            .map(|((_, parent), span)| NewParent { span, parent })
+            .collect()
+    }
+
+    /// Places of spans and rows that went out below another parent than this answer shows. Where it does not show the
+    /// former parent any more, nothing is said against it.
+    fn stale(&self, line: &Line, turns: &[Turn], ids: &[SpanId]) -> (Vec<usize>, Vec<usize>) {
+        let shown: HashSet<SpanId> = ids.iter().copied().collect();
+        let gone: HashSet<SpanId> =
+            self.sent.rows().iter().map(|row| row.id).filter(|id| !shown.contains(id)).collect();
+        let is_wrong = |sent: Option<SpanId>, now: Option<SpanId>| {
+            sent != now && sent.is_none_or(|parent| !gone.contains(&parent))
+        };
+        let spans = self.sent.spans().iter().zip(&line.app_parents).enumerate();
+        let spans = spans.filter(|(_, (span, now))| !span.is_stale && is_wrong(span.parent, **now));
+        let now: HashMap<SpanId, Option<SpanId>> = ids
+            .iter()
+            .zip(&line.found_parents)
+            .zip(turns)
+            .filter(|(_, turn)| **turn == Turn::Before)
+            .map(|((id, parent), _)| (*id, *parent))
+            .collect();
+        let rows = self.sent.rows().iter().enumerate().filter(|(_, row)| {
+            let now = now.get(&row.id);
+            !row.is_stale && now.is_some_and(|now| is_wrong(row.parent, *now))
+        });
+        (spans.map(|(place, _)| place).collect(), rows.map(|(place, _)| place).collect())
+    }
+
+    fn late(&self, is_enriched: bool) -> Woven {
+        let spans =
+            if self.sent.is_ended() { count(self.app.len() - self.sent.spans().len()) } else { 0 };
+        let (late_enriched, late_forwarded) = if is_enriched { (spans, 0) } else { (0, spans) };
+        Woven { late_enriched, late_forwarded, ..Woven::default() }
+    }
+
+    fn remember(&self, sent: &mut Sent, line: &Line, ids: &[SpanId], woven: &mut Woven) {
+        let spans = self.new_spans(line).map(|(span, parent)| SentSpan {
+            id: span.id,
+            parent,
+            original: span.parent,
+            kind: span.kind,
+            is_stale: false,
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            process: self.processes.key(span.process),
+        });
+        let rows = self.found.spans.iter().zip(ids).zip(&line.found_parents).zip(&line.kept);
+        let rows = rows.filter(|(_, kept)| **kept).map(|(((span, id), parent), _)| {
+            let (row, region) = identity::key(span);
+            SentRow { row, region, id: *id, parent: *parent, is_stale: false }
+        });
+        for (key, service) in self.processes.services() {
+            sent.add_service(key, &service);
+        }
+        let forgotten = sent.add(spans.collect(), rows.collect(), !self.part.more);
+        woven.forgotten_spans = count(forgotten.spans);
+    }
+}
+
+fn times(turns: &[Turn], wanted: Turn) -> u64 {
+    count(turns.iter().filter(|turn| **turn == wanted).count())
+}
+
+/// Calls that wait for the next part.
+fn deferred(turns: &[Turn], lineage: &Lineage) -> u64 {
+    let rows = turns.iter().zip(&lineage.calls).filter(|(turn, _)| **turn == Turn::Later);
+    count(rows.map(|(_, call)| call).collect::<HashSet<_>>().len())
+}
+
+/// Only found spans that are in the trace can be parents: over all others goes the nearest above. With nothing above it
+/// a received span keeps what it came with. `kept` says from now on what goes out with this part.
+fn visible(line: Line, turns: &[Turn], ids: &[SpanId], app: &[AppSpan]) -> Line {
+    let rows = ids.iter().zip(&line.found_parents).zip(turns);
+    let hidden = rows.filter(|(_, turn)| !turn.is_in_trace());
+    let above = Above::over(hidden.map(|((id, parent), _)| (*id, *parent)));
+    let apps = line.app_parents.iter().zip(app);
+    Line {
+        app_parents: apps.map(|(parent, span)| above.nearest(*parent).or(span.parent)).collect(),
+        found_parents: line.found_parents.iter().map(|parent| above.nearest(*parent)).collect(),
+        kept: turns.iter().map(|turn| *turn == Turn::Now).collect(),
+    }
+}
+
+/// A span that went out, as it came.
+fn known(span: &SentSpan, sent: &Sent, processes: &mut Processes) -> AppSpan {
+    AppSpan {
+        id: span.id,
+        parent: span.original,
+        kind: span.kind,
+        start_ns: span.start_ns,
+        end_ns: span.end_ns,
+        process: processes.known(span.process, sent.service(span.process)),
+    }
 }
 
 fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> {
@@ -69,18 +256,19 @@ fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> 
             let pieces = pieces.filter_map(|piece| fragment.bytes.get(piece.clone()));
             pieces.collect::<Vec<_>>().concat()
         };
-        let numbers: Vec<usize> = (0..layout.resources.len())
-            .map(|resource| processes.number(header(resource)))
-            .collect();
+        let mut numbers: HashMap<u32, usize> = HashMap::new();
         spans.extend(fragment.spans.iter().map(|span| {
             let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);
+            let process = *numbers
+                .entry(span.resource)
+                .or_insert_with(|| processes.number(header(resource), span.id));
             AppSpan {
                 id: span.id,
                 parent: span.parent,
                 kind: span.kind,
                 start_ns: span.start_ns,
                 end_ns: span.end_ns,
-                process: numbers.get(resource).copied().unwrap_or(0),
+                process,
             }
         }));
     }

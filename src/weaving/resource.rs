@@ -8,42 +8,91 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use super::{attributes::key_value, protocol::Value};
+use super::{attributes::key_value, identity::digest, protocol::Value};
 use crate::{
     trace::{AppSpan, FoundSpan, SpanId},
     wire::field::put_delimited_head,
 };
 
-/// The received processes: their resource spans' header fields (resource and schema URL), as they came.
+/// The received processes, by number.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    headers: Vec<Vec<u8>>,
-    numbers: HashMap<Vec<u8>, usize>,
+    all: Vec<Process>,
+    numbers: HashMap<u64, usize>,
+}
+
+#[derive(Debug)]
+struct Process {
+    /// Hash of the header.
+    key: u64,
+    /// Resource spans' header fields (resource and schema URL), as they came; `None` if they went out with an earlier
+    /// part.
+    header: Option<Vec<u8>>,
+    /// What is remembered of a process that went out with an earlier part.
+    service: Option<String>,
 }
 
 impl Processes {
-    /// The number of the process with this header.
-    pub(super) fn number(&mut self, header: Vec<u8>) -> usize {
-        if let Some(number) = self.numbers.get(&header) {
-            return *number;
-        }
-        let number = self.headers.len();
-        self.headers.push(header.clone());
-        // Spans without a resource may come from anywhere: they are not one process.
-        if !header.is_empty() {
-            self.numbers.insert(header, number);
+    /// The number of the process with this header. Spans without a resource may come from anywhere: those below one
+    /// entry, which begin with this span, are one process, and nobody else's.
+    pub(super) fn number(&mut self, header: Vec<u8>, first_span: SpanId) -> usize {
+        let key = if header.is_empty() {
+            digest(b"no resource".iter().copied().chain(first_span.to_wire()))
+        } else {
+            digest(header.iter().copied())
+        };
+        let number = self.entry(key);
+        if let Some(process) = self.all.get_mut(number) {
+            process.header.get_or_insert(header);
         }
         number
     }
 
-    fn header(&self, process: usize) -> &[u8] {
-        self.headers.get(process).map_or(&[], Vec::as_slice)
+    /// The number of a process of an earlier part.
+    pub(super) fn known(&mut self, key: u64, service: Option<&str>) -> usize {
+        let number = self.entry(key);
+        if let Some(process) = self.all.get_mut(number)
+            && process.service.is_none()
+        {
+            process.service = service.map(str::to_owned);
+        }
+        number
+    }
+
+    /// The hash of a process.
+    pub(super) fn key(&self, process: usize) -> u64 {
+        self.all.get(process).map_or(0, |process| process.key)
+    }
+
+    /// Keys and service names of those that came with this part.
+    pub(super) fn services(&self) -> impl Iterator<Item = (u64, String)> {
+        let own = self.all.iter().filter(|process| process.header.is_some());
+        own.filter_map(|process| Some((process.key, process.service_name()?)))
+    }
+
+    fn entry(&mut self, key: u64) -> usize {
+        let next = self.all.len();
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.all.push(Process { key, header: None, service: None });
+        }
+        number
+    }
+
+    fn header(&self, process: usize) -> Option<&[u8]> {
+        self.all.get(process)?.header.as_deref()
     }
 
     fn service_name(&self, process: usize) -> Option<String> {
+        self.all.get(process)?.service_name()
+    }
+}
+
+impl Process {
+    fn service_name(&self) -> Option<String> {
+        let Some(header) = &self.header else { return self.service.clone() };
         // The header is a ResourceSpans without spans.
-        let spans =
-            opentelemetry_proto::tonic::trace::v1::ResourceSpans::decode(self.header(process));
+        let spans = opentelemetry_proto::tonic::trace::v1::ResourceSpans::decode(header.as_slice());
         let attributes = spans.ok()?.resource?.attributes;
         let name = attributes.into_iter().find(|attribute| attribute.key == "service.name")?;
         match name.value {
@@ -109,10 +158,13 @@ impl<'a> Resources<'a> {
 
     /// The header fields of the span's resource spans.
     pub(super) fn header(&self, span: &FoundSpan, id: SpanId, parent: Option<SpanId>) -> Vec<u8> {
-        match self.process(span, id, parent) {
-            Some(process) => self.processes.header(process).to_vec(),
-            None => own_resource(span, self.names.get(span.service.as_str()).cloned().flatten()),
+        let process = self.process(span, id, parent);
+        if let Some(header) = process.and_then(|process| self.processes.header(process)) {
+            return header.to_vec();
         }
+        // The process may have gone out with an earlier part: then its name is left.
+        let own = process.and_then(|process| self.processes.service_name(process));
+        own_resource(span, own.or_else(|| self.names.get(span.service.as_str()).cloned().flatten()))
     }
 }
 

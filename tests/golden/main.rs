@@ -23,8 +23,8 @@ use prost::Message;
 use serde::Deserialize;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{Found, Origin, SpanId, split},
-    weaving::{Config, pieces},
+    trace::{Found, Fragment, Origin, SpanId, split},
+    weaving::{Config, Part, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
 
@@ -63,6 +63,68 @@ fn every_recorded_trace_gets_its_true_parents() {
     assert_eq!(folders.len(), 29 + 30, "folders of recorded traces");
     let wrong: Vec<_> = folders.iter().flat_map(|folder| differences(folder)).collect();
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A trace that goes out in two halves: how much of the truth is left. What the first half could not know stays wrong,
+/// so these are floors, not a promise for each edge. Spans come in the order in which they are recorded, callers mostly
+/// first, or in that in which they ended, callers last, as SDKs send them.
+#[test]
+fn two_halves_of_a_trace_are_mostly_the_trace() {
+    for (order, per_mille_min) in [(Order::Recorded, 985), (Order::Ended, 990)] {
+        let [mut right, mut all] = [0, 0];
+        for folder in [folders("fixtures"), folders("random")].concat() {
+            let expected: Expected = read(&folder.join("expected.json"));
+            let trace: ExportTraceServiceRequest = read(&folder.join("trace.otlp.json"));
+            let answer: Recorded = read(&folder.join("answer.json"));
+            let outcome = classify(answer.http_status, answer.body.to_string().as_bytes());
+            let Outcome::Found(found) = outcome else { continue };
+            let parents = parents_in_halves(&halves(&trace, order), &found);
+            let wrong =
+                parents.iter().filter_map(|(id, parent)| difference(*id, *parent, &expected));
+            all += parents.len();
+            right += parents.len() - wrong.count();
+        }
+        println!("{order:?}: {right} of {all} parents are the true ones");
+        assert!(right * 1000 >= all * per_mille_min, "{order:?}: {right} of {all}");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    Recorded,
+    Ended,
+}
+
+fn halves(trace: &ExportTraceServiceRequest, order: Order) -> [Vec<Fragment>; 2] {
+    let mut ends: Vec<_> = spans(trace).map(|span| span.end_time_unix_nano).enumerate().collect();
+    if order == Order::Ended {
+        ends.sort_by_key(|(_, end)| *end);
+    }
+    let first: Vec<usize> = ends.iter().take(ends.len() / 2).map(|(number, _)| *number).collect();
+    [true, false].map(|is_first| {
+        let (mut half, mut numbers) = (trace.clone(), 0..);
+        for scope in half.resource_spans.iter_mut().flat_map(|spans| &mut spans.scope_spans) {
+            scope.spans.retain(|_| {
+                numbers.next().is_some_and(|number| first.contains(&number)) == is_first
+            });
+        }
+        split(&Origin::default(), half.encode_to_vec().into()).expect("OTLP").fragments
+    })
+}
+
+fn parents_in_halves(halves: &[Vec<Fragment>; 2], found: &Found) -> Vec<(SpanId, Option<SpanId>)> {
+    let id = halves.iter().flatten().map(|fragment| fragment.key.id).next().expect("a span");
+    let (mut sent, mut bytes) = (None, Vec::new());
+    for (fragments, more) in halves.iter().zip([true, false]) {
+        let part = Part { id, fragments, sent: sent.as_ref(), more };
+        let planned = plan(&part, Some(found), &Config::default());
+        bytes.extend(apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes));
+        sent = Some(planned.sent);
+    }
+    let all = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");
+    let id = |bytes| SpanId::from_wire(bytes).expect("a span id");
+    let parents = spans(&all).map(|s| (id(&s.span_id), SpanId::from_wire(&s.parent_span_id)));
+    parents.collect()
 }
 
 #[test]

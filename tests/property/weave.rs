@@ -19,19 +19,19 @@ use prost::Message;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
     trace::{Found, FoundParent, Fragment, Origin, Plan, SpanId, split},
-    weaving::{Config, NetworkKind, NetworkSpans, SystemKind, apply, pieces, plan},
+    weaving::{Config, NetworkKind, NetworkSpans, Part, SystemKind, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
 
 /// A recorded trace and its answer.
 #[derive(Clone)]
-struct Recording {
-    name: String,
-    trace: ExportTraceServiceRequest,
-    found: Found,
+pub(crate) struct Recording {
+    pub(crate) name: String,
+    pub(crate) trace: ExportTraceServiceRequest,
+    pub(crate) found: Found,
 }
 
-fn recordings() -> Vec<Recording> {
+pub(crate) fn recordings() -> Vec<Recording> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/deepflow");
     let mut out = Vec::new();
     for kind in ["fixtures", "random"] {
@@ -55,7 +55,9 @@ fn recordings() -> Vec<Recording> {
     out
 }
 
-fn spans(trace: &ExportTraceServiceRequest) -> impl Iterator<Item = (String, bool, &Span)> {
+pub(crate) fn spans(
+    trace: &ExportTraceServiceRequest,
+) -> impl Iterator<Item = (String, bool, &Span)> {
     trace.resource_spans.iter().flat_map(|resource| {
         let attributes = resource.resource.iter().flat_map(|resource| &resource.attributes);
         let name =
@@ -99,7 +101,7 @@ fn deal(rng: &mut Rng, trace: &ExportTraceServiceRequest) -> Vec<Fragment> {
 }
 
 /// Some values somewhere else.
-fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
+pub(crate) fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
     for _ in 0..rng.usize(..20) {
         let rows = found.spans.len();
         if rows == 0 {
@@ -133,7 +135,7 @@ fn weave(fragments: &[Fragment], found: &Found, config: Config) -> ExportTraceSe
 }
 
 /// Without what weaving may change.
-fn bare(span: &Span) -> Vec<u8> {
+pub(crate) fn bare(span: &Span) -> Vec<u8> {
     let mut span = span.clone();
     span.parent_span_id.clear();
     span.attributes.retain(|attribute| attribute.key != ORIGINAL_PARENT);
@@ -145,7 +147,8 @@ fn check_plan(fragments: &[Fragment], found: &Found, config: Config) {
     let bytes = |plan: &Plan| -> Vec<Bytes> {
         apply(fragments, plan).into_iter().map(|piece| piece.bytes).collect()
     };
-    let (plan, _) = plan(fragments[0].key.id, fragments, found, &config);
+    let part = Part { id: fragments[0].key.id, fragments, sent: None, more: false };
+    let plan = plan(&part, Some(found), &config).plan;
     let kept = Plan::decode(&plan.encode().into()).expect("what we write is a plan");
     assert!(kept == plan && bytes(&kept) == bytes(&plan));
     let came: Vec<Bytes> = fragments.iter().map(|fragment| fragment.bytes.clone()).collect();
@@ -203,7 +206,7 @@ fn check(recording: &Recording, fragments: &[Fragment], found: &Found, config: C
 }
 
 /// Ids of spans that reach themselves.
-fn looped(spans: &[&Span]) -> HashSet<Vec<u8>> {
+pub(crate) fn looped(spans: &[&Span]) -> HashSet<Vec<u8>> {
     let mut parents: HashMap<&[u8], HashSet<&[u8]>> = HashMap::new();
     for span in spans {
         parents.entry(&span.span_id).or_default().insert(&span.parent_span_id);
@@ -246,7 +249,7 @@ fn check_context(all: &[(String, bool, &Span)], config: Config) {
     }
 }
 
-fn any_config(rng: &mut Rng) -> Config {
+pub(crate) fn any_config(rng: &mut Rng) -> Config {
     Config {
         network_spans: [NetworkSpans::Inline, NetworkSpans::Beside, NetworkSpans::Off]
             [rng.usize(..3)],

@@ -2,9 +2,11 @@
 //! with waits shortened by configuration.
 
 mod backend_down_for_a_while_gets_everything_once;
+mod backend_with_a_small_limit_gets_everything_once;
 mod bad_spans_are_refused_alone;
 mod big_traces_are_cut_to_requests;
 mod config_errors_name_their_path;
+mod dead_letters_can_be_sent_again;
 mod deepflow_down_passes_traces_through;
 mod full_memory_refuses_with_retry_info;
 mod idle_zero_forwards_at_once;

@@ -51,6 +51,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) exporter: &'a str,
     /// More of `exporters`.
     pub(crate) exporters: String,
+    pub(crate) dead_letter: String,
     pub(crate) drain_timeout: &'a str,
 }
 
@@ -67,6 +68,8 @@ impl Default for Setup<'_> {
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
+            // A story that wants one names a directory of its own.
+            dead_letter: "enabled: false".to_owned(),
             drain_timeout: "25s",
         }
     }
@@ -81,7 +84,8 @@ impl Setup<'_> {
     /// As text, for the program itself.
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
         let Self { receiver, memory, buffer, journal, .. } = self;
-        let Self { deepflow: asking, exporter, exporters, drain_timeout, .. } = self;
+        let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
+        let Self { drain_timeout, .. } = self;
         let any = "{endpoint: '127.0.0.1:0'}";
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
@@ -89,6 +93,7 @@ impl Setup<'_> {
              buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
+             dead_letter: {{{dead_letter}}}\n\
              admin: {any}\n\
              logs: {{format: json}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"

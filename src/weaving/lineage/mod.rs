@@ -34,6 +34,10 @@ pub struct Lineage {
     pub app_parents: Vec<Option<SpanId>>,
     /// The parent of each found span, in the order given.
     pub found_parents: Vec<Option<SpanId>>,
+    /// The number of the call (rule W1) of each found span, in the order given.
+    pub calls: Vec<usize>,
+    /// By that number: the call's header has the id of a span that nobody is and nobody names.
+    pub is_unclaimed: Vec<bool>,
 }
 
 /// Weaves found spans and received spans into one tree (DeepFlow contract, rules W1 to W7).
@@ -54,6 +58,11 @@ pub fn lineage(app: &[AppSpan], found: &Found, ids: &[SpanId]) -> Lineage {
     cycle::cut(&evidence, &mut tree);
     root::bequeath(&heirs, &mut tree);
     tree.lineage(&evidence, app, ids)
+}
+
+/// Place → the ring it is on: places from which one can go up and come back, numbered. `None` off all rings.
+pub(super) fn rings(parents: &[Vec<usize>]) -> Vec<Option<usize>> {
+    cycle::loops(parents)
 }
 
 /// All that is known before the first decision.

@@ -104,6 +104,17 @@ impl Tree {
         Lineage {
             app_parents: app.iter().map(|span| new_parent(span).or(span.parent)).collect(),
             found_parents: rows.iter().map(|&row| parent(row)).collect(),
+            calls: rows.iter().map(|&row| evidence.calls.of_row(row)).collect(),
+            is_unclaimed: (0..evidence.calls.len())
+                .map(|call| is_unclaimed(evidence, call))
+                .collect(),
         }
     }
+}
+
+fn is_unclaimed(evidence: &Evidence<'_>, call: usize) -> bool {
+    let group = evidence.calls.group_of(call);
+    group.is_some_and(|group| {
+        group.app.is_none() && group.span_id.is_some_and(|id| !evidence.apps.is_absent_parent(id))
+    })
 }

@@ -1,0 +1,177 @@
+//! One line of a dead-letter file: an OTLP/JSON `ExportTraceServiceRequest` with one field more, `tracestitch`, which
+//! receivers ignore as OTLP demands.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans,
+};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::{trace::Origin, wire::json};
+
+/// What the field `tracestitch` says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(in crate::exporter) struct Letterhead {
+    /// The exporter whose destination lacks the spans.
+    pub(in crate::exporter) destination: Option<String>,
+    /// Why they are here.
+    pub(in crate::exporter) reason: String,
+    /// Headers of the request that brought them, as far as they are kept.
+    pub(in crate::exporter) origin: BTreeMap<String, String>,
+    /// The spans in Protobuf, hexadecimal, where OTLP/JSON can't say all of them: unknown fields, doubles that are no
+    /// number, empty values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire: Option<String>,
+}
+
+impl Letterhead {
+    pub(in crate::exporter) fn new(destination: &str, reason: &str, origin: &Origin) -> Self {
+        Self {
+            destination: Some(destination.to_owned()),
+            reason: reason.to_owned(),
+            origin: origin.values().iter().cloned().collect(),
+            wire: None,
+        }
+    }
+}
+
+/// Spans that can't be written or read as a line.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::exporter) enum LineError {
+    /// The bytes are no request.
+    #[error("no OTLP: {0}")]
+    Wire(#[from] prost::DecodeError),
+    /// The text is no OTLP/JSON.
+    #[error("no OTLP/JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The field `wire` is damaged.
+    #[error("tracestitch.wire is not hexadecimal")]
+    Hex,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    tracestitch: &'a Letterhead,
+    resource_spans: &'a [ResourceSpans],
+}
+
+/// The line of this request, with its end.
+pub(in crate::exporter) fn write(wire: &[u8], head: &Letterhead) -> Result<Vec<u8>, LineError> {
+    let request = ExportTraceServiceRequest::decode(wire)?;
+    let resource_spans = &request.resource_spans;
+    let mut text = serde_json::to_vec(&Line { tracestitch: head, resource_spans })?;
+    if request.encoded_len() != wire.len() || says_null(&text) {
+        let head = Letterhead { wire: Some(hex(wire)), ..head.clone() };
+        text = serde_json::to_vec(&Line { tracestitch: &head, resource_spans })?;
+    }
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// What has no form in JSON is written as null. The same letters within a text are no harm.
+fn says_null(text: &[u8]) -> bool {
+    text.windows(5).any(|five| five == b":null" || five == b"[null" || five == b",null")
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    tracestitch: Letterhead,
+}
+
+/// What a line says, and its spans in Protobuf.
+pub(in crate::exporter) fn read(text: &[u8]) -> Result<(Letterhead, Bytes), LineError> {
+    let Head { mut tracestitch } = serde_json::from_slice(text)?;
+    let wire = match tracestitch.wire.take() {
+        Some(digits) => {
+            let wire = unhex(&digits).ok_or(LineError::Hex)?;
+            ExportTraceServiceRequest::decode(wire.as_slice())?;
+            wire
+        }
+        None => json::request(text)?.encode_to_vec(),
+    };
+    Ok((tracestitch, wire.into()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String can't fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+    }
+    text
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::{
+        common::v1::{AnyValue, KeyValue, any_value::Value},
+        trace::v1::{ScopeSpans, Span},
+    };
+
+    use super::*;
+    use crate::trace::Origins;
+
+    fn request(value: Option<Value>) -> ExportTraceServiceRequest {
+        let value = Some(AnyValue { value });
+        let attribute = KeyValue { key: "k".to_owned(), value, ..KeyValue::default() };
+        let span = Span {
+            trace_id: vec![1; 16],
+            span_id: vec![2; 8],
+            name: "a \"name\"\n: null".to_owned(),
+            start_time_unix_nano: u64::MAX,
+            attributes: vec![attribute],
+            ..Span::default()
+        };
+        let scope = ScopeSpans { spans: vec![span], ..ScopeSpans::default() };
+        let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        ExportTraceServiceRequest { resource_spans: vec![resource] }
+    }
+
+    #[test]
+    fn a_line_gives_back_the_bytes_that_went_into_it() {
+        let origin = Origins::default().intern(vec![("x-org".to_owned(), "7".to_owned())]);
+        let head = Letterhead::new("otlp/tempo", "queue_full", &origin);
+        let unknown = [request(None).encode_to_vec(), vec![0x78, 0x01]].concat();
+        let plain = [
+            Value::StringValue("v".to_owned()),
+            Value::IntValue(i64::MIN),
+            Value::DoubleValue(0.1),
+            Value::BytesValue(vec![0, 255]),
+        ];
+        let mut requests: Vec<(Vec<u8>, bool)> =
+            plain.map(|value| (request(Some(value)).encode_to_vec(), false)).to_vec();
+        requests.push((request(Some(Value::DoubleValue(f64::NAN))).encode_to_vec(), true));
+        requests.push((unknown, true));
+        for (wire, needs_wire) in requests {
+            let line = write(&wire, &head).unwrap();
+            assert_eq!(line.iter().position(|&byte| byte == b'\n'), Some(line.len() - 1));
+            assert_eq!(String::from_utf8_lossy(&line).contains("\"wire\":"), needs_wire);
+            let (read_head, read_wire) = read(&line).unwrap();
+            assert_eq!((read_head, read_wire.as_ref()), (head.clone(), wire.as_slice()));
+        }
+    }
+
+    #[test]
+    fn lines_of_other_programs_name_no_destination() {
+        let text = br#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "a"}]}]}]}"#;
+        assert_eq!(read(text).unwrap().0, Letterhead::default());
+        for bad in ["", "{", "[]", r#"{"resourceSpans": 1}"#, r#"{"tracestitch": {"wire": "0g"}}"#]
+        {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

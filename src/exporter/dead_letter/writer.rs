@@ -1,0 +1,199 @@
+//! The thread that writes dead letters.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc::Receiver},
+    time::Duration,
+};
+
+use super::{
+    Letter, Posted,
+    line::{self, Letterhead},
+    series::{AppendError, FileLimits, Series},
+};
+use crate::{
+    clock::{self, Instant},
+    exporter::{accounts::Accounts, batch},
+    ledger::DropReason,
+    trace::{EnrichedTrace, Piece},
+};
+
+/// Letters that are made safe with one sync.
+const GROUP_MAX: usize = 64;
+
+/// Wire bytes of a line, as far as single spans allow: readers take lines whole.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Complaints of one kind, one a minute.
+const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The files of all destinations.
+pub(super) struct Writer {
+    limits: FileLimits,
+    series: HashMap<String, Series>,
+    complaints: Complaints,
+}
+
+/// Pieces whose spans find their end together.
+type Parts = Vec<(Arc<EnrichedTrace>, Piece)>;
+
+/// Parts that were written, or could not be.
+struct Written {
+    accounts: Arc<Accounts>,
+    parts: Parts,
+    end: Result<(), DropReason>,
+}
+
+impl Writer {
+    pub(super) fn new(limits: FileLimits) -> Self {
+        Self { limits, series: HashMap::new(), complaints: Complaints::default() }
+    }
+
+    /// Writes until nobody can send any more.
+    pub(super) fn run(mut self, letters: &Receiver<Posted>) {
+        while let Ok(first) = letters.recv() {
+            let group = std::iter::once(first).chain(letters.try_iter()).take(GROUP_MAX);
+            self.write_group(group.collect());
+        }
+    }
+
+    fn write_group(&mut self, group: Vec<Posted>) {
+        // Places are given back after the settling: until then the bytes are here.
+        let (letters, _places): (Vec<Letter>, Vec<_>) = group.into_iter().unzip();
+        let mut written: Vec<Written> =
+            letters.into_iter().flat_map(|letter| self.write(letter)).collect();
+        let unsafe_series = self.sync();
+        for Written { accounts, parts, end } in &mut written {
+            if end.is_ok() && unsafe_series.contains(&series::stem(&accounts.name)) {
+                *end = Err(DropReason::DeadLetterFailed);
+            }
+            for (trace, piece) in parts {
+                match *end {
+                    Ok(()) => accounts.dead_lettered(&trace.lease, piece.app_spans),
+                    Err(reason) => accounts.dropped(&trace.lease, reason, piece.app_spans),
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, letter: Letter) -> Vec<Written> {
+        let Letter { accounts, reason, origin, parts } = letter;
+        let head = Letterhead::new(&accounts.name, reason.label(), &origin);
+        let write = |parts: Parts| {
+            let end = self.write_line(&accounts.name, &head, &parts);
+            Written { accounts: Arc::clone(&accounts), parts, end }
+        };
+        lines(parts).into_iter().map(write).collect()
+    }
+
+    fn write_line(
+        &mut self,
+        destination: &str,
+        head: &Letterhead,
+        parts: &Parts,
+    ) -> Result<(), DropReason> {
+        let wire: Vec<&[u8]> = parts.iter().map(|(_, piece)| piece.bytes.as_ref()).collect();
+        let appended = line::write(&wire.concat(), head)
+            .map_err(|error| AppendError::Line(error.to_string()))
+            .and_then(|line| self.series(destination).append(&line));
+        appended.map_err(|error| {
+            let reason = match error {
+                AppendError::Full { .. } => DropReason::DeadLetterFull,
+                AppendError::Line(_) | AppendError::Io { .. } => DropReason::DeadLetterFailed,
+            };
+            self.complaints.say(clock::now(), reason, destination, &error);
+            reason
+        })
+    }
+
+    fn series(&mut self, destination: &str) -> &mut Series {
+        let stem = series::stem(destination);
+        let limits = &self.limits;
+        self.series.entry(stem.clone()).or_insert_with(|| Series::new(limits.clone(), stem))
+    }
+
+    /// Makes what was written safe; gives those series for which that failed.
+    fn sync(&mut self) -> Vec<String> {
+        let mut failed = Vec::new();
+        for (stem, series) in &mut self.series {
+            if let Err(error) = series.sync() {
+                self.complaints.say(clock::now(), DropReason::DeadLetterFailed, stem, &error);
+                failed.push(stem.clone());
+            }
+        }
+        failed
+    }
+}
+
+use super::series;
+
+/// The parts of a letter, a line each.
+fn lines(parts: Parts) -> Vec<Parts> {
+    let mut lines: Vec<Parts> = Vec::new();
+    let mut bytes = usize::MAX;
+    for (trace, piece) in parts {
+        let small = if piece.bytes.len() > LINE_BYTES_MAX {
+            batch::cut(&piece, LINE_BYTES_MAX)
+        } else {
+            vec![piece]
+        };
+        for piece in small {
+            let part = (Arc::clone(&trace), piece);
+            bytes = bytes.saturating_add(part.1.bytes.len());
+            match lines.last_mut() {
+                Some(line) if bytes <= LINE_BYTES_MAX => line.push(part),
+                _ => {
+                    bytes = part.1.bytes.len();
+                    lines.push(vec![part]);
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// When something was last said, by what it is about.
+#[derive(Debug, Default)]
+struct Complaints(HashMap<(usize, String), Instant>);
+
+impl Complaints {
+    fn say(&mut self, now: Instant, reason: DropReason, destination: &str, error: &AppendError) {
+        if self.is_due(now, reason, destination) {
+            let reason = reason.label();
+            tracing::error!(
+                exporter = destination,
+                reason,
+                %error,
+                "spans are dropped that belong into the dead-letter file"
+            );
+        }
+    }
+
+    fn is_due(&mut self, now: Instant, reason: DropReason, destination: &str) -> bool {
+        let key = (reason as usize, destination.to_owned());
+        let last = self.0.get(&key);
+        let is_due = last.is_none_or(|last| now.duration_since(*last) >= COMPLAINT_INTERVAL);
+        if is_due {
+            self.0.insert(key, now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_complaint_is_made_once_a_minute() {
+        let now = clock::now();
+        let mut complaints = Complaints::default();
+        let mut is_due =
+            |after, reason, name| complaints.is_due(now + Duration::from_secs(after), reason, name);
+        assert!(is_due(0, DropReason::DeadLetterFull, "a"));
+        assert!(!is_due(59, DropReason::DeadLetterFull, "a"));
+        assert!(is_due(59, DropReason::DeadLetterFailed, "a"));
+        assert!(is_due(59, DropReason::DeadLetterFull, "b"));
+        assert!(is_due(60, DropReason::DeadLetterFull, "a"));
+    }
+}
