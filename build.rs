@@ -1,7 +1,12 @@
 //! Compiles `proto/` without a `protoc`: the OTLP trace service, with a codec that leaves messages as raw bytes, and the
 //! heads of the journal's records, as plain messages.
 
-use std::{env, error::Error, fs, path::{Path, PathBuf}};
+use std::{
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     journal::{self, Settings},
-    tuning::Tuning,
     quiet::Wait,
+    tuning::Tuning,
 };
 use crate::{
     config::{ByteSize, Interval, Problems, SyncMode},

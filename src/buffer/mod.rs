@@ -115,7 +115,8 @@ impl Buffer {
             let closed = move |closed| drop(messages.send(Message::Closed(closed)));
             Arc::new(Store::new(wait, capacity_bytes, closed))
         });
-        let (keeper, recovery) = open_journal(&config.journal, tuning, budget, ledger, metrics)?.unzip();
+        let (keeper, recovery) =
+            open_journal(&config.journal, tuning, budget, ledger, metrics)?.unzip();
         let phase = Arc::new(SharedPhase::default());
         let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         if let Some(store) = &store {

@@ -200,13 +200,18 @@ impl Pipeline {
         let exporters =
             Arc::new(Exporters::start(&config.exporters, &config.dead_letter, &metrics)?);
         let capacity_bytes = buffer_share(config, &budget);
-        let (buffer, quiet) =
-            buffer::Buffer::start(&config.buffer, tuning, capacity_bytes, &budget, &ledger, &metrics)?;
+        let (buffer, quiet) = buffer::Buffer::start(
+            &config.buffer,
+            tuning,
+            capacity_bytes,
+            &budget,
+            &ledger,
+            &metrics,
+        )?;
         let (ending, ended) = watch::channel(Ending::No);
         let completed =
             completion::start(&config.completion, &budget, Arc::clone(&metrics), quiet, ended)?;
-        let (outgoing, handing) =
-            Outgoing::start(buffer.keeper().cloned(), Arc::clone(&exporters));
+        let (outgoing, handing) = Outgoing::start(buffer.keeper().cloned(), Arc::clone(&exporters));
         let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &metrics);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &metrics);
         buffer.recover()?;

@@ -14,6 +14,7 @@ mod world;
 
 mod backend_down_over_kills_gets_everything;
 mod damaged_records_cost_only_themselves;
+mod dead_letters_survive_kills;
 mod directory_is_for_one_process;
 mod full_disk_refuses_and_keeps;
 mod kills_at_any_moment_lose_nothing;

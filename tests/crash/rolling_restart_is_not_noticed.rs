@@ -23,6 +23,7 @@ async fn rolling_restart() {
         tokio::time::sleep(Duration::from_millis(moment_ms)).await;
         assert_eq!(program.complaints(), [""; 0]);
         let (status, took) = program.terminate().await;
+        world.load.stop();
         assert_eq!(status.code(), Some(0));
         assert!(took < Duration::from_secs(5), "it took {took:?}");
         println!("ended within {took:?}");

@@ -19,7 +19,7 @@ async fn start(world: &mut World) -> (Program, Addresses) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_has_every_span_once() {
-    let setup = Setup { destinations: &["hold", "hold"], ..Setup::default() };
+    let setup = Setup { destinations: &["on_outage: hold", "on_outage: hold"], ..Setup::default() };
     let mut world = World::start(setup).await;
     world.sink(1).set_down(true);
 

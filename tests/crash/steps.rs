@@ -224,7 +224,7 @@ impl SegmentFile for SteppedFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = || self.file.read_at(into, offset);
+        let mut read = || self.file.read_at(into, offset);
         if self.is_own { read() } else { self.shared.step(Step::Replay, read, || ()) }
     }
 

@@ -5,11 +5,13 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     net::{Ipv4Addr, SocketAddr},
+    ops::Range,
     path::PathBuf,
     time::Duration,
 };
 
 use fastrand::Rng;
+use serde_json::Value;
 use tempfile::TempDir;
 use tracestitch::{
     clock::{self, Instant},
@@ -31,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What differs between tests.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    /// `on_outage` of each destination.
+    /// Configuration of each destination.
     pub(crate) destinations: &'static [&'static str],
     pub(crate) senders: u32,
     /// Some traces stay open for long.
@@ -43,7 +45,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            destinations: &["hold"],
+            destinations: &["on_outage: hold"],
             senders: 4,
             slow: false,
             unsent: Unsent::LeftOut,
@@ -132,6 +134,16 @@ impl World {
         self.directory.path().join("journal")
     }
 
+    /// That of dead letters.
+    pub(crate) fn letters(&self) -> PathBuf {
+        self.directory.path().join("letters")
+    }
+
+    /// The configuration of the last life.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.directory.path().join("config.yaml")
+    }
+
     /// Starts the program that users run.
     pub(crate) fn real(&mut self) -> Program {
         let (config, log) = self.next_life();
@@ -147,7 +159,7 @@ impl World {
 
     fn next_life(&mut self) -> (PathBuf, PathBuf) {
         self.lives += 1;
-        let config = self.directory.path().join("config.yaml");
+        let config = self.config_file();
         fs::write(&config, self.config()).expect("a file");
         (config, self.directory.path().join(format!("life-{}.log", self.lives)))
     }
@@ -167,13 +179,15 @@ impl World {
         let any = "{endpoint: '127.0.0.1:0'}";
         let journal = self.journal();
         let (journal, sync) = (journal.display(), self.setup.sync);
+        let letters = self.letters();
+        let letters = letters.display();
         let deepflow = self.deepflow.url();
         let retry = "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}";
         let destinations = self.destinations.iter().zip(self.setup.destinations).zip(1..);
         let exporters: String = destinations
-            .map(|((destination, on_outage), number)| {
+            .map(|((destination, options), number)| {
                 let url = destination.sink.url();
-                format!("  otlp/{number}: {{endpoint: '{url}', on_outage: {on_outage}, {retry}}}\n")
+                format!("  otlp/{number}: {{endpoint: '{url}', {options}, {retry}}}\n")
             })
             .collect();
         format!(
@@ -185,6 +199,7 @@ impl World {
              journal: {{directory: '{journal}', sync: {sync}, max_bytes: 256MiB}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', timeout: 2s, deadline: 5s, reask: [300ms, 900ms]}}}}\n\
              exporters:\n{exporters}\
+             dead_letter: {{directory: '{letters}'}}\n\
              admin: {any}\n\
              logs: {{format: json}}\n\
              shutdown: {{mode: keep}}\n"
@@ -216,15 +231,25 @@ impl World {
         }
     }
 
-    /// Stops sending and waits until nothing is held and every destination has all that was acknowledged, but for what
-    /// can't come any more.
+    /// Stops sending and waits until every destination has all that was acknowledged, but for what can't come any more, and
+    /// nothing is held for it.
     pub(crate) async fn settle(&mut self, at: &Addresses, lost: &HashSet<Key>) {
+        self.settle_at(0..self.destinations.len(), at, lost).await;
+    }
+
+    /// The same, where only these destinations get all.
+    pub(crate) async fn settle_at(
+        &mut self,
+        destinations: Range<usize>,
+        at: &Addresses,
+        lost: &HashSet<Key>,
+    ) {
         self.load.pause().await;
         let end = clock::now() + PATIENCE;
         loop {
             let books = at.books().await.expect("it runs");
-            let held: i64 = books.iter().filter_map(|books| books["held"].as_i64()).sum();
-            let all_there = (0..self.destinations.len()).all(|number| {
+            let held: i64 = held(books.get(destinations.clone()).unwrap_or_default());
+            let all_there = destinations.clone().all(|number| {
                 self.undelivered(number);
                 self.destinations[number].missing.iter().all(|key| lost.contains(key))
             });
@@ -240,9 +265,26 @@ impl World {
         }
     }
 
+    /// Waits until nothing is held.
+    pub(crate) async fn drained(&self, at: &Addresses) {
+        let end = clock::now() + PATIENCE;
+        while held(&at.books().await.expect("it runs")) > 0 {
+            assert!(clock::now() < end, "not within {PATIENCE:?}: nothing is held");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Compares what a destination got with what was sent: nothing that came was altered, by anybody or from one arrival
     /// to the next; what came again was under way at a kill.
     pub(crate) fn report(&self, destination: usize) -> Report {
+        for (key, arrivals) in &self.sink(destination).spans() {
+            self.assert_under_way(key, arrivals);
+        }
+        self.contents(destination)
+    }
+
+    /// The same, whenever it came again.
+    pub(crate) fn contents(&self, destination: usize) -> Report {
         let arrived = self.sink(destination).spans();
         let sent = self.load.sent();
         let acknowledged: HashSet<Key> = self.load.acknowledged_since(0).into_iter().collect();
@@ -254,7 +296,6 @@ impl World {
         for (key, arrivals) in &arrived {
             let what = if sent.contains_key(key) { "a sent span" } else { "an added span" };
             assert!(!arrivals.altered, "{what} came again and was another: {key:x?}");
-            self.assert_under_way(key, arrivals);
             match sent.get(key) {
                 Some(digest) => {
                     assert_eq!(arrivals.before, *digest, "a span is not what was sent: {key:x?}");
@@ -280,6 +321,10 @@ impl World {
             );
         }
     }
+}
+
+fn held(books: &[Value]) -> i64 {
+    books.iter().filter_map(|books| books["held"].as_i64()).sum()
 }
 
 fn missing(acknowledged: &HashSet<Key>, arrived: &HashMap<Key, Arrivals>) -> Vec<Key> {

@@ -116,13 +116,7 @@ impl<T> Policy<T> {
     }
 
     /// A trace was released.
-    pub(super) fn submit(
-        &mut self,
-        now: Instant,
-        trace: T,
-        bytes: u64,
-        deadline: Instant,
-    ) {
+    pub(super) fn submit(&mut self, now: Instant, trace: T, bytes: u64, deadline: Instant) {
         let candidate = Candidate {
             trace,
             bytes,
