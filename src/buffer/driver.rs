@@ -28,7 +28,10 @@ pub(super) struct Driver {
 impl Driver {
     /// Starts it; it ends with the store.
     pub(super) fn start(self) -> io::Result<()> {
-        thread::Builder::new().name("buffer-driver".to_owned()).spawn(move || self.run()).map(drop)
+        thread::Builder::new()
+            .name("buffer-driver".to_owned())
+            .spawn(move || self.run())
+            .map(drop)
     }
 
     fn run(self) {

@@ -197,6 +197,7 @@ impl Judge {
             fragments,
             first_arrival: first,
             last_arrival: last,
+            released: clock::now(),
             release,
             more: release.is_part(),
             sent: None,

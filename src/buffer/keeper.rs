@@ -17,8 +17,8 @@ use crate::{
     ledger::{Account, Destination, DropReason, Ledger},
     memory::{Budget, Stage},
     trace::{
-        self, CLOSING, Durable, Fragment, Lease, Origin, Origins, Parked, Place, Plan, Refusal,
-        Refused, TraceKey,
+        self, CLOSING, Durable, Fragment, Lease, Origin, Origins, Parked, Place, Plan, Refusal, Refused,
+        TraceKey,
     },
 };
 

@@ -14,7 +14,7 @@ mod quiet;
 mod record;
 mod recovery;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 mod store;
 mod tombstones;
 mod tuning;

@@ -92,7 +92,7 @@ async fn shop(once: bool) -> Result<(), CliError> {
     say("Waiting until the traces are quiet (1 s here, 15 s by default) and asking DeepFlow …\n")?;
     let outcome = tokio::select! {
         outcome = stage.outcome(&round) => outcome,
-        () = signals.next() => return Ok(()),
+        () = signals.next() => return interrupted(once),
     };
     show(&outcome)?;
     if !once {
@@ -101,6 +101,15 @@ async fn shop(once: bool) -> Result<(), CliError> {
     let watched = stage.end().await;
     let books = watched.ledger.snapshot().into_iter().next().unwrap_or_default();
     verdict(&outcome, &books)
+}
+
+/// Nothing was checked yet, and `--once` says that all was.
+fn interrupted(once: bool) -> Result<(), CliError> {
+    if once {
+        Err(CliError::Runtime("ended before the end of the round".to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 fn show(outcome: &Outcome) -> Result<(), CliError> {

@@ -160,6 +160,7 @@ pub fn default_yaml() -> String {
             "${env:DEEPFLOW_ENDPOINT:-http://deepflow-app.deepflow:20418}",
         ),
         ("exporters.otlp/tempo.endpoint", "${env:OTLP_ENDPOINT:-http://tempo:4317}"),
+        ("buffer.journal.directory", "${env:STATE_DIRECTORY:-./tracestitch-data}"),
         ("dead_letter.directory", "${env:STATE_DIRECTORY:-./tracestitch-data}/dead-letter"),
     ];
     Reference::of::<Config>().yaml(TITLE, &from_environment)

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::{CliError, say};
 use crate::{
     completion::deepflow::{self, answer::Outcome},
+    telemetry::logs,
     trace::{Found, Fragment, Origin, split},
     tree::{Style, render},
     weaving::{self, NetworkSpans},
@@ -71,6 +72,7 @@ impl From<Network> for NetworkSpans {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), CliError> {
+    logs::Config { level: "warn".to_owned(), ..logs::Config::default() }.start();
     let before = read_trace(options)?;
     let fragments = fragments(&before)?;
     let outcome = match (&options.answer, &options.deepflow) {
@@ -156,7 +158,7 @@ fn woven(
     let found = match outcome {
         Outcome::Found(found) => found,
         Outcome::NotFound => {
-            tracing::warn!("nothing was found");
+            tracing::warn!("nothing was found: the trace stays as it is");
             Found::default()
         }
         Outcome::Retry(why) | Outcome::Reject(why) => {

@@ -55,8 +55,8 @@ const SHUTDOWN_WAIT_MIN: Duration = Duration::from_secs(5);
 pub enum Ending {
     /// It is not.
     No,
-    /// All traces go on; none waits for a later ask.
-    Drain,
+    /// All traces go on; none waits for a later ask, nor from this time on for any.
+    Drain(Instant),
     /// Asks under way are finished; traces that wait are left to the journal.
     Keep,
 }
@@ -85,6 +85,7 @@ pub fn start(
         deadline: config.deadline.get(),
         asks: JoinSet::new(),
         asking: HashMap::new(),
+        is_over: false,
         completed,
         ending: Ending::No,
         metrics,
@@ -119,6 +120,8 @@ struct Completion {
     asks: JoinSet<(Reply, Duration)>,
     /// The traces that are asked for: a task holds none, so that none is lost with it.
     asking: HashMap<Id, Candidate<QuietTrace>>,
+    /// There is no time any more to ask.
+    is_over: bool,
     completed: mpsc::UnboundedSender<Completed>,
     ending: Ending,
     metrics: Arc<Metrics>,
@@ -150,11 +153,21 @@ impl Completion {
                     self.ending = *ending.borrow_and_update();
                     match self.ending {
                         Ending::Keep => self.policy.stop_waiting(),
-                        Ending::Drain | Ending::No => self.policy.drain(),
+                        Ending::Drain(_) | Ending::No => self.policy.drain(),
                     }
-                    give_up = (self.ending == Ending::Keep).then(|| clock::now() + KEEP_GRACE);
+                    give_up = match self.ending {
+                        Ending::Keep => Some(clock::now() + KEEP_GRACE),
+                        Ending::Drain(until) => Some(until),
+                        Ending::No => None,
+                    };
                 }
-                () = until(give_up) => return,
+                () = until(give_up) => {
+                    if self.ending == Ending::Keep {
+                        return;
+                    }
+                    give_up = None;
+                    self.stop_asking();
+                }
             }
             self.act();
             self.show();
@@ -172,7 +185,7 @@ impl Completion {
         let skip = match trace.release {
             _ if self.deepflow.is_none() => Some(Skip::Disabled),
             Release::Memory => Some(Skip::Memory),
-            _ if too_young => Some(Skip::Shutdown),
+            _ if self.is_over || too_young => Some(Skip::Shutdown),
             _ => None,
         };
         if let Some(skip) = skip {
@@ -180,7 +193,8 @@ impl Completion {
         }
         let bytes = trace.lease.bytes();
         trace.lease.hold(Stage::Answers, bytes);
-        self.policy.submit(now, trace, bytes, now + self.deadline);
+        let deadline = trace.released + self.deadline;
+        self.policy.submit(now, trace, bytes, deadline);
     }
 
     /// Carries out what the policy decided.
@@ -247,6 +261,18 @@ impl Completion {
         let before = self.policy.mode();
         self.policy.replied(now, candidate, policy_reply);
         log_mode(before, self.policy.mode());
+    }
+
+    /// Whoever still waits for an answer goes on without: the rest of the time is for sending.
+    fn stop_asking(&mut self) {
+        self.is_over = true;
+        self.policy.stop_waiting();
+        // Dropping asks ends them.
+        self.asks = JoinSet::new();
+        for (_, candidate) in std::mem::take(&mut self.asking) {
+            let trace = self.policy.found_nothing_to_ask(clock::now(), candidate);
+            self.skip(trace, Skip::Shutdown);
+        }
     }
 
     fn skip(&self, trace: QuietTrace, why: Skip) {

@@ -279,8 +279,17 @@ impl OtlpConfig {
         if self.max_in_flight == 0 {
             problems.push("max_in_flight", "must be at least 1", None);
         }
-        if self.timeout.is_zero() {
-            problems.push("timeout", "must be longer than 0s", Some("10s is the default"));
+        let (retry, keepalive) = (&self.retry_on_failure, &self.keepalive);
+        for (key, interval, default) in [
+            ("timeout", self.timeout, "10s is the default"),
+            ("connect_timeout", self.connect_timeout, "5s is the default"),
+            ("retry_on_failure.initial_interval", retry.initial_interval, "500ms is the default"),
+            ("keepalive.time", keepalive.time, "10s is the default"),
+            ("keepalive.timeout", keepalive.timeout, "5s is the default"),
+        ] {
+            if interval.is_zero() {
+                problems.push(key, "must be longer than 0s", Some(default));
+            }
         }
         if self.endpoint.is_tls() && self.tls.ca_file.is_none() {
             let hint = Some(

@@ -8,11 +8,14 @@ mod courier;
 mod dead_letter;
 mod debug;
 mod error;
+mod missed;
 mod otlp_grpc;
 mod outage;
 mod profile;
 mod queue;
 pub mod replay;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::PathBuf,
@@ -107,15 +110,24 @@ impl Exporters {
         self.send_to(trace, &all).await;
     }
 
-    /// The same, for these destinations alone. A trace that no queue has taken when this returns has left memory.
+    /// The same, for these destinations. Others that lack the trace get it when they have room, as long as it is in
+    /// memory; a trace that no destination has taken when this returns is not.
     pub async fn send_to(&self, trace: EnrichedTrace, destinations: &[Destination]) {
         trace.lease.hold(Stage::Export, trace.bytes());
         let trace = Arc::new(trace);
+        let mut missing = Vec::new();
         // The first comes last: the others have the trace when it has to wait.
         for (number, queue) in self.queues.iter().enumerate().rev() {
             let destination = Destination(number);
-            if destinations.contains(&destination) && trace.lease.lacks(destination) {
-                queue.push(Arc::clone(&trace)).await;
+            let lacks = trace.lease.lacks(destination);
+            if lacks && !(destinations.contains(&destination) && queue.push(&trace).await) {
+                missing.push(queue);
+            }
+        }
+        // Who lacks it need not wait until those who have it are through with it.
+        if Arc::strong_count(&trace) > 1 {
+            for queue in missing {
+                queue.missed(&trace);
             }
         }
     }
@@ -128,8 +140,12 @@ impl Exporters {
     /// While true, destinations behind the first put into the dead-letter file what they would hold: the journal is
     /// nearly full, and senders are refused only when that did not help.
     pub fn relieve(&self, relieved: bool) {
-        if self.relieved.swap(relieved, Relaxed) != relieved {
-            tracing::warn!(relieved, "further destinations dead-letter instead of holding");
+        let was_relieved = self.relieved.swap(relieved, Relaxed);
+        if relieved && !was_relieved {
+            tracing::warn!("further destinations dead-letter what they would hold");
+        }
+        if was_relieved && !relieved {
+            tracing::info!("further destinations hold again");
         }
     }
 
@@ -143,7 +159,8 @@ impl Exporters {
             }
         }
         if let Some(dead_letters) = self.dead_letters {
-            dead_letters.close(end).await;
+            // What is to be written is written in no time, but for a moment.
+            dead_letters.close(end.max(clock::now() + Duration::from_secs(1))).await;
         }
     }
 }

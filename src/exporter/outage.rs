@@ -75,9 +75,9 @@ impl Outage {
     }
 
     /// The whole trace goes to the dead-letter file; waits while that is behind by many bytes.
-    pub(super) async fn dead_letter(&self, trace: Arc<EnrichedTrace>) {
-        let Some(dead_letters) = &self.dead_letters else { return self.drop_trace(&trace) };
-        let parts = trace.pieces.iter().map(|piece| (Arc::clone(&trace), piece.clone())).collect();
+    pub(super) async fn dead_letter(&self, trace: &Arc<EnrichedTrace>) {
+        let Some(dead_letters) = &self.dead_letters else { return self.drop_trace(trace) };
+        let parts = trace.pieces.iter().map(|piece| (Arc::clone(trace), piece.clone())).collect();
         let letter = Letter {
             accounts: Arc::clone(&self.accounts),
             reason: DropReason::QueueFull,

@@ -12,6 +12,7 @@ use super::{
     accounts::Accounts,
     batch::{Batch, Batches},
     courier::{Courier, Transport},
+    missed::Missed,
     otlp_grpc::PartialSuccess,
     outage::{Outage, Overflow},
     profile::Fitted,
@@ -100,23 +101,55 @@ impl PartialEq for Queued {
 #[derive(Debug)]
 pub(super) struct Queue {
     entries: mpsc::UnboundedSender<Queued>,
-    places: Arc<Semaphore>,
-    places_max: u32,
+    places: Places,
+    missed: Arc<Missed>,
     outage: Arc<Outage>,
     abandon: watch::Sender<bool>,
     worker: JoinHandle<()>,
 }
 
-/// Places are counted in KiB: a semaphore has 32 bits for what is taken at once.
+/// Room in the queue, in KiB: a semaphore has 32 bits for what is taken at once.
+#[derive(Debug, Clone)]
+struct Places {
+    free: Arc<Semaphore>,
+    max: u32,
+}
+
 const PLACE_BYTES: u64 = 1024;
+
+impl Places {
+    fn new(queue_bytes: u64) -> Self {
+        let max = u32::try_from(queue_bytes / PLACE_BYTES).unwrap_or(u32::MAX >> 4);
+        let free = Semaphore::new(usize::try_from(max).unwrap_or(usize::MAX >> 4));
+        Self { free: Arc::new(free), max }
+    }
+
+    /// A trace larger than the queue has it for itself.
+    fn needed(&self, trace: &EnrichedTrace) -> u32 {
+        let places = u32::try_from(trace.bytes().div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
+        places.clamp(1, self.max)
+    }
+
+    fn take_now(&self, trace: &EnrichedTrace) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_many_owned(self.needed(trace)).ok()
+    }
+
+    /// Waits for room. The semaphore is never closed.
+    async fn take(&self, trace: &EnrichedTrace) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).acquire_many_owned(self.needed(trace)).await.ok()
+    }
+
+    fn are_half_free(&self) -> bool {
+        self.free.available_permits() > usize::try_from(self.max).unwrap_or(usize::MAX) / 2
+    }
+}
 
 impl Queue {
     pub(super) fn start(transport: Transport, limits: Limits, outage: Arc<Outage>) -> Self {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
-        let places_max = u32::try_from(limits.queue_bytes / PLACE_BYTES).unwrap_or(u32::MAX >> 4);
-        let places =
-            Arc::new(Semaphore::new(usize::try_from(places_max).unwrap_or(usize::MAX >> 4)));
+        let places = Places::new(limits.queue_bytes);
+        let missed = Arc::new(Missed::default());
         let Accounts { name, metrics, .. } = &*outage.accounts;
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
         metrics.queue_capacity_bytes.set(limits.queue_bytes as f64);
@@ -128,42 +161,47 @@ impl Queue {
             batches: Batches::new(limits.target_bytes, limits.batch_bytes_max, limits.profile),
             limits,
             sending: JoinSet::new(),
+            places: places.clone(),
+            missed: Arc::clone(&missed),
         };
         let worker = tokio::spawn(worker.run(receiver));
-        Self { entries, places, places_max, outage, abandon, worker }
+        Self { entries, places, missed, outage, abandon, worker }
     }
 
-    /// Takes a trace, or does with it what is to be done while there is no room.
-    pub(super) async fn push(&self, trace: Arc<EnrichedTrace>) {
-        let places = u32::try_from(trace.bytes().div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
-        // A trace larger than the queue has it for itself.
-        let places = places.clamp(1, self.places_max);
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(places) {
-            return self.enqueue(trace, place);
+    /// Takes a trace, or does with it what is to be done while there is no room. False: the trace is not taken, and
+    /// waits for its return from the journal.
+    pub(super) async fn push(&self, trace: &Arc<EnrichedTrace>) -> bool {
+        if let Some(place) = self.places.take_now(trace) {
+            self.enqueue(trace, place);
+            return true;
         }
-        match self.outage.overflow(&trace) {
+        match self.outage.overflow(trace) {
             Overflow::Wait => {
-                // The semaphore is never closed.
-                if let Ok(place) = Arc::clone(&self.places).acquire_many_owned(places).await {
+                if let Some(place) = self.places.take(trace).await {
                     self.enqueue(trace, place);
                 }
             }
-            Overflow::Park => {}
+            Overflow::Park => return false,
             Overflow::DeadLetter => self.outage.dead_letter(trace).await,
-            Overflow::Drop => self.outage.drop_trace(&trace),
+            Overflow::Drop => self.outage.drop_trace(trace),
         }
+        true
     }
 
-    fn enqueue(&self, trace: Arc<EnrichedTrace>, place: OwnedSemaphorePermit) {
+    /// The trace was not taken, and another destination holds on to it.
+    pub(super) fn missed(&self, trace: &Arc<EnrichedTrace>) {
+        self.missed.remember(trace);
+    }
+
+    fn enqueue(&self, trace: &Arc<EnrichedTrace>, place: OwnedSemaphorePermit) {
         let metrics = Arc::clone(&self.outage.accounts.metrics);
         // The worker ends after the last sender is gone.
-        let _gone = self.entries.send(Queued::new(trace, place, metrics));
+        let _gone = self.entries.send(Queued::new(Arc::clone(trace), place, metrics));
     }
 
     /// Less than half of it is taken.
     pub(super) fn has_room(&self) -> bool {
-        let places_max = usize::try_from(self.places_max).unwrap_or(usize::MAX);
-        self.places.available_permits() > places_max / 2
+        self.places.are_half_free()
     }
 
     /// Sends what is queued, and leaves what is not sent after `within`.
@@ -186,6 +224,8 @@ struct Worker {
     batches: Batches,
     limits: Limits,
     sending: JoinSet<()>,
+    places: Places,
+    missed: Arc<Missed>,
 }
 
 impl Worker {
@@ -196,19 +236,36 @@ impl Worker {
             let due = self.batches.oldest().map(|since| since + self.limits.batch_wait);
             let has_slot = self.sending.len() < self.limits.max_in_flight;
             tokio::select! {
-                Some(ended) = self.sending.join_next() => if let Err(error) = ended {
-                    // The traces' leases account for it.
-                    tracing::error!(%error, "a request ended badly");
-                },
-                entry = entries.recv(), if open && !self.batches.has_full() => match entry {
-                    Some(entry) => {
-                        let fitted = self.batches.add(clock::now(), entry);
-                        self.sender.count(fitted);
+                Some(ended) = self.sending.join_next() => {
+                    if let Err(error) = ended {
+                        // The traces' leases account for it.
+                        tracing::error!(%error, "a request ended badly");
                     }
+                    self.take_missed(open);
+                }
+                () = self.missed.news(), if open => self.take_missed(open),
+                entry = entries.recv(), if open && !self.batches.has_full() => match entry {
+                    Some(entry) => self.add(entry),
                     None => open = false,
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() && has_slot => {}
             }
+        }
+    }
+
+    fn add(&mut self, entry: Queued) {
+        let fitted = self.batches.add(clock::now(), entry);
+        self.sender.count(fitted);
+    }
+
+    /// There may be room for traces that found none. At the end they are left to the journal.
+    fn take_missed(&mut self, open: bool) {
+        while open && let Some(trace) = self.missed.next() {
+            let Some(place) = self.places.take_now(&trace) else {
+                return self.missed.put_back(&trace);
+            };
+            let metrics = Arc::clone(&self.sender.outage.accounts.metrics);
+            self.add(Queued::new(trace, place, metrics));
         }
     }
 

@@ -138,11 +138,10 @@ impl Replay {
         let named =
             |name: &String| self.destinations.iter().position(|outlet| outlet.name == *name);
         let destination = match (self.chosen, &head.destination) {
-            (Chosen::Always(number), _) => number,
+            (Chosen::Always(number), _) | (Chosen::Else(number), None) => number,
             (Chosen::Else(_) | Chosen::Named, Some(name)) => {
                 named(name).ok_or_else(|| BadLine::Unknown(name.clone()))?
             }
-            (Chosen::Else(number), None) => number,
             (Chosen::Named, None) => return Err(BadLine::Nowhere),
         };
         let origin = self.origins.intern(head.origin.clone().into_iter().collect());

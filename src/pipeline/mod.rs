@@ -263,7 +263,9 @@ impl Pipeline {
             self.ending.send_replace(Ending::Keep);
             self.buffer.keep().await;
         } else {
-            self.ending.send_replace(Ending::Drain);
+            // The other half is for sending.
+            let answers_end = end.checked_sub(within / 2).unwrap_or(end);
+            self.ending.send_replace(Ending::Drain(answers_end));
             self.buffer.drain().await;
         }
         // A moment is kept for the exporters, which give up what is left.

@@ -17,8 +17,8 @@ use crate::{
         catalogue::{RequestOutcome, Transport, TransportMetrics},
     },
     trace::{
-        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError,
-        TraceId, TraceKey, VALUE_BYTES_MAX,
+        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError, TraceId,
+        TraceKey, VALUE_BYTES_MAX,
     },
     wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
 };

@@ -116,10 +116,7 @@ fn failure(error: &DoorError) -> Response {
             let delay = refused.retry_after;
             let status = RpcStatus::new(Code::Unavailable, &message).retry_after(delay);
             let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &status);
-            response.headers_mut().insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
-            );
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)));
             response
         }
         DoorError::Malformed(_) | DoorError::Header(_) => {

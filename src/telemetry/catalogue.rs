@@ -355,6 +355,8 @@ struct MemoryMetrics {
 
 const SECONDS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0, 120.0];
+/// How late spans come: as far as traces are remembered.
+const LATENESS: [f64; 8] = [1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 const BYTES: [f64; 7] =
     [1024.0, 16384.0, 131_072.0, 524_288.0, 1_048_576.0, 2_097_152.0, 4_194_304.0];
 
@@ -368,6 +370,10 @@ impl Metrics {
             .set_buckets(&SECONDS)
             .and_then(|builder| {
                 builder.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES)
+            })
+            .and_then(|builder| {
+                let late = Matcher::Full("tracestitch_late_span_age_seconds".to_owned());
+                builder.set_buckets_for_metric(late, &LATENESS)
             })
             .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();

@@ -33,7 +33,8 @@ pub enum Skip {
     NotFound,
     /// The backend has found nothing for so long that traces no longer wait for it.
     NothingFound,
-    /// No slot became free within `max_wait`, or the queue or its memory was full.
+    /// No slot became free within `max_wait`, the queue or its memory was full, or an earlier part of the trace took all
+    /// its time.
     OverCapacity,
     /// The circuit breaker is open.
     BreakerOpen,

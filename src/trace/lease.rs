@@ -130,11 +130,17 @@ impl Lease {
         }
     }
 
-    /// Some of the spans found their end at a destination.
+    /// Some of the spans found their end at a destination. A trace that comes back from the journal goes out whole: what of
+    /// it was settled before is not settled again.
     pub fn settle(&self, destination: Destination, account: Account, spans: u64) {
-        self.ledger.settle(destination, account, spans);
         let Some(settled) = self.settled.get(destination.0) else { return };
-        if settled.fetch_add(spans, Relaxed) + spans >= self.spans
+        let most = self.spans;
+        let add = |settled: u64| Some(settled.saturating_add(spans).min(most));
+        let before = settled.fetch_update(Relaxed, Relaxed, add).unwrap_or(most);
+        let spans = spans.min(most.saturating_sub(before));
+        self.ledger.settle(destination, account, spans);
+        if before < most
+            && before + spans == most
             && let Some(space) = self.space.lock().as_ref()
         {
             space.durable.done(destination, &space.places);

@@ -91,7 +91,7 @@ impl Plan {
                     plan.added = bytes.slice(field::delimited(bytes, &mut at)?);
                 }
                 (ADDED_SPANS, WireType::Varint) => {
-                    plan.added_spans = field::varint(bytes, &mut at)?
+                    plan.added_spans = field::varint(bytes, &mut at)?;
                 }
                 (number, _) => return Err(PlanError::Field(number)),
             }

@@ -43,14 +43,6 @@ impl Release {
             Self::Shutdown => "shutdown",
         }
     }
-
-    /// The trace goes on collecting: what is released is a part of it.
-    pub fn is_partial(self) -> bool {
-        match self {
-            Self::MaxAge | Self::Spans | Self::Bytes | Self::Memory => true,
-            Self::Idle | Self::Shutdown => false,
-        }
-    }
 }
 
 /// One whole trace, or the next part of one; each span is released once.
@@ -64,6 +56,8 @@ pub struct QuietTrace {
     pub first_arrival: Instant,
     /// When the last span came.
     pub last_arrival: Instant,
+    /// When it was released. A part may have to wait for an earlier one since; what it may still wait for counts from here.
+    pub released: Instant,
     /// Why it was released.
     pub release: Release,
     /// Further parts may come: what has no place in the trace yet can wait for them.

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::{
 
 use super::{
     SystemKind,
-    protocol::{Value, describe},
+    protocol::{Value, describe, request_type},
 };
 use crate::trace::{Exchange, FoundSpan, ObservationPoint, ResponseStatus, SpanId, TraceId};
 
@@ -93,7 +93,7 @@ fn own(found: &FoundSpan) -> Vec<KeyValue> {
     text("deepflow.tap_side", &found.point_name);
     text("deepflow.observation_point", point_words(found.point));
     text("deepflow.l7_protocol", &found.protocol_name);
-    text("deepflow.request_type", &found.request_type);
+    text("deepflow.request_type", request_type(found));
     text("deepflow.response_status", status_word(found.status));
     text("deepflow.auto_service", &found.service);
     text("deepflow.gprocess", &found.process_group);

@@ -82,7 +82,7 @@ impl Evidence<'_> {
         let deferred = deferred(&turns, &lineage);
         let Lineage { app_parents, found_parents, .. } = lineage;
         let line = line(self.config.network_spans, app_parents, found_parents, spans, &ids);
-        let mut line = visible(line, &turns, &ids, self.app);
+        let mut line = visible(&line, &turns, &ids, self.app);
         let (stale_spans, stale_rows) =
             if has_answer { self.stale(&line, &turns, &ids) } else { Default::default() };
         if self.part.sent.is_some() || deferred > 0 {
@@ -222,7 +222,7 @@ fn deferred(turns: &[Turn], lineage: &Lineage) -> u64 {
 
 /// Only found spans that are in the trace can be parents: over all others goes the nearest above. With nothing above it
 /// a received span keeps what it came with. `kept` says from now on what goes out with this part.
-fn visible(line: Line, turns: &[Turn], ids: &[SpanId], app: &[AppSpan]) -> Line {
+fn visible(line: &Line, turns: &[Turn], ids: &[SpanId], app: &[AppSpan]) -> Line {
     let rows = ids.iter().zip(&line.found_parents).zip(turns);
     let hidden = rows.filter(|(_, turn)| !turn.is_in_trace());
     let above = Above::over(hidden.map(|((id, parent), _)| (*id, *parent)));

@@ -28,15 +28,17 @@ const NAME_CHARS_MAX: usize = 128;
 
 const HTTP: u16 = 20;
 const HTTP2: u16 = 21;
+/// Method, path and code as of HTTP.
+const FASTCGI: u16 = 44;
 const GRPC: u16 = 41;
 const DNS: u16 = 120;
 
 /// Describes the request behind a found span.
 pub(super) fn describe(span: &FoundSpan) -> Description {
     let mut description = match span.protocol {
-        HTTP | HTTP2 => http(span),
+        HTTP | HTTP2 | FASTCGI => http(span),
         GRPC => grpc(span),
-        40 | 43..=46 | 49 => rpc(span),
+        40 | 43 | 45 | 46 | 49 => rpc(span),
         60..=63 => sql(span),
         80..=82 => key_value_store(span),
         100..=102 | 104 | 105 | 107 => messaging(span),
@@ -70,7 +72,8 @@ fn http(span: &FoundSpan) -> Description {
     if !path.is_empty() {
         attributes.push(("url.path", text(path)));
     }
-    attributes.push(("network.protocol.name", text("http")));
+    let protocol = if span.protocol == FASTCGI { "fastcgi" } else { "http" };
+    attributes.push(("network.protocol.name", text(protocol)));
     if span.protocol == HTTP2 {
         attributes.push(("network.protocol.version", text("2")));
     }
@@ -183,14 +186,21 @@ fn sql(span: &FoundSpan) -> Description {
     database(span, system, name, attributes)
 }
 
+/// The request's type, without what it works on, which is the user's: the command alone of a key-value store.
+pub(super) fn request_type(span: &FoundSpan) -> &str {
+    match span.protocol {
+        80..=82 => span.request_type.split_whitespace().next().unwrap_or_default(),
+        _ => &span.request_type,
+    }
+}
+
 fn key_value_store(span: &FoundSpan) -> Description {
     let system = match span.protocol {
         80 => "redis",
         81 => "mongodb",
         _ => "memcached",
     };
-    // The command alone; what it works on is the user's.
-    let command = span.request_type.split_whitespace().next();
+    let command = Some(request_type(span)).filter(|word| !word.is_empty());
     let command = command.filter(|word| word.len() <= 32 && word.bytes().all(is_word));
     let attributes = command.map(|command| ("db.operation.name", text(command)));
     let name = command.unwrap_or(system).to_owned();
@@ -313,6 +323,141 @@ fn plain_error(span: &FoundSpan) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        completion::deepflow::answer::{Outcome, classify},
+        weaving::{
+            SystemKind,
+            attributes::{self, Place},
+        },
+    };
+
+    /// A found span with these fields of a row.
+    fn found(fields: &str) -> FoundSpan {
+        let body = format!(r#"{{"DATA":{{"tracing":[{{"_ids":["7"],{fields}}}]}}}}"#);
+        match classify(200, body.as_bytes()) {
+            Outcome::Found(found) => found.spans.into_iter().next().expect("one row"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A row's fields; its name, its attributes in one line, its `error.type`.
+    fn check(fields: &str, name: &str, attributes: &str, error: &str) {
+        let description = describe(&found(fields));
+        let shown = |(key, value): (&'static str, Value)| match value {
+            Value::Text(text) => format!("{key}={text}"),
+            Value::Number(number) => format!("{key}={number}"),
+            Value::Flag(_) | Value::Texts(_) => format!("{key}=?"),
+        };
+        let shown: Vec<String> = description.attributes.into_iter().map(shown).collect();
+        assert_eq!(description.name, name, "{fields}");
+        assert_eq!(shown.join(" "), attributes, "{fields}");
+        assert_eq!(description.error.unwrap_or_default(), error, "{fields}");
+    }
+
+    #[test]
+    fn requests_have_the_names_and_attributes_of_their_protocols() {
+        let http = |protocol: u16, more: &str| {
+            format!(
+                r#""l7_protocol":{protocol},"request_type":"GET","request_resource":"/a/7?b","endpoint":"/a"{more}"#
+            )
+        };
+        let get = "http.request.method=GET url.path=/a/7 network.protocol.name=http";
+        let with = |code| format!("{get} http.response.status_code={code}");
+        check(&http(20, ""), "GET", get, "");
+        check(&http(21, ""), "GET", &format!("{get} network.protocol.version=2"), "");
+        check(&http(44, ""), "GET", &get.replace("=http", "=fastcgi"), "");
+        check(&http(20, r#","response_code":200.0"#), "GET", &with(200), "");
+        // A client's mistake is an error on its own side only.
+        for (side, code, error) in [("c-p", 404, "404"), ("s-p", 404, ""), ("s-p", 503, "503")] {
+            let fields = http(20, &format!(r#","tap_side":"{side}","response_code":{code}"#));
+            check(&fields, "GET", &with(code), error);
+        }
+        check(
+            r#""l7_protocol":20,"request_type":"PURGE","request_resource":"http://host""#,
+            "HTTP",
+            "http.request.method=_OTHER http.request.method_original=PURGE url.path=/ network.protocol.name=http",
+            "",
+        );
+        let grpc = r#""l7_protocol":41,"request_type":"POST","request_resource":"a.B","endpoint":"/a.B/C""#;
+        let rpc = "rpc.system.name=grpc rpc.method=a.B/C";
+        check(grpc, "a.B/C", rpc, "");
+        for (side, error) in [("c-p", "NOT_FOUND"), ("s-p", "")] {
+            let fields = format!(r#"{grpc},"tap_side":"{side}","response_code":5"#);
+            check(&fields, "a.B/C", &format!("{rpc} rpc.response.status_code=NOT_FOUND"), error);
+        }
+        for (fields, name, attributes, error) in [
+            (
+                r#""l7_protocol":40,"l7_protocol_str":"Dubbo","request_type":"c","request_resource":"a.B""#,
+                "a.B/c",
+                "rpc.system.name=dubbo rpc.method=a.B/c",
+                "",
+            ),
+            (
+                r#""l7_protocol":60,"request_type":"COM_QUERY","request_resource":"SELECT a FROM t WHERE b = 1""#,
+                "SELECT t",
+                "db.system.name=mysql db.operation.name=SELECT db.collection.name=t",
+                "",
+            ),
+            (
+                r#""l7_protocol":61,"request_resource":"nothing known","response_code":7,"response_status":3"#,
+                "postgresql",
+                "db.system.name=postgresql db.response.status_code=7",
+                "7",
+            ),
+            (
+                r#""l7_protocol":80,"request_type":"GET","request_resource":"GET user:42""#,
+                "GET",
+                "db.system.name=redis db.operation.name=GET",
+                "",
+            ),
+            (
+                r#""l7_protocol":100,"request_type":"Produce","request_resource":"orders""#,
+                "Produce orders",
+                "messaging.system=kafka messaging.operation.name=Produce messaging.destination.name=orders",
+                "",
+            ),
+            (
+                r#""l7_protocol":120,"request_type":"A","request_resource":"a.b","response_status":4"#,
+                "DNS A",
+                "dns.question.name=a.b",
+                "client_error",
+            ),
+            (
+                r#""l7_protocol":127,"l7_protocol_str":"Own","request_resource":"/x","endpoint":"/x""#,
+                "own",
+                "",
+                "",
+            ),
+        ] {
+            check(fields, name, attributes, error);
+        }
+    }
+
+    #[test]
+    fn what_holds_peoples_data_is_left_out() {
+        for (protocol, kind, resource) in [
+            (20, "GET", "/a?s3cret"),
+            (21, "GET", "https://s3cret@host/a?b#s3cret"),
+            (44, "POST", "/a?s3cret"),
+            (60, "COM_QUERY", "INSERT INTO t VALUES ('s3cret')"),
+            (61, "simple query", "SELECT 's3cret'"),
+            (62, "", "s3cret"),
+            (63, "", "UPDATE t SET a = 's3cret'"),
+            (80, "GET s3cret", "GET s3cret"),
+            (81, "find", "{a: 's3cret'}"),
+            (82, "get s3cret", "get s3cret"),
+        ] {
+            let span = found(&format!(
+                r#""l7_protocol":{protocol},"request_type":"{kind}","request_resource":"{resource}",
+                   "endpoint":"/a?s3cret","response_exception":"s3cret","response_status":3"#
+            ));
+            let trace_id = "00000000000000000000000000000001".parse().expect("an id");
+            let id = "0000000000000001".parse().expect("an id");
+            let kinds = (SystemKind::Span, SystemKind::Internal);
+            let span = attributes::span(trace_id, id, Place::default(), &span, false, kinds);
+            assert!(!format!("{span:?}").contains("s3cret"), "{span:#?}");
+        }
+    }
 
     #[test]
     fn sql_says_operation_and_table_and_nothing_more() {

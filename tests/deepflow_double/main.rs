@@ -105,9 +105,8 @@ fn compare(given: &Value, recorded: &Value) -> Vec<String> {
         }
     };
     for envelope in [given, recorded] {
-        let keys: BTreeSet<&str> =
-            envelope.as_object().expect("an object").keys().map(String::as_str).collect();
-        assert_eq!(keys, BTreeSet::from(["DATA", "DESCRIPTION", "OPT_STATUS", "TYPE"]));
+        assert_eq!(keys(envelope), ["DATA", "DESCRIPTION", "OPT_STATUS", "TYPE"]);
+        assert_eq!(keys(&envelope["DATA"]), ["host_clock_correction", "tracing"]);
     }
     for key in ["OPT_STATUS", "DESCRIPTION", "TYPE"] {
         note(key.to_owned(), &given[key], &recorded[key]);
@@ -116,10 +115,12 @@ fn compare(given: &Value, recorded: &Value) -> Vec<String> {
     note(clocks.to_owned(), &given["DATA"][clocks], &recorded["DATA"][clocks]);
 
     let (given, recorded) = (spans(given), spans(recorded));
-    let keys =
+    let names =
         |spans: &BTreeMap<String, Value>| Value::from(spans.keys().cloned().collect::<Vec<_>>());
-    note("spans".to_owned(), &keys(&given), &keys(&recorded));
+    note("spans".to_owned(), &names(&given), &names(&recorded));
     for (name, recorded) in &recorded {
+        let given_keys = given.get(name).map(keys).unwrap_or_default();
+        note(format!("{name} keys"), &given_keys.into(), &keys(recorded).into());
         for (key, recorded) in recorded.as_object().into_iter().flatten() {
             let missing = Value::from("no such key");
             let given = given.get(name).and_then(|span| span.get(key)).unwrap_or(&missing);
@@ -127,6 +128,13 @@ fn compare(given: &Value, recorded: &Value) -> Vec<String> {
         }
     }
     differences
+}
+
+/// The keys of an object, in order.
+fn keys(object: &Value) -> Vec<&str> {
+    let keys: BTreeSet<&str> =
+        object.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    keys.into_iter().collect()
 }
 
 /// Spans by a name that both answers know: the row's id, or the posted span's. What is left to chance is replaced by

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::{AnyValue, any_value},
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    resource::v1::Resource,
     trace::v1::{Span, span::SpanKind},
 };
 use proptest::prelude::*;
@@ -291,15 +292,9 @@ fn beside_keeps_client_and_server_neighbours() {
             .map(|(service, _, span)| (span.span_id.clone(), (service, span)))
             .collect();
         for (client, server) in pairs(&recording.trace) {
-            let line = line(&all, &client, &server);
-            let Some(line) = line else { continue };
+            let line = line(&all, &client, &server)
+                .unwrap_or_else(|| panic!("{}: the server hangs elsewhere", recording.name));
             let services = (&line[0].0, &line[line.len() - 1].0);
-            let is_own = |service: &String| [services.0, services.1].contains(&service);
-            if line.len() > 4 || !line.iter().all(|(service, _)| is_own(service)) {
-                proxied += 1;
-                continue;
-            }
-            plain += 1;
             let on_line: Vec<_> = line
                 .windows(2)
                 .filter(|pair| {
@@ -308,10 +303,77 @@ fn beside_keeps_client_and_server_neighbours() {
                 })
                 .map(|pair| (&pair[0].0, &pair[1].0))
                 .collect();
-            assert_eq!(on_line, [services], "{}: {line:?}", recording.name);
+            let is_own = |service: &String| [services.0, services.1].contains(&service);
+            if line.iter().all(|(service, _)| is_own(service)) {
+                plain += 1;
+                assert_eq!(on_line, [services], "{}: {line:?}", recording.name);
+            } else {
+                proxied += 1;
+                let ends = on_line.first().zip(on_line.last());
+                let ends = ends.map(|(first, last)| (first.0, last.1));
+                assert_eq!(ends, Some(services), "{}: {line:?}", recording.name);
+            }
         }
     }
     assert!(plain > 100 && proxied > 0, "{plain} pairs without a proxy, {proxied} with one");
+}
+
+/// A process span directly below a received span, or directly above one that answers, has the resource of that process;
+/// all other added spans have one of their own. Scopes tell system and network spans apart.
+#[test]
+fn process_spans_have_the_resource_of_their_process() {
+    let (mut shared, mut own) = (0, 0);
+    for recording in recordings() {
+        let fragments = deal(&mut Rng::with_seed(7), &recording.trace);
+        let after = weave(&fragments, &recording.found, Config::default());
+        let placed: Vec<Placed<'_>> = placed(&after).collect();
+        let (added, received): (Vec<_>, Vec<_>) =
+            placed.into_iter().partition(|(_, scope, _)| scope.name.starts_with("tracestitch."));
+        for (resource, scope, span) in added {
+            let point = attribute(&span.attributes, "deepflow.tap_side");
+            let is_process = ["c-p", "s-p"].contains(&point);
+            let name = if is_process { "tracestitch.system" } else { "tracestitch.network" };
+            assert_eq!((&*scope.name, &*scope.version), (name, env!("CARGO_PKG_VERSION")));
+            let process = received.iter().find(|(.., neighbour)| match point {
+                "c-p" => neighbour.span_id == span.parent_span_id,
+                "s-p" => neighbour.parent_span_id == span.span_id,
+                _ => false,
+            });
+            let about = &recording.name;
+            if let Some((process, ..)) = process {
+                shared += 1;
+                assert_eq!(resource, *process, "{about}: {span:?}");
+            } else {
+                own += 1;
+                let distro = attribute(&resource.attributes, "telemetry.distro.name");
+                assert_eq!(distro, "tracestitch", "{about}: {span:?}");
+                let service = attribute(&resource.attributes, "service.name");
+                assert!(!service.is_empty(), "{about}: {span:?}");
+            }
+        }
+    }
+    assert!(shared > 300 && own > 300, "{shared} in received processes, {own} elsewhere");
+}
+
+type Placed<'a> = (&'a Resource, &'a InstrumentationScope, &'a Span);
+
+fn placed(trace: &ExportTraceServiceRequest) -> impl Iterator<Item = Placed<'_>> {
+    trace.resource_spans.iter().flat_map(|resource| {
+        let of = resource.resource.as_ref().expect("every recorded span has a resource");
+        resource.scope_spans.iter().flat_map(move |scope| {
+            let by = scope.scope.as_ref().expect("every recorded span has a scope");
+            scope.spans.iter().map(move |span| (of, by, span))
+        })
+    })
+}
+
+/// A text; empty when there is none.
+fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
+    let value = attributes.iter().find(|attribute| attribute.key == key);
+    match value.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
+        Some(any_value::Value::StringValue(text)) => text,
+        _ => "",
+    }
 }
 
 /// Ids of client spans and of the server spans that name them as parent.

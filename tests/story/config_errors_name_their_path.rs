@@ -75,6 +75,23 @@ fn each_mistake_has_path_line_problem_and_hint() {
         // What YAML itself refuses.
         ("buffer: {idle: 1s", &[("", 1, "", "")]),
         ("buffer:\n  idle: 1s\n  max_age: 2m\n  idle: 2s\n", &[("", 4, "duplicate", "")]),
+        // What a destination can't take.
+        (
+            "dead_letter: {enabled: false}\nexporters:\n  otlp/tempo:\n    on_outage: dead_letter\n",
+            &[("exporters.otlp/tempo.on_outage", 4, "no dead-letter file", "dead_letter.enabled")],
+        ),
+        (
+            "exporters: {debug: {on_outage: hide}}\n",
+            &[("exporters.debug.on_outage", 1, "hide", "")],
+        ),
+        (
+            "dead_letter:\n  directory: ''\n  max_file_size: 1kB\n  max_files: 0\n",
+            &[
+                ("dead_letter.directory", 2, "is empty", "enabled: false"),
+                ("dead_letter.max_file_size", 3, "at least 1MiB", "64MiB"),
+                ("dead_letter.max_files", 4, "between 1 and", "16"),
+            ],
+        ),
         // Keys.
         ("buffer:\n  idel: 5s\n", &[("buffer.idel", 2, "unknown key idel", "did you mean idle?")]),
         ("\nsampling: {}\n", &[("sampling", 2, "unknown key sampling", "known here: receivers, ")]),
@@ -168,6 +185,23 @@ fn each_mistake_has_path_line_problem_and_hint() {
         (
             "shutdown:\n  drain_timeout: 0s\n",
             &[("shutdown.drain_timeout", 2, "longer than 0s", "25s")],
+        ),
+        // Waits of nothing would be asking, sending and pinging without a pause.
+        (
+            "completion:\n  deepflow:\n    retry: {initial_interval: 0s}\n",
+            &[("completion.deepflow.retry.initial_interval", 3, "longer than 0s", "500ms")],
+        ),
+        (
+            "exporters:\n  otlp/a:\n    retry_on_failure: {initial_interval: 0s}\n    keepalive: {time: 0s}\n",
+            &[
+                (
+                    "exporters.otlp/a.retry_on_failure.initial_interval",
+                    3,
+                    "longer than 0s",
+                    "500ms",
+                ),
+                ("exporters.otlp/a.keepalive.time", 4, "longer than 0s", "10s"),
+            ],
         ),
         // Several at once, in the order of the file.
         (

@@ -6,8 +6,9 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -111,18 +112,14 @@ async fn what_a_dead_destination_missed_reaches_it_by_replay() {
         support::books(story.world.watched()).delivered == all
     })
     .await;
-    support::until("all letters are written", || {
-        let books = story.books();
-        books.dead_lettered > 0 && books.dead_lettered + books.held == all
-    })
-    .await;
-    let books = story.books();
-    assert!(books.held > 0, "what the queue holds is sent later: {books:?}");
-    let dead_lettered = u64::try_from(books.dead_lettered).expect("not negative");
-    assert_eq!(story.world.metric(DEAD_LETTERED), dead_lettered);
+    support::until("letters are written", || story.books().dead_lettered > 0).await;
+    assert!(story.books().held > 0, "what the queue holds is sent later: {:?}", story.books());
 
     story.second.set_fault(BackendFault::None);
     story.world.settled(sent.len()).await;
+    let books = story.books();
+    let dead_lettered = u64::try_from(books.dead_lettered).expect("not negative");
+    assert_eq!(story.world.metric(DEAD_LETTERED), dead_lettered);
     assert_eq!(i64::try_from(story.second.span_count()), Ok(all - books.dead_lettered));
     let output = story.replay(&["--config", text(&story.configuration)]).await;
     assert!(output.status.success(), "{}", says(&output));
@@ -166,6 +163,65 @@ async fn what_is_refused_for_good_is_kept_line_by_line() {
     let received = story.second.received();
     assert!(received.iter().all(|request| request.headers.get("x-org").is_some()));
     story.end().await;
+}
+
+#[tokio::test]
+async fn of_a_line_that_is_taken_in_part_the_rest_stays() {
+    let story = Story::start(BackendFault::Refuses, "").await;
+    let mut sent = support::spans(1, 5);
+    sent[2].attributes.push(support::text("large", &"x".repeat(40_000)));
+    story.world.send(&support::request("shop", sent.clone())).await;
+    support::until("it is written", || story.books().dead_lettered == 5).await;
+
+    story.second.set_fault(BackendFault::Limited(32 * 1024));
+    let output = story.replay(&["--to", &story.second.url()]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", says(&output));
+    assert!(
+        says(&output).contains(": 1 lines, 4 spans sent, 0 of them refused, 1 lines not taken")
+    );
+    story.second.set_fault(BackendFault::None);
+    let rest = story.file().with_extension("jsonl.rest");
+    let output = replay(&[text(&rest), "--to", &story.second.url()]).await;
+    assert!(output.status.success(), "{}", says(&output));
+    assert!(says(&output).contains(": 1 lines, 1 spans sent"));
+    assert_eq!(support::assert_arrived(&sent, support::spans_at(&story.second)), []);
+    story.end().await;
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_replay_and_nothing_is_lost() {
+    let backend = Backend::start(0).await.expect("a free port");
+    backend.set_fault(BackendFault::Unavailable);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("traces.jsonl");
+    // More than one request.
+    let lines: Vec<String> = (1..=2000)
+        .map(|trace| serde_json::to_string(&support::trace(trace, 8)).expect("JSON"))
+        .collect();
+    let lines = lines.join("\n") + "\n";
+    fs::write(&file, &lines).expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracestitch"));
+    command.arg("replay").args([text(&file), "--to", &backend.url()]);
+    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+    let pid = child.id();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child = child;
+        let stderr = child.stderr.take().expect("piped");
+        let mut lines = BufReader::new(stderr).lines();
+        let tries =
+            lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("trying again")));
+        assert!(tries.is_some());
+        let kill = format!("kill -INT {pid}");
+        assert!(Command::new("sh").arg("-c").arg(kill).status().expect("a shell").success());
+        let status = child.wait().expect("it ends");
+        (status, lines.map_while(Result::ok).collect::<Vec<_>>().join("\n"))
+    });
+    let (status, errors) = output.await.expect("no panic");
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains("ended by a signal"), "{errors}");
+    let rest = fs::read_to_string(directory.path().join("traces.jsonl.rest")).expect("FILE.rest");
+    assert!(rest == lines, "all of it is left");
+    backend.stop().await;
 }
 
 #[tokio::test]

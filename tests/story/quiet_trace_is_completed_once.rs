@@ -26,7 +26,8 @@ const SENDERS: usize = 5;
 async fn quiet_trace_is_completed_once() {
     let round = shop::round(7, (clock::wall_us() - 2_000_000) * 1000);
     let deepflow = DeepflowConfig { rows: round.rows.clone(), ..DeepflowConfig::default() };
-    let setup = Setup { buffer: "idle: 1s", ..Setup::default() };
+    let deepflow_keys = "timeout: 2s, deadline: 5s, org_id: '7'";
+    let setup = Setup { buffer: "idle: 1s", deepflow: deepflow_keys, ..Setup::default() };
     let world = World::with(deepflow, setup).await;
 
     let sent: Vec<_> = round.requests.iter().flat_map(support::spans_of).collect();
@@ -51,6 +52,7 @@ async fn quiet_trace_is_completed_once() {
     let expected: BTreeMap<String, usize> =
         round.trace_ids.iter().map(|id| (id.to_string(), of_trace(id))).collect();
     assert_eq!((asked, asks.len()), (expected, round.trace_ids.len()));
+    assert!(asks.iter().all(|ask| ask.org_id.as_deref() == Some("7")));
 
     let arrived = support::spans_at(&world.backend);
     let parents: BTreeMap<SpanId, Option<SpanId>> = arrived

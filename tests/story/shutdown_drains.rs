@@ -22,7 +22,7 @@ use tracestitch::{
     clock,
     demo::{
         backend::{Backend, BackendFault},
-        deepflow::DeepflowConfig,
+        deepflow::{DeepflowConfig, Fault},
         sender::Sender,
     },
     ledger::DropReason,
@@ -122,6 +122,35 @@ async fn post(
         Ok(status) if status != 503 => Err(Code::Internal),
         _ => Err(Code::Unavailable),
     }
+}
+
+/// Scenario: `DeepFlow` hangs, and an ask may take longer than the program has to end.
+/// Guarantees: its trace is delivered as it came, in time.
+#[tokio::test]
+async fn who_is_asked_for_at_the_end_is_not_lost() {
+    let deepflow = DeepflowConfig { fault: Fault::Hang, ..DeepflowConfig::default() };
+    let setup = Setup {
+        deepflow: "timeout: 60s, deadline: 60s, max_in_flight: 1, max_wait: 60s",
+        drain_timeout: "3s",
+        ..Setup::default()
+    };
+    let world = World::with(deepflow, setup).await;
+    let traces = [1, 2].map(|trace| support::trace(trace, 3));
+    for trace in &traces {
+        world.send(trace).await;
+    }
+    support::until("one is asked for", || !world.deepflow.requests().is_empty()).await;
+    let World { deepflow, backend, pipeline, .. } = world;
+    let began = clock::now();
+    let watched = pipeline.end().await;
+    assert!(clock::now() - began < Duration::from_secs(30));
+    support::assert_balanced(&watched, &[]);
+    let sent: Vec<_> = traces.iter().flat_map(support::spans_of).collect();
+    assert_eq!(support::assert_arrived(&sent, support::spans_at(&backend)), []);
+    let skipped = "tracestitch_completion_skipped_traces_total{reason=\"shutdown\"}";
+    assert_eq!(support::metric(&watched, skipped), 2);
+    deepflow.stop().await;
+    backend.stop().await;
 }
 
 /// Scenario: the backend is down when the program ends.

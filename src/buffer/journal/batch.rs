@@ -69,8 +69,7 @@ impl Batch {
             &Piece::Head(ref range) => self.heads.get(range.clone()).unwrap_or_default(),
             Piece::Part(part) => part,
         };
-        let mut slices: Vec<_> =
-            self.pieces.iter().map(|piece| IoSlice::new(slice(piece))).collect();
+        let mut slices: Vec<_> = self.pieces.iter().map(|piece| IoSlice::new(slice(piece))).collect();
         write_all(file, &mut slices)
     }
 

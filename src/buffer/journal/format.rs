@@ -151,13 +151,7 @@ impl Header {
         let head_bytes = usize::try_from(rest.get_u32_le()).ok()?;
         let body_bytes = rest.get_u32_le();
         let checksum = rest.get_u32_le();
-        (head_bytes <= HEAD_BYTES_MAX).then_some(Self {
-            kind,
-            head_bytes,
-            body_bytes,
-            fixed,
-            checksum,
-        })
+        (head_bytes <= HEAD_BYTES_MAX).then_some(Self { kind, head_bytes, body_bytes, fixed, checksum })
     }
 
     /// Bytes of the whole record.
@@ -364,10 +358,7 @@ mod tests {
         assert_eq!(runs, [5, 3, 2, 1]);
         let head = heads::Done { destination: "a".to_owned(), runs };
         let Some(Record::Done(name, numbers)) = done(head) else { panic!("a Done record") };
-        assert_eq!(
-            (name.as_str(), numbers.ranges().collect::<Vec<_>>()),
-            ("a", vec![5..8, 10..11])
-        );
+        assert_eq!((name.as_str(), numbers.ranges().collect::<Vec<_>>()), ("a", vec![5..8, 10..11]));
     }
 
     #[test]

@@ -232,8 +232,7 @@ impl Handle {
         drop(self.queue.send(Message::Close));
         let writer = self.writer.lock().take();
         // The last handle may have gone in a callback, which is the writer itself.
-        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id())
-        {
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id()) {
             let _panicked = writer.join();
         }
     }

@@ -340,8 +340,7 @@ impl Writer {
     ) -> Result<Spot, AppendError> {
         let head_bytes = head.encoded_len();
         let bytes = (HEADER_BYTES + head_bytes) as u64 + body;
-        let fits =
-            head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
+        let fits = head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
         let body = u32::try_from(body).ok().filter(|_| fits).ok_or(AppendError::TooLarge(bytes))?;
         let spot = self.spot(kind, bytes)?;
         self.batch.push(kind, spot.offset, head, body, parts);
@@ -352,8 +351,7 @@ impl Writer {
     fn spot(&mut self, kind: Kind, bytes: u64) -> Result<Spot, AppendError> {
         self.shared.usable()?;
         let end = self.active.as_ref().map_or(0, |active| active.bytes + self.batch.bytes());
-        let is_new =
-            end == 0 || (end > FIRST_LINE.len() as u64 && end + bytes > self.shared.segment_bytes);
+        let is_new = end == 0 || (end > FIRST_LINE.len() as u64 && end + bytes > self.shared.segment_bytes);
         let first_line = if is_new { FIRST_LINE.len() as u64 } else { 0 };
         let needed = self.shared.used_bytes() + self.batch.bytes() + bytes + first_line;
         if needed > self.limit_bytes(kind) {

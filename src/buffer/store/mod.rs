@@ -29,6 +29,10 @@ use crate::trace::TraceKey;
 /// Bytes of bookkeeping for each trace beside its fragments: slot, cache entry, channel.
 const TRACE_OVERHEAD_BYTES: u64 = 600;
 
+/// A trace is weighed again when it has grown by one part of so many: the cache must not hold far more than it knows
+/// of, or memory is full before it evicts.
+const GROWTH: u64 = 8;
+
 /// Rounds of closing, about a millisecond each and up to 50,000 traces, before something is wrong.
 const CLOSE_ROUNDS_MAX: u32 = 10_000;
 
@@ -93,7 +97,7 @@ impl Store {
             cell.sealed = true;
             let Some(trace) = cell.trace.take() else { return };
             drop(cell);
-            let brim = counts.bytes.load(Relaxed) >= brim_bytes;
+            let brim = counts.weight() >= brim_bytes;
             let (spans, bytes) = (trace.spans, trace.needed_bytes);
             counts.loose_bytes.fetch_sub(trace.bytes().saturating_sub(bytes), Relaxed);
             closed(Closed { key: (*key).clone(), trace, brim });
@@ -146,7 +150,7 @@ impl Store {
             if let Verdict::Release(_) = verdict {
                 drop(cell);
                 self.cache.invalidate(key);
-            } else if bytes > 2 * cell.weighed {
+            } else if bytes > cell.weighed + cell.weighed / GROWTH {
                 cell.epoch = cell.epoch.wrapping_add(1);
                 cell.weighed = bytes;
                 let cell_epoch = cell.epoch;
@@ -250,6 +254,12 @@ impl Held {
         self.bytes.fetch_sub(bytes, Relaxed);
         self.spans.fetch_sub(spans, Relaxed);
         self.traces.fetch_sub(1, Relaxed);
+    }
+
+    /// As the cache weighs it: by bytes alone it would evict many small traces long before the brim, and they would be
+    /// put back again and again.
+    fn weight(&self) -> u64 {
+        self.bytes.load(Relaxed) + self.traces.load(Relaxed) * TRACE_OVERHEAD_BYTES
     }
 }
 

@@ -35,6 +35,11 @@ fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
     OpenTrace::new(fragment, memory, clock::now())
 }
 
+fn key(number: u64) -> TraceKey {
+    let id = TraceId::from_wire(&u128::from(number + 1).to_be_bytes()).expect("not zero");
+    TraceKey { origin: Origin::default(), id }
+}
+
 fn stress(capacity_bytes: u64) {
     let wait = Wait {
         idle: Duration::from_millis(3),
@@ -47,10 +52,6 @@ fn stress(capacity_bytes: u64) {
     let closed = move |closed| drop(sender.send(closed));
     let store = Arc::new(Store::new(wait, capacity_bytes, closed));
     let done = AtomicBool::new(false);
-    let key = |number: u64| TraceKey {
-        origin: Origin::default(),
-        id: TraceId::from_wire(&u128::from(number + 1).to_be_bytes()).expect("not zero"),
-    };
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Relaxed) {
@@ -98,4 +99,34 @@ fn no_span_is_lost_or_doubled_under_expiry() {
 #[test]
 fn no_span_is_lost_or_doubled_under_eviction() {
     stress(100_000);
+}
+
+/// Scenario: many small traces, each in so many parts of the same size.
+fn overfill(parts: u64) {
+    const CAPACITY_BYTES: u64 = 1_000_000;
+    let wait = Wait {
+        idle: Duration::from_mins(1),
+        max_age: Duration::from_mins(2),
+        max_spans: 500,
+        max_bytes: 1 << 30,
+    };
+    let budget = Budget::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let store = Store::new(wait, CAPACITY_BYTES, move |closed| drop(sender.send(closed)));
+    for number in 0..2_000 {
+        for part in 0..parts {
+            let key = key(number);
+            store.append(&key, addition(&key, number * parts + part, &budget));
+        }
+        store.run_pending_tasks();
+    }
+    let weight = store.held.weight();
+    assert!(weight <= CAPACITY_BYTES + CAPACITY_BYTES / GROWTH, "{weight} with {parts} parts");
+    let closed: Vec<Closed> = receiver.try_iter().collect();
+    assert!(!closed.is_empty() && closed.iter().all(|closed| closed.brim), "{parts} parts");
+}
+
+#[test]
+fn what_is_closed_for_its_size_is_closed_at_the_brim() {
+    (1..=4).for_each(overfill);
 }

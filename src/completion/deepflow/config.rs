@@ -195,8 +195,14 @@ impl Config {
                 problems.push(key, "must be at least 1", None);
             }
         }
-        if self.timeout.is_zero() {
-            problems.push("timeout", "must be longer than 0s", Some("10s is the default"));
+        for (key, interval, default) in [
+            ("connect_timeout", self.connect_timeout, "2s is the default"),
+            ("timeout", self.timeout, "10s is the default"),
+            ("retry.initial_interval", self.retry.initial_interval, "500ms is the default"),
+        ] {
+            if interval.is_zero() {
+                problems.push(key, "must be longer than 0s", Some(default));
+            }
         }
         if self.deadline < self.timeout {
             problems.push("deadline", "is shorter than timeout", Some("all asks must end by it"));

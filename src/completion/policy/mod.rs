@@ -115,7 +115,7 @@ impl<T> Policy<T> {
         }
     }
 
-    /// A trace was released.
+    /// It is a trace's turn.
     pub(super) fn submit(&mut self, now: Instant, trace: T, bytes: u64, deadline: Instant) {
         let candidate = Candidate {
             trace,
@@ -127,6 +127,10 @@ impl<T> Policy<T> {
             last: Skip::OverCapacity,
             only_once: self.draining,
         };
+        // It waited for an earlier part of its trace until now.
+        if deadline <= now {
+            return self.skip(candidate.trace, Skip::OverCapacity);
+        }
         if self.nothing_found() {
             let due = self.last_probe.is_none_or(|last| now >= last + PROBE_EVERY);
             if !due || self.in_flight >= self.limits.max_in_flight {
@@ -159,7 +163,7 @@ impl<T> Policy<T> {
         candidate.trace
     }
 
-    /// There was nothing to ask with; the trace leaves completion.
+    /// There was nothing to ask with, or no time to wait for the answer; the trace leaves completion.
     pub(super) fn found_nothing_to_ask(&mut self, now: Instant, candidate: Candidate<T>) -> T {
         self.in_flight -= 1;
         self.breaker.give_back();
@@ -232,7 +236,7 @@ impl<T> Policy<T> {
         }
     }
 
-    /// The program is ending and leaves what waits, for whatever, to the next start.
+    /// The program is ending: nothing waits any more, for whatever.
     pub(super) fn stop_waiting(&mut self) {
         self.draining = true;
         self.flush_first(Skip::Shutdown);
@@ -305,10 +309,9 @@ impl<T> Policy<T> {
         let next =
             self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
         candidate.reasks += 1;
+        let is_over = candidate.only_once || self.draining || self.nothing_found();
         match next {
-            Some(due) if due < candidate.deadline && !candidate.only_once && !self.draining => {
-                self.wait_until(due, candidate);
-            }
+            Some(due) if due < candidate.deadline && !is_over => self.wait_until(due, candidate),
             _ => self.skip(candidate.trace, Skip::NotFound),
         }
     }
@@ -327,7 +330,6 @@ impl<T> Policy<T> {
     }
 
     fn wait_until(&mut self, due: Instant, candidate: Candidate<T>) {
-        // The traces that wait while nothing is found are at most the probes.
         if self.waiting_bytes + candidate.bytes > self.limits.waiting_bytes_max {
             return self.skip(candidate.trace, Skip::OverCapacity);
         }

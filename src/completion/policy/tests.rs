@@ -88,6 +88,15 @@ impl World {
 }
 
 #[test]
+fn a_trace_whose_time_is_over_is_not_asked_for() {
+    let mut world = World::new(limits());
+    world.policy.submit(world.now, 1, 10, world.now);
+    world.act();
+    assert_eq!(world.skipped(), [(1, Skip::OverCapacity)]);
+    assert!(world.out.is_empty() && world.policy.is_empty());
+}
+
+#[test]
 fn a_slot_is_waited_for_no_longer_than_max_wait() {
     let mut world = World::new(limits());
     (1..=6).for_each(|trace| world.submit(trace));
@@ -160,21 +169,25 @@ fn an_open_breaker_lets_all_go_on_at_once() {
 }
 
 #[test]
-fn when_nothing_is_ever_found_only_probes_wait() {
+fn when_nothing_is_ever_found_one_probe_a_second_is_asked_for_and_none_waits() {
     let mut world = World::new(limits());
     for trace in 0..50 {
         world.submit(trace);
         world.reply(trace, Reply::NotFound);
     }
     assert_eq!(world.policy.mode(), Mode::NothingFound);
-    assert_eq!(world.skipped().len(), 49, "those that waited for a re-ask went on");
+    assert_eq!(world.skipped().len(), 50, "those that waited for a re-ask went on");
     world.submit(100);
     assert_eq!(world.skipped(), [(100, Skip::NothingFound)]);
     world.pass(1);
     world.submit(101);
     world.submit(102);
     assert_eq!((world.asked(), world.skipped()), (vec![101], vec![(102, Skip::NothingFound)]));
-    world.found(101);
+    world.reply(101, Reply::NotFound);
+    assert_eq!(world.skipped(), [(101, Skip::NotFound)], "a probe is not asked for again");
+    world.pass(1);
+    world.submit(103);
+    world.found(103);
     assert_eq!(world.policy.mode(), Mode::Normal);
 }
 

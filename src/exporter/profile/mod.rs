@@ -235,3 +235,6 @@ fn parent(span: &Span) -> Option<SpanId> {
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
