@@ -12,13 +12,16 @@ use crate::{
 
 /// A kill counts as one under load if so many acknowledged spans were undelivered.
 const LOADED_SPANS: usize = 1000;
+/// A program is killed within so long from its start, or under load.
+const START_MS_MAX: u64 = 200;
+const RUN_MS_MAX: u64 = 1500;
 /// Kills between two times that all is delivered.
 const KILLS_BETWEEN: u32 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_kills() {
     let (kills, loaded_min) = if is_full() { (50, 40) } else { (6, 4) };
-    let mut world = World::start(Setup { slow: true, ..Setup::default() }).await;
+    let mut world = World::start(Setup { slow: true, senders: 6, ..Setup::default() }).await;
     let mut loaded = 0;
     for number in 1..=kills {
         let program = random_moment(&mut world).await;
@@ -41,13 +44,16 @@ async fn random_kills() {
 /// A program that has run for a while: mostly under load, sometimes while it starts and replays.
 async fn random_moment(world: &mut World) -> Program {
     let mut program = world.real();
-    if world.rng.u8(..8) > 0 {
-        let addresses = program.ready().await.expect("it starts");
-        world.load.to(addresses.grpc);
-        world.has_undelivered(LOADED_SPANS).await;
+    if world.undelivered(0) >= LOADED_SPANS && world.rng.u8(..6) == 0 {
+        let moment_ms = world.rng.u64(..START_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(moment_ms)).await;
+        return program;
     }
-    let moment_ms = world.rng.u64(..400);
+    let addresses = program.ready().await.expect("it starts");
+    world.load.to(addresses.grpc);
+    let moment_ms = world.rng.u64(..RUN_MS_MAX);
     tokio::time::sleep(Duration::from_millis(moment_ms)).await;
+    world.has_undelivered(LOADED_SPANS).await;
     program
 }
 

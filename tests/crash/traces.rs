@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::{
 use tracestitch::clock;
 
 /// Traces that are sent at the same time.
-const TRACES: usize = 6;
+const TRACES: usize = 10;
 /// Requests that hold fragments of all of them.
 const FRAGMENTS_MAX: usize = 4;
 /// Spans of a trace that is kept open.
