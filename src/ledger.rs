@@ -30,6 +30,19 @@ pub enum Account {
     Dropped(DropReason),
 }
 
+impl Account {
+    /// The account in a word; why spans were dropped is [`DropReason::label`].
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Delivered => "delivered",
+            Self::DeadLettered => "dead_lettered",
+            Self::HandedBack => "handed_back",
+            Self::Dropped(_) => "dropped",
+        }
+    }
+}
+
 /// Why spans were given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DropReason {

@@ -24,6 +24,7 @@ pub mod retry;
 pub mod telemetry;
 pub mod tls;
 pub mod tree;
+pub mod watchdog;
 
 // The rooms, in the order in which a span passes them; none imports another.
 pub mod receiver;

@@ -16,8 +16,19 @@ use tracestitch::{
 };
 
 /// Modules that any room may use; each of them may use those before it.
-const VOCABULARY: &[&str] =
-    &["clock", "wire", "ledger", "memory", "tls", "tree", "trace", "config", "retry", "telemetry"];
+const VOCABULARY: &[&str] = &[
+    "clock",
+    "watchdog",
+    "wire",
+    "ledger",
+    "memory",
+    "tls",
+    "tree",
+    "trace",
+    "config",
+    "retry",
+    "telemetry",
+];
 
 /// Room → what it may use beside itself.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -40,7 +51,7 @@ const HOUSE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
     ("crc32c", &["buffer/journal/"]),
-    ("reqwest", &["completion/deepflow/client.rs"]),
+    ("reqwest", &["completion/deepflow/client.rs", "cli/explain.rs"]),
     ("axum", &["receiver/otlp_http.rs", "admin/", "demo/deepflow/"]),
     ("tower", &["receiver/otlp_grpc.rs"]),
     ("tower_http", &["receiver/otlp_http.rs"]),

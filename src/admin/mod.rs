@@ -1,4 +1,7 @@
-//! HTTP for probes and people: `/livez`, `/readyz`, `/metrics`, `/ledger`. It only looks.
+//! HTTP for probes and people: `/livez`, `/readyz`, `/metrics`, `/ledger`, `/traces`. It only looks.
+
+mod ledger;
+mod traces;
 
 use std::{
     io,
@@ -20,17 +23,37 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
-    config::ListenAddress,
-    ledger::{Books, DropReason},
+    clock,
+    config::{ListenAddress, Problems},
     telemetry::{Watched, catalogue::UPKEEP},
+    watchdog::Beat,
 };
 
 /// The admin pages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen; 0.0.0.0:13133 for all interfaces. /livez, /readyz, /metrics, /ledger.
+    /// Where to listen; 0.0.0.0:13133 for all interfaces. /livez, /readyz, /metrics, /ledger, /traces.
     pub endpoint: ListenAddress,
+    /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Each takes less than
+    /// 1 KiB of memory.limit. 0 remembers none.
+    pub recent_traces: usize,
+}
+
+/// About 75 MiB.
+const RECENT_TRACES_MAX: usize = 100_000;
+
+impl Config {
+    /// Notes what can't be used.
+    pub fn check(&self, problems: &mut Problems) {
+        if self.recent_traces > RECENT_TRACES_MAX {
+            problems.push(
+                "recent_traces",
+                format!("must be at most {RECENT_TRACES_MAX}"),
+                Some("1000 is the default"),
+            );
+        }
+    }
 }
 
 fn default_address() -> ListenAddress {
@@ -39,7 +62,7 @@ fn default_address() -> ListenAddress {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: default_address() }
+        Self { endpoint: default_address(), recent_traces: 1000 }
     }
 }
 
@@ -68,6 +91,7 @@ pub struct Admin {
 struct Pages {
     watched: Watched,
     ready: Arc<AtomicBool>,
+    recent_traces: usize,
 }
 
 impl Admin {
@@ -78,26 +102,33 @@ impl Admin {
         let address = listener.local_addr().map_err(failed)?;
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::clone(&watched.metrics);
-        let pages = Pages { watched, ready: Arc::clone(&ready) };
+        let watchdog = Arc::clone(&watched.watchdog);
+        let recent_traces = config.recent_traces;
+        let pages = Pages { watched, ready: Arc::clone(&ready), recent_traces };
         let router = Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
+            .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_page))
-            .route("/ledger", get(ledger_page))
+            .route("/ledger", get(ledger::page))
+            .route("/traces", get(traces::list))
+            .route("/traces/{id}", get(traces::one))
             .with_state(pages);
-        let serve = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+        let serve = |beat: Beat| async move {
+            if let Err(error) = beat.during(axum::serve(listener, router).into_future()).await {
                 tracing::error!(%error, "the admin pages ended");
             }
-        });
-        let upkeep = tokio::spawn(async move {
+        };
+        let serve = tokio::spawn(watchdog.supervise("admin pages", serve));
+        let upkeep = |beat: Beat| async move {
             let mut due = tokio::time::interval(UPKEEP);
             loop {
                 due.tick().await;
                 metrics.upkeep();
+                beat.beat();
             }
-        });
-        tracing::info!(%address, "serving /livez, /readyz, /metrics, /ledger");
+        };
+        let upkeep = tokio::spawn(watchdog.supervise("metrics upkeep", upkeep));
+        tracing::info!(%address, "serving /livez, /readyz, /metrics, /ledger, /traces");
         Ok(Self { address, ready, tasks: [serve, upkeep] })
     }
 
@@ -121,11 +152,28 @@ impl Admin {
     }
 }
 
+/// A task that hangs or is gone does not come back: only a restart helps.
+async fn livez(State(pages): State<Pages>) -> Response {
+    let watchdog = &pages.watched.watchdog;
+    let stuck = watchdog.stuck(clock::now()).into_iter().map(|stuck| {
+        format!("task {} is stuck: not a beat for {} s", stuck.task, stuck.silent.as_secs())
+    });
+    let gone = watchdog.failure().map(|fatal| fatal.to_string());
+    let ill: Vec<String> = gone.into_iter().chain(stuck).collect();
+    if ill.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, ill.join("\n") + "\n").into_response()
+}
+
 async fn readyz(State(pages): State<Pages>) -> Response {
-    if pages.ready.load(Relaxed) {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting or shutting down\n").into_response()
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    if !pages.ready.load(Relaxed) {
+        return unready("starting or shutting down");
+    }
+    match pages.watched.failure() {
+        Some(failure) => unready(&format!("the journal keeps nothing any more: {failure}")),
+        None => "ready\n".into_response(),
     }
 }
 
@@ -134,41 +182,8 @@ async fn metrics_page(State(pages): State<Pages>) -> Response {
     ([(header::CONTENT_TYPE, text_type)], pages.watched.render()).into_response()
 }
 
-/// One destination's books, with what does not add up.
-#[derive(Debug, Serialize)]
-struct Page {
-    balanced: bool,
-    destinations: Vec<Account>,
-}
-
-#[derive(Debug, Serialize)]
-struct Account {
-    destination: String,
-    accepted: i64,
-    delivered: i64,
-    held: i64,
-    dropped: std::collections::BTreeMap<&'static str, i64>,
-    unaccounted: i64,
-}
-
-impl From<&Books> for Account {
-    fn from(books: &Books) -> Self {
-        Self {
-            destination: books.destination.clone(),
-            accepted: books.accepted,
-            delivered: books.delivered,
-            held: books.held,
-            dropped: DropReason::ALL.map(|reason| (reason.label(), books.dropped(reason))).into(),
-            unaccounted: books.unaccounted(),
-        }
-    }
-}
-
-async fn ledger_page(State(pages): State<Pages>) -> Response {
-    let books = pages.watched.ledger.snapshot();
-    let balanced = books.iter().all(|books| books.unaccounted() == 0);
-    let page = Page { balanced, destinations: books.iter().map(Account::from).collect() };
-    // Texts and numbers: this can't fail.
-    let json = serde_json::to_string_pretty(&page).unwrap_or_default() + "\n";
+/// A page of texts and numbers: writing it can't fail.
+fn json(page: &impl Serialize) -> Response {
+    let json = serde_json::to_string_pretty(page).unwrap_or_default() + "\n";
     ([(header::CONTENT_TYPE, "application/json")], json).into_response()
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{ByteSize, Interval, Problems, SyncMode},
-    telemetry::Metrics,
+    telemetry::Watched,
 };
 
 /// When a trace is whole.
@@ -114,11 +114,11 @@ impl JournalConfig {
         &self,
         tuning: Tuning,
         destinations: Vec<String>,
-        metrics: Arc<Metrics>,
+        watched: &Watched,
     ) -> Settings {
         let Tuning { files, segment_bytes, straggler_age } = tuning;
+        let metrics = Arc::clone(&watched.metrics);
         Settings {
-            directory: self.directory.clone(),
             sync: match self.sync {
                 SyncMode::Always => journal::SyncMode::Always,
                 SyncMode::Every(interval) => journal::SyncMode::Interval(interval.get()),
@@ -127,9 +127,9 @@ impl JournalConfig {
             max_bytes: self.max_bytes.get(),
             segment_bytes,
             straggler_age,
-            destinations,
             files,
-            metrics,
+            watchdog: Arc::clone(&watched.watchdog),
+            ..Settings::new(self.directory.clone(), destinations, metrics)
         }
     }
 

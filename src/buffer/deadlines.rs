@@ -27,6 +27,11 @@ impl Deadlines {
         self.traces.insert(key, entry);
     }
 
+    /// The first time that comes.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
     /// A trace whose time has come.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<TraceKey> {
         let first = *self.order.first().filter(|(at, _)| *at <= now)?;
@@ -59,6 +64,7 @@ mod tests {
         deadlines.set(key(1), at(5));
         deadlines.set(key(2), at(3));
         deadlines.set(key(1), at(9));
+        assert_eq!(deadlines.next(), Some(at(3)));
         assert_eq!(deadlines.pop_due(at(2)), None);
         assert_eq!(deadlines.pop_due(at(8)), Some(key(2)));
         assert_eq!(deadlines.pop_due(at(8)), None);

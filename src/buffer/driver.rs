@@ -10,7 +10,12 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{deadlines::Deadlines, store::Store};
-use crate::{clock, memory::Budget, telemetry::Metrics};
+use crate::{
+    clock,
+    memory::Budget,
+    telemetry::Metrics,
+    watchdog::{Beat, Watchdog},
+};
 
 /// How often the cache looks for idle traces: they are released within 20 to 150 ms of their time.
 const DRIVE_EVERY: Duration = Duration::from_millis(20);
@@ -27,17 +32,16 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Starts it; it ends with the store.
-    pub(super) fn start(self) -> io::Result<()> {
-        thread::Builder::new()
-            .name("buffer-driver".to_owned())
-            .spawn(move || self.run())
-            .map(drop)
+    pub(super) fn start(self, watchdog: &Arc<Watchdog>) -> io::Result<()> {
+        let work = watchdog.supervise_thread("buffer driver", move |beat| self.run(&beat));
+        thread::Builder::new().name("buffer-driver".to_owned()).spawn(work).map(drop)
     }
 
-    fn run(self) {
+    fn run(self, beat: &Beat) {
         let mut rated = clock::now();
         for round in 0_u32.. {
             let Some(store) = self.store.upgrade() else { return };
+            beat.beat();
             store.run_pending_tasks();
             self.wake_due(&store);
             self.spill(&store);

@@ -20,9 +20,10 @@ use super::{
 use crate::{
     clock,
     ledger::Ledger,
-    memory::Budget,
+    memory::{Budget, Stage},
     telemetry::Metrics,
-    trace::{Durable, Lease, QuietTrace, Release, Sent, TraceKey},
+    trace::{Arrivals, Durable, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
+    watchdog::Beat,
 };
 
 /// What the judge is told.
@@ -70,6 +71,8 @@ pub(super) struct Judge {
     /// Parts of one trace go out one after the other.
     pub(super) order: Order<QuietTrace>,
     pub(super) tombstones: Tombstones,
+    /// When a trace of which more was to come has got no more: its last part is one without spans.
+    pub(super) last_parts: Deadlines,
     pub(super) wait: Wait,
     pub(super) store: Option<Weak<Store>>,
     pub(super) phase: Arc<SharedPhase>,
@@ -78,28 +81,73 @@ pub(super) struct Judge {
     pub(super) budget: Arc<Budget>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) lives: Arc<Lives>,
     pub(super) released: mpsc::Sender<QuietTrace>,
 }
 
 impl Judge {
-    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
-        while let Some(message) = messages.recv().await {
+    pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, beat: Beat) {
+        while let Some(message) = self.next(&mut messages, &beat).await {
             if matches!(message, Message::End) {
                 break;
             }
-            self.hear(message).await;
+            beat.during(self.hear(message)).await;
         }
         // A trace may have been put back just before draining began.
         if let Some(store) = self.store() {
             store.close_all();
         }
         while let Ok(message) = messages.try_recv() {
-            self.hear(message).await;
+            beat.during(self.hear(message)).await;
         }
         // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
         while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
-            let Some(message) = messages.recv().await else { return };
-            self.hear(message).await;
+            let Some(message) = beat.during(messages.recv()).await else { return };
+            beat.during(self.hear(message)).await;
+        }
+    }
+
+    async fn next(
+        &mut self,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
+        beat: &Beat,
+    ) -> Option<Message> {
+        loop {
+            let due = self.last_parts.next();
+            tokio::select! {
+                message = beat.during(messages.recv()) => return message,
+                () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() => {
+                    beat.during(self.release_last_parts()).await;
+                }
+            }
+        }
+    }
+
+    /// What was held back for the next part of a trace goes out with a last one, when no spans came any more.
+    async fn release_last_parts(&mut self) {
+        let now = clock::now();
+        while let Some(key) = self.last_parts.pop_due(now) {
+            let waits = self.store().is_some_and(|store| store.has(&key));
+            let recalled = self.tombstones.recall(now, &key);
+            if waits || recalled.is_none_or(|recalled| recalled.sent.is_ended()) {
+                continue;
+            }
+            let lease =
+                Lease::new(Arc::clone(&self.ledger), 0, self.budget.claim(Stage::Buffer, 0));
+            let last = QuietTrace {
+                key: key.clone(),
+                fragments: Vec::new(),
+                first_arrival: now,
+                last_arrival: now,
+                released: now,
+                release: Release::Idle,
+                more: false,
+                sent: None,
+                lease,
+            };
+            if let Some(last) = self.order.begin(&key, last) {
+                self.send(last).await;
+            }
         }
     }
 
@@ -164,6 +212,9 @@ impl Judge {
     async fn woven(&mut self, key: TraceKey, sent: Option<Sent>) {
         let next = self.order.end(&key);
         if let Some(sent) = sent {
+            if !sent.is_ended() {
+                self.last_parts.set(key.clone(), clock::now() + self.wait.idle);
+            }
             let forgotten = self.tombstones.remember(clock::now(), key, sent);
             self.metrics.buffer.forgotten_traces.increment(forgotten);
         }
@@ -184,7 +235,15 @@ impl Judge {
 
     fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
         let OpenTrace { fragments, first, last, spans, memory, .. } = trace;
-        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory);
+        let arrivals = Arrivals {
+            first,
+            last,
+            fragments: u64::try_from(fragments.len()).unwrap_or(u64::MAX),
+            spans,
+            release,
+        };
+        let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).remembered(life);
         let lease = match &self.keeper {
             Some(keeper) => {
                 let places = fragments.iter().filter_map(|fragment| fragment.place).collect();

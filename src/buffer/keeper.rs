@@ -17,8 +17,8 @@ use crate::{
     ledger::{Account, Destination, DropReason, Ledger},
     memory::{Budget, Stage},
     trace::{
-        self, CLOSING, Durable, Fragment, Lease, Origin, Origins, Parked, Place, Plan, Refusal, Refused,
-        TraceKey,
+        self, CLOSING, Durable, Event, Fragment, Lease, Lives, Origin, Origins, Parked, Place,
+        Plan, Refusal, Refused, TraceKey,
     },
 };
 
@@ -31,6 +31,7 @@ pub struct Keeper {
     origins: Origins,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
+    lives: Arc<Lives>,
 }
 
 /// A parked trace, back in memory.
@@ -56,7 +57,12 @@ pub struct PlanToKeep {
 }
 
 impl Keeper {
-    pub(super) fn new(journal: Journal, ledger: Arc<Ledger>, budget: Arc<Budget>) -> Arc<Self> {
+    pub(super) fn new(
+        journal: Journal,
+        ledger: Arc<Ledger>,
+        budget: Arc<Budget>,
+        lives: Arc<Lives>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             journal,
             parked: Mutex::default(),
@@ -64,6 +70,7 @@ impl Keeper {
             origins: Origins::default(),
             ledger,
             budget,
+            lives,
         })
     }
 
@@ -77,11 +84,6 @@ impl Keeper {
 
     fn full(&self) -> Refused {
         Refusal::JournalFull.after(self.budget.full().retry_after)
-    }
-
-    /// Why the journal failed, if it did.
-    pub fn failure(&self) -> Option<String> {
-        self.journal.poisoned()
     }
 
     /// How full the journal is, from 0 to 1.
@@ -234,10 +236,11 @@ impl Keeper {
         record: &PlanRecord,
         is_there: impl Fn(usize) -> bool,
     ) -> Lease {
-        let Parked { durable, places, plan, lacking, memory } = parked;
+        let Parked { durable, places, plan, lacking, life, memory } = parked;
         let spans = record.all_spans();
         let places = places.into_iter().filter(|place| *place != plan).collect();
         let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).kept(durable, places);
+        let lease = lease.remembered(life.and_then(|number| self.lives.again(number)));
         lease.planned(plan);
         for destination in (0..self.ledger.destinations()).map(Destination) {
             let lacks = lacking.iter().find(|(lacking, _)| *lacking == destination);
@@ -256,6 +259,9 @@ impl Keeper {
         for &(destination, spans) in &parked.lacking {
             let account = Account::Dropped(DropReason::Damaged);
             self.ledger.settle(destination, account, spans);
+            if let Some(life) = parked.life.and_then(|number| self.lives.again(number)) {
+                life.note(clock::now(), Event::Settled(destination, account, spans));
+            }
             self.journal.done(destination.0, &parked.places);
         }
         self.journal.release(&parked.places);
@@ -275,6 +281,10 @@ impl Keeper {
 }
 
 impl Durable for Keeper {
+    fn failure(&self) -> Option<String> {
+        self.journal.poisoned()
+    }
+
     fn done(&self, destination: Destination, places: &[Place]) {
         self.journal.done(destination.0, places);
     }

@@ -46,8 +46,9 @@ use crate::{
     clock::{self, Instant},
     ledger::Ledger,
     memory::{Budget, Reservation, Stage},
-    telemetry::Metrics,
+    telemetry::Watched,
     trace::{Arrival, CLOSING, Fragment, Intake, QuietTrace, Receipt, Refused, Sent, TraceKey},
+    watchdog::Watchdog,
 };
 
 /// Share of the memory limit for what is remembered of traces that went on.
@@ -78,6 +79,7 @@ pub struct Buffer {
     keeper: Option<Arc<Keeper>>,
     left: Mutex<Option<Left>>,
     runtime: tokio::runtime::Handle,
+    watchdog: Arc<Watchdog>,
 }
 
 /// What takes fragments in, also when the journal has them.
@@ -103,10 +105,9 @@ impl Buffer {
         config: &Config,
         tuning: Tuning,
         capacity_bytes: u64,
-        budget: &Arc<Budget>,
-        ledger: &Arc<Ledger>,
-        metrics: &Arc<Metrics>,
+        watched: &Watched,
     ) -> Result<(Arc<Self>, mpsc::Receiver<QuietTrace>), StartError> {
+        let Watched { metrics, ledger, budget, watchdog, lives, .. } = watched;
         let wait = config.wait(budget.limit_bytes());
         let (messages, judged) = mpsc::unbounded_channel();
         let store = (!wait.idle.is_zero()).then(|| {
@@ -115,8 +116,7 @@ impl Buffer {
             let closed = move |closed| drop(messages.send(Message::Closed(closed)));
             Arc::new(Store::new(wait, capacity_bytes, closed))
         });
-        let (keeper, recovery) =
-            open_journal(&config.journal, tuning, budget, ledger, metrics)?.unzip();
+        let (keeper, recovery) = open_journal(&config.journal, tuning, watched)?.unzip();
         let phase = Arc::new(SharedPhase::default());
         let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         if let Some(store) = &store {
@@ -126,11 +126,12 @@ impl Buffer {
                 budget: Arc::clone(budget),
                 metrics: Arc::clone(metrics),
             };
-            driver.start()?;
+            driver.start(watchdog)?;
         }
         let (released, quiet_traces) = mpsc::channel(RELEASED_MAX);
         let judge = Judge {
             order: Order::default(),
+            last_parts: Deadlines::default(),
             tombstones: Tombstones::new(budget, budget.limit_bytes() / 100 * TOMBSTONES_PERCENT),
             wait,
             store: store.as_ref().map(Arc::downgrade),
@@ -140,9 +141,11 @@ impl Buffer {
             budget: Arc::clone(budget),
             ledger: Arc::clone(ledger),
             metrics: Arc::clone(metrics),
+            lives: Arc::clone(lives),
             released,
         };
-        tokio::spawn(judge.run(judged));
+        let work = |beat| judge.run(judged, beat);
+        tokio::spawn(watchdog.supervise("buffer judge", work));
         let shared = Arc::new(Shared {
             store,
             messages: messages.clone(),
@@ -164,7 +167,8 @@ impl Buffer {
         });
         let runtime = tokio::runtime::Handle::current();
         let left = Mutex::new(left);
-        let buffer = Self { shared, messages, phase, keeper, left, runtime };
+        let watchdog = Arc::clone(watchdog);
+        let buffer = Self { shared, messages, phase, keeper, left, runtime, watchdog };
         Ok((Arc::new(buffer), quiet_traces))
     }
 
@@ -176,7 +180,9 @@ impl Buffer {
         }
         let bytes = recovery.live_bytes();
         tracing::info!(bytes, "taking up what the last run left in the journal");
-        let read = move || reader.run(recovery);
+        let read = self.watchdog.supervise_errand("journal reader", move |beat| {
+            reader.run(recovery, &beat);
+        });
         thread::Builder::new().name("journal-reader".to_owned()).spawn(read)?;
         Ok(())
     }
@@ -222,16 +228,15 @@ impl Buffer {
 fn open_journal(
     config: &JournalConfig,
     tuning: Tuning,
-    budget: &Arc<Budget>,
-    ledger: &Arc<Ledger>,
-    metrics: &Arc<Metrics>,
+    watched: &Watched,
 ) -> Result<Option<(Arc<Keeper>, Recovery)>, OpenError> {
     if !config.enabled {
         return Ok(None);
     }
-    let settings = config.settings(tuning, ledger.names(), Arc::clone(metrics));
+    let Watched { ledger, budget, lives, .. } = watched;
+    let settings = config.settings(tuning, watched.ledger.names(), watched);
     let (journal, recovery) = Journal::open(settings)?;
-    let keeper = Keeper::new(journal, Arc::clone(ledger), Arc::clone(budget));
+    let keeper = Keeper::new(journal, Arc::clone(ledger), Arc::clone(budget), Arc::clone(lives));
     Ok(Some((keeper, recovery)))
 }
 

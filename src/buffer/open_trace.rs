@@ -18,10 +18,16 @@ pub(super) struct OpenTrace {
     pub(super) memory: Reservation,
 }
 
+/// What an open trace costs beside its fragments: its slot and the cache's entry, a list, its place in channels.
+pub(super) const OVERHEAD_BYTES: u64 = 600;
+
 impl OpenTrace {
-    pub(super) fn new(fragment: Fragment, memory: Reservation, now: Instant) -> Self {
+    /// `memory` is the fragment's; what the trace itself costs comes on top.
+    pub(super) fn new(fragment: Fragment, mut memory: Reservation, now: Instant) -> Self {
+        memory.resize(memory.bytes() + OVERHEAD_BYTES);
         let spans = u64::try_from(fragment.spans.len()).unwrap_or(u64::MAX);
-        let (wire_bytes, needed_bytes) = (fragment.wire_bytes(), fragment.needed_bytes());
+        let wire_bytes = fragment.wire_bytes();
+        let needed_bytes = fragment.needed_bytes() + OVERHEAD_BYTES;
         let fragments = vec![fragment];
         Self { fragments, first: now, last: now, spans, wire_bytes, needed_bytes, memory }
     }
@@ -40,8 +46,9 @@ impl OpenTrace {
         self.last = self.last.max(other.last);
         self.spans += other.spans;
         self.wire_bytes += other.wire_bytes;
-        self.needed_bytes += other.needed_bytes;
+        self.needed_bytes += other.needed_bytes.saturating_sub(OVERHEAD_BYTES);
         self.memory.absorb(other.memory);
+        self.memory.resize(self.memory.bytes().saturating_sub(OVERHEAD_BYTES));
     }
 
     /// Leaves the spans' bytes to the journal, as far as it has them; gives the bytes of memory that came free.
@@ -52,7 +59,8 @@ impl OpenTrace {
             }
         }
         let before = self.memory.bytes();
-        self.memory.resize(self.fragments.iter().map(Fragment::held_bytes).sum());
+        let held: u64 = self.fragments.iter().map(Fragment::held_bytes).sum();
+        self.memory.resize(held + OVERHEAD_BYTES);
         before.saturating_sub(self.memory.bytes())
     }
 }

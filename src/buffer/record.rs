@@ -91,10 +91,8 @@ mod tests {
     #[test]
     fn a_plan_still_fits_when_a_part_is_gone() {
         let parent = |span, id| NewParent { span, parent: SpanId::from_number(id) };
-        let plan = Plan {
-            parents: vec![parent(0, 1), parent(3, 2), parent(5, 3)],
-            ..Plan::default()
-        };
+        let plan =
+            Plan { parents: vec![parent(0, 1), parent(3, 2), parent(5, 3)], ..Plan::default() };
         let record = PlanRecord {
             origin: Vec::new(),
             parts: vec![7, 8, 9],

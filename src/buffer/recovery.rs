@@ -20,6 +20,7 @@ use crate::{
     ledger::{Destination, Ledger},
     memory::{Budget, Stage},
     trace::{Durable, Origin, Parked, Place, Release, TraceKey},
+    watchdog::Beat,
 };
 
 /// Memory in use, in percent of the limit, above which nothing more is read: the rest is for what comes in now.
@@ -41,13 +42,13 @@ pub(super) struct Reader {
 
 impl Reader {
     /// To be called in a thread of its own.
-    pub(super) fn run(self, mut recovery: Recovery) {
+    pub(super) fn run(self, mut recovery: Recovery, beat: &Beat) {
         let started = clock::now();
         let ages = Ages::now();
         let mut open = OpenTraces::default();
         let (mut parts, mut plans) = (0_u64, 0_u64);
         while let Some(recovered) = recovery.next() {
-            if !self.wait_for_room() {
+            if !self.wait_for_room(beat) {
                 break;
             }
             match &recovered.content {
@@ -67,9 +68,11 @@ impl Reader {
         tracing::info!(parts, plans, took_ms, "the journal of the last run was read");
     }
 
-    fn wait_for_room(&self) -> bool {
+    fn wait_for_room(&self, beat: &Beat) -> bool {
+        beat.beat();
         let most = self.budget.limit_bytes() / 100 * USED_PERCENT_MAX;
         while self.budget.used_bytes() > most && self.phase.get() == Phase::Open {
+            beat.beat();
             thread::park_timeout(LOOK_EVERY);
         }
         self.phase.get() == Phase::Open
@@ -96,7 +99,14 @@ impl Reader {
         places.push(recovered.place);
         let durable: Arc<dyn Durable> = Arc::clone(&self.keeper) as Arc<dyn Durable>;
         let memory = self.budget.claim(Stage::Export, 0);
-        durable.park(Parked::new(Arc::clone(&durable), places, recovered.place, lacking, memory));
+        durable.park(Parked::new(
+            Arc::clone(&durable),
+            places,
+            recovered.place,
+            lacking,
+            None,
+            memory,
+        ));
     }
 
     fn open(&self, recovered: &Recovered, meta: &[u8], ages: &Ages, open: &mut OpenTraces) {

@@ -11,7 +11,7 @@ use crate::{
         deepflow::{Deepflow, DeepflowConfig},
         stage::{Outcome, Stage},
     },
-    ledger::Books,
+    ledger::{Books, DropReason},
     telemetry::logs,
     tree::{Style, render},
 };
@@ -123,10 +123,14 @@ fn show(outcome: &Outcome) -> Result<(), CliError> {
 
 fn verdict(outcome: &Outcome, books: &Books) -> Result<(), CliError> {
     let Books { accepted, delivered, held, .. } = books;
+    let given_up: i64 = DropReason::ALL.iter().map(|&reason| books.dropped(reason)).sum();
     let edges = outcome.right + outcome.missing.len();
     say(&format!(
-        "\nedges: {} of {edges} as they should be\nledger: {accepted} accepted, {delivered} delivered, {held} held, {} unaccounted\n",
+        "\nedges: {} of {edges} as they should be\nledger: {accepted} accepted, {} recovered, {delivered} delivered, {} dead-lettered, {given_up} dropped, {} handed back, {held} held, {} unaccounted\n",
         outcome.right,
+        books.recovered,
+        books.dead_lettered,
+        books.handed_back,
         books.unaccounted()
     ))?;
     for missing in &outcome.missing {

@@ -1,6 +1,7 @@
 //! argv → what to do → exit code.
 
 mod demo;
+mod explain;
 mod replay;
 mod run;
 mod weave;
@@ -43,6 +44,8 @@ enum Command {
     },
     /// Weaves one trace with one answer, offline or from a DeepFlow
     Weave(weave::Options),
+    /// Tells what a running tracestitch did with a trace
+    Explain(explain::Options),
     /// Sends dead-letter files again; exits with 0 only if every line was taken
     Replay(replay::Options),
 }
@@ -133,6 +136,7 @@ impl Command {
             }
             Self::Config { what } => say(&what.text()),
             Self::Weave(options) => weave::run(&options),
+            Self::Explain(options) => explain::run(&options),
             Self::Replay(options) => replay::run(&options),
         }
     }

@@ -1,6 +1,6 @@
 //! `run`: the service, until a signal.
 
-use std::io;
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,32 +17,73 @@ pub(super) fn run(config: &Config) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::runtime(&error))?;
-    runtime.block_on(serve(config))
+    let outcome = runtime.block_on(serve(config));
+    // A worker that hangs would keep the process for ever.
+    runtime.shutdown_timeout(THREADS_GRACE);
+    outcome
 }
+
+/// For threads of the runtime to end, when all is done.
+const THREADS_GRACE: Duration = Duration::from_secs(1);
+/// Beyond the drain timeout: for what does not look at it, such as closing connections.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 async fn serve(config: &Config) -> Result<(), CliError> {
     let mut signals = Signals::new().map_err(|error| CliError::runtime(&error))?;
     let pipeline = Pipeline::start(config).await.map_err(|error| CliError::runtime(&error))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "tracestitch is ready");
-    signals.next().await;
-    tracing::info!(
-        "shutting down: no new spans are taken, what is here is sent; a second signal ends at once"
-    );
+    until_the_end(config, pipeline, &mut signals).await
+}
+
+/// Serves until a signal, or until a task is gone without which it would only look as if it served.
+async fn until_the_end(
+    config: &Config,
+    pipeline: Pipeline,
+    signals: &mut Signals,
+) -> Result<(), CliError> {
+    let watchdog = Arc::clone(&pipeline.watched.watchdog);
     tokio::select! {
-        watched = pipeline.end() => {
-            for books in watched.ledger.snapshot() {
-                report(&books);
-            }
-            Ok(())
-        }
-        () = signals.next() => Err(CliError::Runtime("ended by a second signal, spans may be lost".to_owned())),
+        () = signals.next() => tracing::info!("shutting down"),
+        fatal = watchdog.fatal() => tracing::error!(%fatal, "shutting down: a task is gone"),
     }
+    tracing::info!(
+        "no new spans are taken, what is here is sent or left to the journal; a second signal ends at once"
+    );
+    let time = config.shutdown.drain_timeout.get() + DRAIN_GRACE;
+    let watched = tokio::select! {
+        watched = tokio::time::timeout(time, pipeline.end()) => watched,
+        () = signals.next() => {
+            return Err(CliError::Runtime("ended by a second signal, spans may be lost".to_owned()));
+        }
+    };
+    let watched = watched.map_err(|_| {
+        let time = time.as_secs();
+        CliError::Runtime(format!(
+            "ended {time} s after the signal with work left, spans may be lost"
+        ))
+    })?;
+    for books in watched.ledger.snapshot() {
+        report(&books);
+    }
+    // Also what panicked while draining.
+    watchdog.failure().map_or(Ok(()), |fatal| Err(CliError::runtime(&fatal)))
 }
 
 fn report(books: &Books) {
-    let Books { destination, accepted, delivered, held, .. } = books;
+    let Books { destination, accepted, recovered, delivered, .. } = books;
+    let Books { dead_lettered, handed_back, held, .. } = books;
     let unaccounted = books.unaccounted();
-    tracing::info!(destination, accepted, delivered, held, unaccounted, "the ledger at the end");
+    tracing::info!(
+        destination,
+        accepted,
+        recovered,
+        delivered,
+        dead_lettered,
+        handed_back,
+        held,
+        unaccounted,
+        "the ledger at the end"
+    );
     for reason in DropReason::ALL {
         let spans = books.dropped(reason);
         if spans > 0 {
@@ -71,5 +112,27 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::stage;
+
+    #[tokio::test]
+    async fn a_program_without_one_of_its_tasks_ends_with_exit_code_1() {
+        let nobody = "http://127.0.0.1:9";
+        let nowhere = std::path::Path::new("nowhere");
+        let mut config = stage::config(nobody, nobody, nowhere).expect("valid");
+        config.buffer.journal.enabled = false;
+        let pipeline = Pipeline::start(&config).await.expect("free ports");
+        let watchdog = Arc::clone(&pipeline.watched.watchdog);
+        tokio::spawn(watchdog.supervise("doomed", |_| async { panic!("of a test") }));
+        let mut signals = Signals::new().expect("signals");
+        let ended = until_the_end(&config, pipeline, &mut signals).await;
+        let error = ended.expect_err("a task is gone");
+        assert!(error.to_string().contains("task doomed panicked: of a test"), "{error}");
+        assert!(matches!(error, CliError::Runtime(_)), "which is exit code 1");
     }
 }

@@ -24,9 +24,10 @@ use crate::{
     memory::{Budget, Stage},
     telemetry::{
         Metrics,
-        catalogue::{AskOutcome, CompletionMetrics, Mode, NotPosted},
+        catalogue::{CompletionMetrics, Mode, NotPosted},
     },
-    trace::{Answer, QuietTrace, Release, Skip},
+    trace::{Answer, AskOutcome, Event, QuietTrace, Release, Skip},
+    watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
 
 /// Who is asked.
@@ -73,6 +74,7 @@ pub fn start(
     config: &Config,
     budget: &Budget,
     metrics: Arc<Metrics>,
+    watchdog: &Arc<Watchdog>,
     traces: mpsc::Receiver<QuietTrace>,
     ending: watch::Receiver<Ending>,
 ) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
@@ -90,7 +92,8 @@ pub fn start(
         ending: Ending::No,
         metrics,
     };
-    tokio::spawn(completion.run(traces, ending));
+    let work = |beat| completion.run(traces, ending, beat);
+    tokio::spawn(watchdog.supervise("completion", work));
     Ok(receiver)
 }
 
@@ -132,11 +135,13 @@ impl Completion {
         mut self,
         mut traces: mpsc::Receiver<QuietTrace>,
         mut ending: watch::Receiver<Ending>,
+        beat: Beat,
     ) {
         let mut open = true;
         let mut give_up = None;
         self.show();
         while open || !self.policy.is_empty() {
+            beat.beat();
             let wake = self.policy.wake(clock::now());
             tokio::select! {
                 Some(ended) = self.asks.join_next_with_id() => match ended {
@@ -147,6 +152,7 @@ impl Completion {
                     Some(trace) => self.submit(trace),
                     None => open = false,
                 },
+                () = tokio::time::sleep(BEAT_EVERY) => {}
                 () = until(wake) => self.policy.tick(clock::now()),
                 // An error means that nobody is left to end it.
                 Ok(()) = ending.changed() => {
@@ -223,6 +229,7 @@ impl Completion {
             let trace = self.policy.found_nothing_to_ask(now, candidate);
             return self.skip(trace, Skip::NothingToPost);
         };
+        candidate.trace.lease.note(Event::Asked);
         let left = candidate.deadline().saturating_duration_since(now);
         let task = self.asks.spawn(async move {
             let reply = deepflow.ask(request, left).await;
@@ -243,6 +250,7 @@ impl Completion {
                 metrics.completed_traces.increment(1);
                 metrics.truncated_answers.increment(u64::from(found.truncated));
                 let trace = self.policy.found(now, candidate);
+                trace.lease.note(Event::AskEnded(AskOutcome::Found));
                 let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
                 trace.lease.hold(Stage::Answers, bytes);
                 return self.complete(trace, Answer::Found(Box::new(found)));
@@ -258,6 +266,7 @@ impl Completion {
             }
         };
         metrics.requests.add(outcome as usize, 1);
+        candidate.trace.lease.note(Event::AskEnded(outcome));
         let before = self.policy.mode();
         self.policy.replied(now, candidate, policy_reply);
         log_mode(before, self.policy.mode());
@@ -285,6 +294,12 @@ impl Completion {
     }
 
     fn complete(&self, trace: QuietTrace, answer: Answer) {
+        trace.lease.note(match &answer {
+            Answer::Found(found) => {
+                Event::Found(u64::try_from(found.spans.len()).unwrap_or(u64::MAX))
+            }
+            Answer::Skipped(why) => Event::Skipped(*why),
+        });
         // The weavers are gone only when the process ends.
         let _gone = self.completed.send((trace, answer));
     }

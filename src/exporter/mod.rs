@@ -40,7 +40,10 @@ pub use self::{
     },
     dead_letter::DeadLetterConfig,
 };
-use crate::{clock, ledger::Destination, memory::Stage, telemetry::Metrics, trace::EnrichedTrace};
+use crate::{
+    clock, ledger::Destination, memory::Stage, telemetry::Metrics, trace::EnrichedTrace,
+    watchdog::Watchdog,
+};
 
 /// A destination that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,7 @@ impl Exporters {
         config: &Config,
         dead_letter: &DeadLetterConfig,
         metrics: &Metrics,
+        watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
         let dead_letters = DeadLetters::start(dead_letter)?;
         let relieved = Arc::new(AtomicBool::new(false));
@@ -98,7 +102,7 @@ impl Exporters {
                 accounts,
             });
             let transport = Transport::new(name, exporter)?;
-            queues.push(Queue::start(transport, Limits::of(exporter), outage));
+            queues.push(Queue::start(transport, Limits::of(exporter), outage, watchdog));
         }
         Ok(Self { queues, dead_letters, relieved })
     }

@@ -18,8 +18,12 @@ use super::{
     profile::Fitted,
 };
 use crate::{
-    clock, ledger::DropReason, retry::Backoff, telemetry::catalogue::ExporterMetrics,
+    clock,
+    ledger::DropReason,
+    retry::Backoff,
+    telemetry::catalogue::ExporterMetrics,
     trace::EnrichedTrace,
+    watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
 
 /// Limits of one destination.
@@ -145,7 +149,12 @@ impl Places {
 }
 
 impl Queue {
-    pub(super) fn start(transport: Transport, limits: Limits, outage: Arc<Outage>) -> Self {
+    pub(super) fn start(
+        transport: Transport,
+        limits: Limits,
+        outage: Arc<Outage>,
+        watchdog: &Arc<Watchdog>,
+    ) -> Self {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
         let places = Places::new(limits.queue_bytes);
@@ -164,7 +173,9 @@ impl Queue {
             places: places.clone(),
             missed: Arc::clone(&missed),
         };
-        let worker = tokio::spawn(worker.run(receiver));
+        let task = format!("exporter {}", outage.accounts.name);
+        let worker = watchdog.supervise(&task, |beat| worker.run(receiver, beat));
+        let worker = tokio::spawn(worker);
         Self { entries, places, missed, outage, abandon, worker }
     }
 
@@ -229,9 +240,10 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Queued>) {
+    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Queued>, beat: Beat) {
         let mut open = true;
         while open || !self.batches.is_empty() || !self.sending.is_empty() {
+            beat.beat();
             self.send_due(open);
             let due = self.batches.oldest().map(|since| since + self.limits.batch_wait);
             let has_slot = self.sending.len() < self.limits.max_in_flight;
@@ -249,6 +261,7 @@ impl Worker {
                     None => open = false,
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() && has_slot => {}
+                () = tokio::time::sleep(BEAT_EVERY) => {}
             }
         }
     }

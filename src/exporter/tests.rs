@@ -23,6 +23,10 @@ struct Journal {
 }
 
 impl Durable for Journal {
+    fn failure(&self) -> Option<String> {
+        None
+    }
+
     fn done(&self, _: Destination, _: &[Place]) {}
 
     fn release(&self, places: &[Place]) {
@@ -85,7 +89,8 @@ impl Scene {
             ..DeadLetterConfig::default()
         };
         let exporters =
-            Exporters::start(&config, &letters, &Metrics::new(&config.names())).unwrap();
+            Exporters::start(&config, &letters, &Metrics::new(&config.names()), &Watchdog::new())
+                .unwrap();
         Self {
             exporters,
             backends,

@@ -22,7 +22,8 @@ use crate::{
     memory::{Budget, machine},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
-    trace::Intake,
+    trace::{Additions, Durable, Event, Intake, Lives},
+    watchdog::{Beat, Watchdog},
     weaving::{self, Woven},
 };
 
@@ -48,7 +49,7 @@ pub struct Config {
     /// Where traces go that a destination can't take or refuses for good: OTLP/JSON lines, one series of files for
     /// each destination. `tracestitch replay FILE` sends them again.
     pub dead_letter: exporter::DeadLetterConfig,
-    /// Health, metrics and the ledger over HTTP.
+    /// Health, metrics, the ledger and the last traces over HTTP.
     pub admin: admin::Config,
     /// Log lines on standard error.
     pub logs: logs::Config,
@@ -116,6 +117,7 @@ impl Config {
             self.exporters.check(kept, &self.dead_letter, problems)
         });
         problems.within("dead_letter", |problems| self.dead_letter.check(problems));
+        problems.within("admin", |problems| self.admin.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
         if let MemoryLimit::Bytes(bytes) = self.memory.limit
             && bytes.get() < MEMORY_BYTES_MIN
@@ -189,34 +191,45 @@ impl Pipeline {
     pub async fn start_on(config: &Config, tuning: Tuning) -> Result<Self, StartError> {
         let names = config.exporters.names();
         let metrics = Arc::new(Metrics::new(&names));
-        let ledger = Ledger::new(names);
         let budget = Budget::new(config.memory_limit_bytes());
+        let lives = Lives::new(config.admin.recent_traces, &names, &budget);
+        let ledger = Ledger::new(names);
+        let watchdog = Watchdog::new();
         let watched = Watched {
             metrics: Arc::clone(&metrics),
             ledger: Arc::clone(&ledger),
             budget: Arc::clone(&budget),
+            watchdog: Arc::clone(&watchdog),
+            lives,
+            durable: Arc::default(),
         };
         let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
         let exporters =
-            Arc::new(Exporters::start(&config.exporters, &config.dead_letter, &metrics)?);
+            Exporters::start(&config.exporters, &config.dead_letter, &metrics, &watchdog)?;
+        let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
-        let (buffer, quiet) = buffer::Buffer::start(
-            &config.buffer,
-            tuning,
-            capacity_bytes,
-            &budget,
-            &ledger,
-            &metrics,
-        )?;
+        let (buffer, quiet) = buffer::Buffer::start(&config.buffer, tuning, capacity_bytes, &watched)?;
+        if let Some(keeper) = buffer.keeper() {
+            // Set once, here.
+            let _first = watched.durable.set(Arc::clone(keeper) as Arc<dyn Durable>);
+        }
         let (ending, ended) = watch::channel(Ending::No);
-        let completed =
-            completion::start(&config.completion, &budget, Arc::clone(&metrics), quiet, ended)?;
-        let (outgoing, handing) = Outgoing::start(buffer.keeper().cloned(), Arc::clone(&exporters));
-        let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &metrics);
-        let (parked_end, parked) = start_parked(config, &buffer, &exporters, &metrics);
+        let completed = completion::start(
+            &config.completion,
+            &budget,
+            Arc::clone(&metrics),
+            &watchdog,
+            quiet,
+            ended,
+        )?;
+        let keeper = buffer.keeper().cloned();
+        let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watchdog);
+        let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &watched);
+        let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
-        let receivers = Receivers::start(&config.receivers, intake, budget, metrics).await?;
+        let receivers =
+            Receivers::start(&config.receivers, intake, budget, metrics, &watchdog).await?;
         admin.set_ready(true);
         Ok(Self {
             receivers,
@@ -255,6 +268,7 @@ impl Pipeline {
         let within = if keeps { KEEP_TIMEOUT } else { self.shutdown.drain_timeout.get() };
         let end = clock::now() + within;
         self.admin.set_ready(false);
+        self.watched.watchdog.let_end();
         self.receivers.close().await;
         if keeps {
             // From now on a trace that is let go is left to the journal.
@@ -298,6 +312,8 @@ impl Pipeline {
             let _closed = tokio::task::spawn_blocking(move || keeper.close()).await;
         }
         self.admin.stop().await;
+        // Nobody can look at them any more.
+        self.watched.lives.forget();
         self.watched
     }
 }
@@ -327,14 +343,15 @@ fn start_parked(
     config: &Config,
     buffer: &buffer::Buffer,
     exporters: &Arc<Exporters>,
-    metrics: &Arc<Metrics>,
+    watched: &Watched,
 ) -> (watch::Sender<bool>, Option<JoinHandle<()>>) {
     let (end, ended) = watch::channel(false);
     let parked = buffer.keeper().map(|keeper| {
         let rate_bytes = config.buffer.journal.replay_rate.get();
         let (keeper, exporters) = (Arc::clone(keeper), Arc::clone(exporters));
-        let metrics = Arc::clone(metrics);
-        tokio::spawn(send_parked(keeper, exporters, rate_bytes, metrics, ended))
+        let metrics = Arc::clone(&watched.metrics);
+        let work = move |beat| send_parked(keeper, exporters, rate_bytes, metrics, ended, beat);
+        tokio::spawn(watched.watchdog.supervise("replay", work))
     });
     (end, parked)
 }
@@ -345,27 +362,34 @@ fn start_weavers(
     config: weaving::Config,
     buffer: &Arc<buffer::Buffer>,
     outgoing: &Outgoing,
-    metrics: &Arc<Metrics>,
+    watched: &Watched,
 ) -> JoinSet<()> {
     let completed = Arc::new(Mutex::new(completed));
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut weavers = JoinSet::new();
-    for _ in 0..cores.max(2) {
+    for number in 0..cores.max(2) {
         let (completed, buffer) = (Arc::clone(&completed), Arc::clone(buffer));
-        let (outgoing, metrics) = (outgoing.clone(), Arc::clone(metrics));
-        weavers.spawn(async move {
+        let (outgoing, metrics) = (outgoing.clone(), Arc::clone(&watched.metrics));
+        let work = move |beat: Beat| async move {
             loop {
-                let next = completed.lock().await.recv().await;
+                let next = beat.during(async { completed.lock().await.recv().await }).await;
                 let Some((trace, answer)) = next else { return };
-                let trace = outgoing.load(trace).await;
+                let trace = beat.during(outgoing.load(trace)).await;
                 let mut woven = weaving::weave(trace, answer, &config);
                 count(&metrics, woven.woven);
+                woven.lease.note(Event::Woven(additions(woven.woven)));
                 buffer.woven(woven.key.clone(), woven.sent.take());
                 outgoing.send(woven);
             }
-        });
+        };
+        weavers.spawn(watched.watchdog.supervise(&format!("weaver {number}"), work));
     }
     weavers
+}
+
+fn additions(woven: Woven) -> Additions {
+    let Woven { system, network, omitted, reparented, .. } = woven;
+    Additions { system, network, omitted, reparented }
 }
 
 fn count(metrics: &Metrics, woven: Woven) {

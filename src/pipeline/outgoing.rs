@@ -16,6 +16,7 @@ use crate::{
     memory::Stage,
     telemetry::Metrics,
     trace::{EnrichedTrace, QuietTrace},
+    watchdog::{Beat, Watchdog},
     weaving::{self, WovenTrace},
 };
 
@@ -38,14 +39,16 @@ impl Outgoing {
     pub(super) fn start(
         keeper: Option<Arc<Keeper>>,
         exporters: Arc<Exporters>,
+        watchdog: &Arc<Watchdog>,
     ) -> (Self, JoinHandle<()>) {
         // Not bounded by number: what is in it has its bytes in the memory budget.
         let (traces, mut outgoing) = mpsc::unbounded_channel();
-        let handing = tokio::spawn(async move {
-            while let Some(trace) = outgoing.recv().await {
-                exporters.send(trace).await;
+        let work = |beat: Beat| async move {
+            while let Some(trace) = beat.during(outgoing.recv()).await {
+                beat.during(exporters.send(trace)).await;
             }
-        });
+        };
+        let handing = tokio::spawn(watchdog.supervise("outgoing traces", work));
         (Self { keeper, traces }, handing)
     }
 
@@ -66,6 +69,10 @@ impl Outgoing {
 
     /// Sends a trace, once the journal knows what becomes of it.
     pub(super) fn send(&self, woven: WovenTrace) {
+        // A last part that brought nothing.
+        if woven.fragments.is_empty() && woven.plan.is_empty() {
+            return;
+        }
         let Some(keeper) = &self.keeper else { return self.hand_on(woven.into_enriched()) };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let (outgoing, enriched) = (self.clone(), woven.into_enriched());
@@ -92,6 +99,7 @@ pub(super) async fn send_parked(
     rate_bytes: u64,
     metrics: Arc<Metrics>,
     mut ending: watch::Receiver<bool>,
+    beat: Beat,
 ) {
     while !*ending.borrow() {
         let relieve = keeper.fill() >= RELIEVE_FILL;
@@ -105,24 +113,27 @@ pub(super) async fn send_parked(
             }
         };
         let began = clock::now();
-        let revived = revive(&keeper, ready.clone()).await;
+        let revived = beat.during(revive(&keeper, ready.clone())).await;
         let mut bytes = 0;
         for trace in revived {
             let lacking: Vec<_> = trace.lacking.iter().copied().filter(|d| ready(*d)).collect();
             let trace = enriched(trace);
             bytes += trace.bytes();
-            exporters.send_to(trace, &lacking).await;
+            beat.during(exporters.send_to(trace, &lacking)).await;
         }
         let pause = match bytes {
             0 => LOOK_EVERY,
             _ => Duration::from_micros((bytes * 1_000_000).checked_div(rate_bytes).unwrap_or(0)),
         };
-        tokio::select! {
-            () = tokio::time::sleep_until(began + pause) => {}
-            () = keeper.parked(), if bytes == 0 => {}
-            // An error means that nobody is left to end it.
-            _ = ending.changed() => {}
-        }
+        let pause = async {
+            tokio::select! {
+                () = tokio::time::sleep_until(began + pause) => {}
+                () = keeper.parked(), if bytes == 0 => {}
+                // An error means that nobody is left to end it.
+                _ = ending.changed() => {}
+            }
+        };
+        beat.during(pause).await;
     }
 }
 

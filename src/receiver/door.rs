@@ -1,13 +1,17 @@
 //! What every protocol does with a request's bytes: scan, reserve, hand over, wait until safe.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::OtlpConfig;
 use crate::{
@@ -17,8 +21,8 @@ use crate::{
         catalogue::{RequestOutcome, Transport, TransportMetrics},
     },
     trace::{
-        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError, TraceId,
-        TraceKey, VALUE_BYTES_MAX,
+        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError,
+        TraceId, TraceKey, VALUE_BYTES_MAX,
     },
     wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
 };
@@ -31,8 +35,21 @@ pub struct Door {
     origins: Origins,
     include_metadata: Vec<HeaderName>,
     request_bytes_max: usize,
+    /// Requests that may be read at a time: those that wait hold no memory but their sender's.
+    reading: Arc<Semaphore>,
     closing: AtomicBool,
 }
+
+/// Requests being read take an eighth of the memory limit, at this size each; a larger one takes more, from the budget.
+const READING_BYTES: u64 = 256 * 1024;
+const READING_SHARE: u64 = 8;
+const READERS_MIN: u64 = 16;
+/// A request that can't be read for so long is refused.
+const READING_WAIT: Duration = Duration::from_secs(2);
+
+/// A request's turn to be read; ends when it is answered.
+#[derive(Debug)]
+pub(super) struct Turn(#[expect(dead_code, reason = "ends on drop")] OwnedSemaphorePermit);
 
 /// Why a request was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +95,10 @@ impl Door {
         metrics: Arc<Metrics>,
     ) -> Self {
         let names = config.include_metadata.iter();
+        let readers = budget.limit_bytes() / READING_SHARE / READING_BYTES;
+        let readers = usize::try_from(readers.max(READERS_MIN)).unwrap_or(usize::MAX >> 4);
         Self {
+            reading: Arc::new(Semaphore::new(readers)),
             intake,
             budget,
             metrics,
@@ -101,15 +121,29 @@ impl Door {
         self.metrics.receiver.of(transport)
     }
 
-    /// Memory for a request that is about to be read.
+    /// Waits until a request can be read, with memory for its beginning.
+    pub(super) async fn turn(&self, bytes: u64) -> Result<(Turn, Reservation), Refused> {
+        self.refuses()?;
+        let reading = Arc::clone(&self.reading).acquire_owned();
+        let reading = match tokio::time::timeout(READING_WAIT, reading).await {
+            Ok(Ok(reading)) => reading,
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => return Err(self.budget.full().into()),
+        };
+        Ok((Turn(reading), self.reserve(bytes)?))
+    }
+
+    /// Memory for a request that is being read.
     pub(super) fn reserve(&self, bytes: u64) -> Result<Reservation, Refused> {
+        self.refuses()?;
+        Ok(self.budget.reserve(Stage::Receiving, bytes)?)
+    }
+
+    fn refuses(&self) -> Result<(), Refused> {
         if self.closing.load(Ordering::Relaxed) {
             return Err(CLOSING);
         }
-        if let Some(refused) = self.intake.refuses() {
-            return Err(refused);
-        }
-        Ok(self.budget.reserve(Stage::Receiving, bytes)?)
+        self.intake.refuses().map_or(Ok(()), Err)
     }
 
     /// The tenant, as far as `include_metadata` tells.

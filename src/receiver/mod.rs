@@ -16,6 +16,7 @@ use crate::{
     memory::Budget,
     telemetry::Metrics,
     trace::{HEADERS_MAX, Intake},
+    watchdog::{Beat, Watchdog},
 };
 pub use door::Door;
 
@@ -168,6 +169,7 @@ impl Receivers {
         intake: Arc<dyn Intake>,
         budget: Arc<Budget>,
         metrics: Arc<Metrics>,
+        watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
         let OtlpConfig { protocols, .. } = &config.otlp;
         let door = Arc::new(Door::new(&config.otlp, intake, budget, metrics));
@@ -185,12 +187,12 @@ impl Receivers {
         if let Some((listener, address)) = grpc {
             receivers.grpc = Some(address);
             let serve = otlp_grpc::serve(listener, Arc::clone(&receivers.door), closed.clone());
-            receivers.tasks.push(tokio::spawn(serve));
+            receivers.tasks.push(supervise(watchdog, "gRPC", serve));
         }
         if let Some((listener, address)) = http {
             receivers.http = Some(address);
             let serve = otlp_http::serve(listener, Arc::clone(&receivers.door), closed);
-            receivers.tasks.push(tokio::spawn(serve));
+            receivers.tasks.push(supervise(watchdog, "HTTP", serve));
         }
         Ok(receivers)
     }
@@ -206,6 +208,16 @@ impl Receivers {
             }
         }
     }
+}
+
+/// The server's loop is polled where the beats come from: one that hangs stops them.
+fn supervise(
+    watchdog: &Arc<Watchdog>,
+    protocol: &str,
+    serve: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let work = |beat: Beat| async move { beat.during(serve).await };
+    tokio::spawn(watchdog.supervise(&format!("receiver OTLP/{protocol}"), work))
 }
 
 async fn listen(

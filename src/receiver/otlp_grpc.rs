@@ -27,8 +27,8 @@ use crate::{
 };
 
 /// Bytes a connection may send ahead of being read: more would be memory that nobody accounts for.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const STREAMS_MAX: u32 = 256;
 
 /// Serves until closing, then finishes the requests under way.
@@ -117,8 +117,10 @@ where
                 if !request.uri().path().starts_with("/opentelemetry.") {
                     return inner.oneshot(request).await;
                 }
-                let response = match door.reserve(STEP_BYTES) {
-                    Ok(memory) => inner.oneshot(metered(request, Memory::new(memory))).await?,
+                let response = match door.turn(STEP_BYTES).await {
+                    Ok((_turn, memory)) => {
+                        inner.oneshot(metered(request, Memory::new(memory))).await?
+                    }
                     Err(refusal) => refused(refusal).into_http(),
                 };
                 Ok(with_otlp_code(response, &door))

@@ -59,7 +59,7 @@ async fn export(State(door): State<Arc<Door>>, request: Request) -> Response {
 
 async fn take(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, DoorError> {
     let origin = door.origin(headers)?;
-    let mut memory = door.reserve(STEP_BYTES)?;
+    let (_turn, mut memory) = door.turn(STEP_BYTES).await?;
     let request = read(door, body, &mut memory).await?;
     door.take(Transport::Http, &origin, request, memory).await
 }
@@ -116,7 +116,10 @@ fn failure(error: &DoorError) -> Response {
             let delay = refused.retry_after;
             let status = RpcStatus::new(Code::Unavailable, &message).retry_after(delay);
             let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &status);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)));
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
+            );
             response
         }
         DoorError::Malformed(_) | DoorError::Header(_) => {

@@ -8,7 +8,7 @@ use super::Metrics;
 pub fn markdown() -> String {
     let metrics = Metrics::new(&["otlp/tempo".to_owned()]);
     let mut page = String::from(
-        "# Metrics\n\nGenerated from the catalogue (src/telemetry/catalogue.rs). All series exist at 0 from the \
+        "# Metrics\n\nGenerated from the catalogue (src/telemetry/catalogue/). All series exist at 0 from the \
          first scrape.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for entry in metrics.entries() {

@@ -24,6 +24,34 @@ pub struct Found {
     pub unusable: usize,
 }
 
+/// How one ask ended. The label of `tracestitch_completion_requests_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskOutcome {
+    /// With system or network spans.
+    Found,
+    /// With nothing yet.
+    NotFound,
+    /// With a fault of the server, or none at all.
+    Retry,
+    /// With a refusal for good.
+    Rejected,
+}
+
+impl AskOutcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Found, Self::NotFound, Self::Retry, Self::Rejected];
+
+    /// The outcome as a metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NotFound => "not_found",
+            Self::Retry => "retry",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
 /// Why a trace went on without an answer. The label of `tracestitch_completion_skipped_traces_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skip {

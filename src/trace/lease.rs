@@ -3,21 +3,25 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use parking_lot::Mutex;
 
-use super::Place;
+use super::{Event, Life, Place};
 use crate::{
+    clock,
     ledger::{Account, Destination, DropReason, Ledger},
     memory::{Reservation, Stage},
 };
 
 /// What outlives the process, as a lease sees it. The journal is one; rooms behind the buffer know nothing else of it.
 pub trait Durable: fmt::Debug + Send + Sync {
+    /// Why nothing can be kept any more; `None` as long as it can.
+    fn failure(&self) -> Option<String>;
+
     /// These parts need not go to this destination again.
     fn done(&self, destination: Destination, places: &[Place]);
 
@@ -39,6 +43,8 @@ pub struct Parked {
     pub plan: Place,
     /// Who lacks it, and how many of its spans; the others have it or have given it up.
     pub lacking: Vec<(Destination, u64)>,
+    /// Number of its life, with which it goes on if that is still remembered.
+    pub life: Option<u64>,
     /// For this entry itself.
     pub memory: Reservation,
 }
@@ -50,11 +56,12 @@ impl Parked {
         places: Vec<Place>,
         plan: Place,
         lacking: Vec<(Destination, u64)>,
+        life: Option<u64>,
         mut memory: Reservation,
     ) -> Self {
         memory.transfer(Stage::Export);
         memory.resize(parked_bytes(places.len(), lacking.len()));
-        Self { durable, places, plan, lacking, memory }
+        Self { durable, places, plan, lacking, life, memory }
     }
 }
 
@@ -83,13 +90,36 @@ pub struct Lease {
     settled: Vec<AtomicU64>,
     memory: Mutex<Reservation>,
     space: Mutex<Option<Space>>,
+    /// As long as it is among the last ones.
+    life: Option<Weak<Life>>,
 }
 
 impl Lease {
     /// A lease for this many held spans.
     pub fn new(ledger: Arc<Ledger>, spans: u64, memory: Reservation) -> Self {
         let settled = (0..ledger.destinations()).map(|_| AtomicU64::new(0)).collect();
-        Self { ledger, spans, settled, memory: Mutex::new(memory), space: Mutex::new(None) }
+        Self {
+            ledger,
+            spans,
+            settled,
+            memory: Mutex::new(memory),
+            space: Mutex::new(None),
+            life: None,
+        }
+    }
+
+    /// The same, with its trace's life to be told.
+    #[must_use]
+    pub fn remembered(mut self, life: Option<Arc<Life>>) -> Self {
+        self.life = life.as_ref().map(Arc::downgrade);
+        self
+    }
+
+    /// Something happened to the trace.
+    pub fn note(&self, event: Event) {
+        if let Some(life) = self.life.as_ref().and_then(Weak::upgrade) {
+            life.note(clock::now(), event);
+        }
     }
 
     /// The same, with these parts in a journal.
@@ -139,6 +169,9 @@ impl Lease {
         let before = settled.fetch_update(Relaxed, Relaxed, add).unwrap_or(most);
         let spans = spans.min(most.saturating_sub(before));
         self.ledger.settle(destination, account, spans);
+        if spans > 0 {
+            self.note(Event::Settled(destination, account, spans));
+        }
         if before < most
             && before + spans == most
             && let Some(space) = self.space.lock().as_ref()
@@ -191,9 +224,14 @@ impl Drop for Lease {
             (Some(Space { durable, places, plan: Some(plan) }), false)
                 if !self.ledger.is_ending() =>
             {
+                for &(destination, spans) in &lacking {
+                    self.note(Event::Parked(destination, spans));
+                }
+                let life = self.life.as_ref().and_then(Weak::upgrade);
+                let life = life.map(|life| life.number());
                 let memory = self.memory.get_mut().split(0);
                 let to = Arc::clone(&durable);
-                to.park(Parked::new(durable, places, plan, lacking, memory));
+                to.park(Parked::new(durable, places, plan, lacking, life, memory));
             }
             // What is on disk is there after a restart, too.
             (Some(_), false) => self.let_go(&lacking, Account::HandedBack),
@@ -215,6 +253,95 @@ impl Lease {
                 );
             }
             self.ledger.settle(destination, account, spans);
+            self.note(Event::Settled(destination, account, spans));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        memory::Budget,
+        trace::{
+            Arrivals, Lives, Origin, Release, TraceId, TraceKey,
+            told::{State, Told},
+        },
+    };
+
+    /// Keeps what is parked.
+    #[derive(Debug, Default)]
+    struct Shelf(Mutex<Vec<Parked>>);
+
+    impl Durable for Shelf {
+        fn failure(&self) -> Option<String> {
+            None
+        }
+
+        fn done(&self, _: Destination, _: &[Place]) {}
+
+        fn release(&self, _: &[Place]) {}
+
+        fn park(&self, parked: Parked) {
+            self.0.lock().push(parked);
+        }
+    }
+
+    fn fates(told: &Told, destination: &str) -> Vec<(String, u64)> {
+        let ends = told.destinations.get(destination).into_iter().flatten();
+        ends.map(|end| (end.fate.clone(), end.spans)).collect()
+    }
+
+    #[test]
+    fn a_trace_that_was_parked_goes_on_with_its_life() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let (budget, ledger) = (Budget::new(1 << 20), Ledger::new(names.clone()));
+        let lives = Lives::new(10, &names, &budget);
+        ledger.accept(3);
+        let id = TraceId::from_wire(&7_u128.to_be_bytes()).expect("not zero");
+        let key = TraceKey { origin: Origin::default(), id };
+        let now = clock::now();
+        let arrivals =
+            Arrivals { first: now, last: now, fragments: 1, spans: 3, release: Release::Idle };
+        let life = lives.begin(&key, arrivals, now, 0).expect("there is room");
+        let lease = || Lease::new(Arc::clone(&ledger), 3, budget.claim(Stage::Export, 0));
+        let place = Place { number: 1, segment: 0, offset: 0, len: 0, checksum: 0 };
+        let shelf = Arc::new(Shelf::default());
+
+        let first = lease().remembered(Some(Arc::clone(&life)));
+        let first = first.kept(Arc::clone(&shelf) as Arc<dyn Durable>, vec![place]);
+        first.planned(place);
+        first.settle(Destination(0), Account::Delivered, 3);
+        drop(first);
+        let told = life.told();
+        assert_eq!(fates(&told, "a"), [("delivered".to_owned(), 3)]);
+        assert_eq!(fates(&told, "b"), [("parked".to_owned(), 3)]);
+        assert_eq!(told.state(), State::Sending);
+
+        let parked = shelf.0.lock().pop().expect("it waits");
+        let again = lease().remembered(parked.life.and_then(|number| lives.again(number)));
+        again.settled_before(Destination(0), 3);
+        again.settle_rest(Destination(1), Account::DeadLettered);
+        assert_eq!(fates(&life.told(), "b"), [("dead_lettered".to_owned(), 3)]);
+        assert_eq!(life.told().state(), State::Ended);
+    }
+
+    #[test]
+    fn spans_let_go_without_an_account_are_told_as_lost() {
+        let names = ["a".to_owned()];
+        let (budget, ledger) = (Budget::new(1 << 20), Ledger::new(names.clone()));
+        let lives = Lives::new(10, &names, &budget);
+        ledger.accept(2);
+        let id = TraceId::from_wire(&7_u128.to_be_bytes()).expect("not zero");
+        let key = TraceKey { origin: Origin::default(), id };
+        let now = clock::now();
+        let arrivals =
+            Arrivals { first: now, last: now, fragments: 1, spans: 2, release: Release::Idle };
+        let life = lives.begin(&key, arrivals, now, 0).expect("there is room");
+        let lease = Lease::new(Arc::clone(&ledger), 2, budget.claim(Stage::Export, 0));
+        drop(lease.remembered(Some(Arc::clone(&life))));
+        let told = life.told();
+        let end = told.destinations.get("a").and_then(|ends| ends.first()).expect("an end");
+        assert_eq!((end.fate.as_str(), end.reason.as_deref()), ("dropped", Some("lost")));
     }
 }

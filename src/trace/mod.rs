@@ -9,6 +9,8 @@ mod answer;
 mod enriched;
 mod fragment;
 mod lease;
+mod life;
+mod lives;
 mod origin;
 mod place;
 mod plan;
@@ -17,14 +19,18 @@ mod receipt;
 mod sent;
 mod span;
 mod split;
+pub mod told;
 
 pub use crate::wire::{NotAnId, SpanId, SpanKind, TraceId};
 pub use answer::{
-    Answer, Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, Skip,
+    Answer, AskOutcome, Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus,
+    Skip,
 };
 pub use enriched::{EnrichedTrace, Piece};
 pub use fragment::{Fragment, Rejected, Split, SplitError};
 pub use lease::{Durable, Lease, Parked};
+pub use life::{Additions, Arrivals, Event, Life};
+pub use lives::Lives;
 pub use origin::{HEADERS_MAX, Origin, Origins, TraceKey, VALUE_BYTES_MAX};
 pub use place::Place;
 pub use plan::{NewParent, Plan, PlanError};

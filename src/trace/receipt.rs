@@ -52,13 +52,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 5] = [
-        Self::MemoryFull,
-        Self::NewTraces,
-        Self::Closing,
-        Self::JournalFull,
-        Self::JournalFailed,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::MemoryFull, Self::NewTraces, Self::Closing, Self::JournalFull, Self::JournalFailed];
 
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
@@ -94,8 +89,7 @@ impl From<Full> for Refused {
 }
 
 /// At another instance, or when this one is back.
-pub const CLOSING: Refused =
-    Refused { why: Refusal::Closing, retry_after: Duration::from_secs(1) };
+pub const CLOSING: Refused = Refused { why: Refusal::Closing, retry_after: Duration::from_secs(1) };
 
 /// Dropped without being settled it is a refusal: nothing is acknowledged that nobody kept.
 #[derive(Debug)]

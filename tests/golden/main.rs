@@ -5,6 +5,8 @@
 //! trace must look like. Guarantees: classes, counts and every parent are as written there, and damaged answers
 //! are woven as far as they go.
 
+mod journal;
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -1,5 +1,6 @@
 //! What must hold for any input, hostile ones included.
 
+mod journal;
 mod message;
 mod parts;
 mod scan;

@@ -31,7 +31,10 @@ async fn traces_that_were_open_are_completed_after_it() {
     let (watched, world) = world.restarted(setup(directory.path(), "idle: 300ms")).await;
     assert!(clock::now() < began + Duration::from_secs(5), "keeping takes no time");
     let books = support::books(&watched);
-    assert_eq!((books.accepted, books.handed_back, books.unaccounted()), (all(&sent), all(&sent), 0));
+    assert_eq!(
+        (books.accepted, books.handed_back, books.unaccounted()),
+        (all(&sent), all(&sent), 0)
+    );
 
     support::until("all is recovered and delivered", || {
         let books = support::books(world.watched());
@@ -63,10 +66,8 @@ async fn traces_that_were_woven_go_out_the_same_after_it() {
     assert_eq!((books.handed_back, books.unaccounted()), (all(&sent), 0), "{books:?}");
 
     world.backend.set_fault(BackendFault::None);
-    support::until("all is delivered", || {
-        support::books(world.watched()).delivered == all(&sent)
-    })
-    .await;
+    support::until("all is delivered", || support::books(world.watched()).delivered == all(&sent))
+        .await;
     let added = support::assert_arrived(&sent, support::spans_at(&world.backend));
     assert!(!added.is_empty());
     assert_eq!(world.deepflow.requests().len(), asks, "it is not asked again");

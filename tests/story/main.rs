@@ -11,6 +11,7 @@ mod dead_letters_can_be_sent_again;
 mod deepflow_down_passes_traces_through;
 mod full_buffer_releases_early;
 mod full_memory_refuses_with_retry_info;
+mod hanging_task_shows_and_panic_ends;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
 mod journal_keeps_traces_over_a_restart;
@@ -23,6 +24,7 @@ mod shutdown_drains;
 mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
+mod trace_tells_its_life;
 mod traces_in_parts_are_woven_as_one;
 mod traces_too_large_for_tempo_lose_network_spans;
 mod weave_works_offline;

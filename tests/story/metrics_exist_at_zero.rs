@@ -1,12 +1,13 @@
 //! Scenario: a pipeline that has just started, and its admin pages.
 //! Guarantees: every metric of the catalogue is there with all values of its labels before anything happened, at 0 where
-//! it counts; every metric that is there is in the catalogue. `/livez`, `/readyz`, `/metrics` and `/ledger` answer.
+//! it counts; every metric that is there is in the catalogue. `/livez`, `/readyz`, `/metrics`
+//! and `/ledger` answer.
 
 use tracestitch::{
     ledger::DropReason,
     memory::Stage,
     telemetry::catalogue::{Entry, Mode},
-    trace::{Refusal, Release, Skip},
+    trace::{AskOutcome, Refusal, Release, Skip},
 };
 
 use crate::support::{self, Setup, World, http};
@@ -17,6 +18,18 @@ const SAY_SOMETHING: [&str; 4] = [
     "tracestitch_completion_mode",
     "tracestitch_memory_limit_bytes",
     "tracestitch_exporter_queue_capacity_bytes",
+];
+
+/// The ledger's accounts, each for every destination: a balance can be computed from the first scrape.
+const BOOKS: [&str; 8] = [
+    "tracestitch_ledger_accepted_spans_total",
+    "tracestitch_ledger_recovered_spans_total",
+    "tracestitch_ledger_delivered_spans_total",
+    "tracestitch_ledger_dead_lettered_spans_total",
+    "tracestitch_ledger_dropped_spans_total",
+    "tracestitch_ledger_handed_back_spans_total",
+    "tracestitch_ledger_held_spans",
+    "tracestitch_ledger_unaccounted_spans",
 ];
 
 #[tokio::test]
@@ -40,6 +53,9 @@ async fn metrics_exist_at_zero() {
         );
         assert!(text.contains(&format!("# HELP {} ", entry.name)), "{}", entry.name);
     }
+    for name in BOOKS {
+        assert!(text.contains(&format!("\n{name}{{destination=\"debug\"")), "no {name} of debug");
+    }
     for (name, label, values) in closed_sets() {
         let entry = entries.iter().find(|entry| entry.name == name).expect(name);
         let known = entry.labels.iter().find(|(known, _)| *known == label).expect(label);
@@ -59,11 +75,13 @@ fn closed_sets() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
     let drops = DropReason::ALL.map(DropReason::label).to_vec();
     let refusals = Refusal::ALL.map(Refusal::label).to_vec();
     let releases = Release::ALL.map(Release::label).to_vec();
+    let asks = AskOutcome::ALL.map(AskOutcome::label).to_vec();
     let skips = Skip::ALL.map(Skip::label).to_vec();
     let stages = Stage::ALL.map(Stage::label).to_vec();
     vec![
         ("tracestitch_receiver_refused_spans_total", reason, refusals),
         ("tracestitch_buffer_released_traces_total", reason, releases),
+        ("tracestitch_completion_requests_total", "outcome", asks),
         ("tracestitch_completion_skipped_traces_total", reason, skips),
         ("tracestitch_completion_mode", "mode", Mode::LABELS.to_vec()),
         ("tracestitch_exporter_send_failed_spans_total", reason, drops.clone()),
@@ -123,6 +141,9 @@ async fn admin_pages_answer() {
     let books = &ledger["destinations"][0];
     assert_eq!(books["destination"], "otlp/backend");
     assert_eq!((&books["accepted"], &books["delivered"]), (&3.into(), &3.into()));
+    for account in ["recovered", "dead_lettered", "handed_back", "held", "unaccounted"] {
+        assert_eq!(books[account], 0, "{account}");
+    }
     assert_eq!(page("/nothing").await.0, 404);
     world.end(&[]).await;
 }

@@ -51,6 +51,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) exporter: &'a str,
     /// More of `exporters`.
     pub(crate) exporters: String,
+    /// More of `admin`.
+    pub(crate) admin: &'a str,
     pub(crate) dead_letter: String,
     pub(crate) drain_timeout: &'a str,
 }
@@ -68,6 +70,7 @@ impl Default for Setup<'_> {
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
+            admin: "",
             // A story that wants one names a directory of its own.
             dead_letter: "enabled: false".to_owned(),
             drain_timeout: "25s",
@@ -85,7 +88,7 @@ impl Setup<'_> {
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
         let Self { receiver, memory, buffer, journal, .. } = self;
         let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
-        let Self { drain_timeout, .. } = self;
+        let Self { admin, drain_timeout, .. } = self;
         let any = "{endpoint: '127.0.0.1:0'}";
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
@@ -94,7 +97,7 @@ impl Setup<'_> {
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
              dead_letter: {{{dead_letter}}}\n\
-             admin: {any}\n\
+             admin: {{endpoint: '127.0.0.1:0', {admin}}}\n\
              logs: {{format: json}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"
         )

@@ -65,11 +65,11 @@ impl Batch {
 
     /// Writes all records, or fails somewhere in between.
     pub(super) fn write(&self, file: &dyn SegmentFile) -> io::Result<()> {
-        let slice = |piece| match piece {
-            &Piece::Head(ref range) => self.heads.get(range.clone()).unwrap_or_default(),
+        let slices = self.pieces.iter().map(|piece| match piece {
+            Piece::Head(range) => self.heads.get(range.clone()).unwrap_or_default(),
             Piece::Part(part) => part,
-        };
-        let mut slices: Vec<_> = self.pieces.iter().map(|piece| IoSlice::new(slice(piece))).collect();
+        });
+        let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
         write_all(file, &mut slices)
     }
 

@@ -26,7 +26,9 @@ pub enum OpenError {
         needed: String,
     },
     /// A file or the directory can't be read or made: usually permissions, or a failing disk.
-    #[error("cannot {what} {path}: {source}; the journal's directory must be readable and writable")]
+    #[error(
+        "cannot {what} {path}: {source}; the journal's directory must be readable and writable"
+    )]
     Files {
         /// What was tried.
         what: &'static str,

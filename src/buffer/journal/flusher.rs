@@ -8,6 +8,10 @@ use std::{
 };
 
 use super::shared::Shared;
+use crate::{
+    clock,
+    watchdog::{BEAT_EVERY, Watchdog},
+};
 
 /// Flushes until it is dropped.
 #[derive(Debug)]
@@ -18,14 +22,24 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    pub(super) fn start(shared: Arc<Shared>, every: Duration) -> io::Result<Self> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        every: Duration,
+        watchdog: &Arc<Watchdog>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
-        let work = move || {
-            while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
-                // A failure has poisoned the journal, which all see.
-                let _poisoned = shared.flush();
+        let work = watchdog.supervise_errand("journal flusher", move |beat| {
+            let mut due = clock::now() + every;
+            let pause = every.min(BEAT_EVERY);
+            while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+                beat.beat();
+                if clock::now() >= due {
+                    // A failure has poisoned the journal, which all see.
+                    let _poisoned = shared.flush();
+                    due = clock::now() + every;
+                }
             }
-        };
+        });
         let thread = Builder::new().name("journal-flusher".to_owned()).spawn(work)?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }

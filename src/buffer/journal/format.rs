@@ -151,7 +151,13 @@ impl Header {
         let head_bytes = usize::try_from(rest.get_u32_le()).ok()?;
         let body_bytes = rest.get_u32_le();
         let checksum = rest.get_u32_le();
-        (head_bytes <= HEAD_BYTES_MAX).then_some(Self { kind, head_bytes, body_bytes, fixed, checksum })
+        (head_bytes <= HEAD_BYTES_MAX).then_some(Self {
+            kind,
+            head_bytes,
+            body_bytes,
+            fixed,
+            checksum,
+        })
     }
 
     /// Bytes of the whole record.
@@ -218,7 +224,7 @@ impl Record {
         let mut layout = Layout { segment, at: body, end };
         let record = match header.kind {
             Kind::Spans => Self::Parts(layout.spans(heads::Spans::decode(head).ok()?)?),
-            Kind::Plans => Self::Parts(layout.plans(heads::Plans::decode(head).ok()?)?),
+            Kind::Plans => Self::Parts(layout.plans(&heads::Plans::decode(head).ok()?)?),
             Kind::Moved => Self::Moved(layout.moved(heads::Moved::decode(head).ok()?)?),
             Kind::Done => done(heads::Done::decode(head).ok()?)?,
         };
@@ -258,7 +264,7 @@ impl Layout {
         Some(stored.collect())
     }
 
-    fn plans(&mut self, head: heads::Plans) -> Option<Vec<Stored>> {
+    fn plans(&mut self, head: &heads::Plans) -> Option<Vec<Stored>> {
         let places = self.run(head.first_number, &head.len, &head.checksum)?;
         if places.len() != head.covers.len() {
             return None;
@@ -358,7 +364,10 @@ mod tests {
         assert_eq!(runs, [5, 3, 2, 1]);
         let head = heads::Done { destination: "a".to_owned(), runs };
         let Some(Record::Done(name, numbers)) = done(head) else { panic!("a Done record") };
-        assert_eq!((name.as_str(), numbers.ranges().collect::<Vec<_>>()), ("a", vec![5..8, 10..11]));
+        assert_eq!(
+            (name.as_str(), numbers.ranges().collect::<Vec<_>>()),
+            ("a", vec![5..8, 10..11])
+        );
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod format;
 mod message;
 mod numbers;
 mod reclaim;
+mod records;
 mod recovery;
 mod scan;
 mod shared;
@@ -54,7 +55,7 @@ use self::{
     shared::Shared,
     writer::Writer,
 };
-use crate::{telemetry::Metrics, trace::Place};
+use crate::{telemetry::Metrics, trace::Place, watchdog::Watchdog};
 
 /// When what was written is flushed to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Settings {
     pub files: Arc<dyn Files>,
     /// Where is counted.
     pub metrics: Arc<Metrics>,
+    /// Who looks after the journal's threads.
+    pub watchdog: Arc<Watchdog>,
 }
 
 /// A journal. Clones are handles of the same; the last one to go closes it.
@@ -107,10 +110,11 @@ impl Settings {
             sync: SyncMode::Interval(Duration::from_millis(200)),
             max_bytes: 10 << 30,
             segment_bytes: 64 << 20,
-            straggler_age: Duration::from_secs(60),
+            straggler_age: Duration::from_mins(1),
             destinations,
             files: Arc::new(Disk),
             metrics,
+            watchdog: Watchdog::new(),
         }
     }
 }
@@ -119,22 +123,25 @@ impl Journal {
     /// Opens or makes the journal, and says what an earlier run left in it.
     pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
         let lock = survey::lock(&settings)?;
+        let watchdog = Arc::clone(&settings.watchdog);
         let shared = Arc::new(Shared::new(settings));
         let survey::Surveyed { segments, next_number, covered } = survey::survey(&shared)?;
         let next_segment = segments.last().map_or(1, |last| last.saturating_add(1));
         let flusher = match shared.sync {
-            SyncMode::Interval(every) => Some(Flusher::start(Arc::clone(&shared), every)),
+            SyncMode::Interval(every) => {
+                Some(Flusher::start(Arc::clone(&shared), every, &watchdog))
+            }
             SyncMode::Always | SyncMode::Never => None,
         };
         let flusher = flusher.transpose().map_err(OpenError::Thread)?;
         let (queue, inbox) = mpsc::channel();
         let recovery = Recovery::new(Arc::clone(&shared), segments, covered);
         let writer = Writer::new(Arc::clone(&shared), inbox, flusher, next_number, next_segment);
-        let work = move || {
-            writer.run();
+        let work = watchdog.supervise_thread("journal writer", move |beat| {
+            writer.run(&beat);
             // Only now another process may have the directory.
             drop(lock);
-        };
+        });
         let writer = thread::Builder::new().name("journal-writer".to_owned()).spawn(work);
         let writer = Mutex::new(Some(writer.map_err(OpenError::Thread)?));
         Ok((Self(Arc::new(Handle { shared, queue, writer })), recovery))
@@ -232,7 +239,8 @@ impl Handle {
         drop(self.queue.send(Message::Close));
         let writer = self.writer.lock().take();
         // The last handle may have gone in a callback, which is the writer itself.
-        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id()) {
+        if let Some(writer) = writer.filter(|writer| writer.thread().id() != thread::current().id())
+        {
             let _panicked = writer.join();
         }
     }

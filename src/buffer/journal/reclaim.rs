@@ -37,7 +37,9 @@ impl Writer {
     pub(super) fn reclaim(&mut self) {
         loop {
             let oldest = self.shared.space.lock().deletable();
-            let Some(segment) = oldest.filter(|segment| self.moving != Some(*segment)) else { return };
+            let Some(segment) = oldest.filter(|segment| self.moving != Some(*segment)) else {
+                return;
+            };
             let path = self.shared.path(segment);
             match self.shared.files.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -89,7 +91,9 @@ impl Writer {
         let mut scan = Scan::new(file.clone(), segment)?;
         let mut load = Load::default();
         while let Some(found) = scan.next() {
-            let Found::Record(Record::Parts(parts) | Record::Moved(parts)) = found? else { continue };
+            let Found::Record(Record::Parts(parts) | Record::Moved(parts)) = found? else {
+                continue;
+            };
             for part in parts.into_iter().filter(|part| live.contains(part.place.number)) {
                 let Some(bytes) = read_part(&*file, &part.place)? else {
                     self.shared.damaged(&part.place);
@@ -112,7 +116,8 @@ impl Writer {
     fn owe_again(&mut self, segment: u32) -> Numbers {
         let (live, done) = {
             let space = self.shared.space.lock();
-            let live = space.segment(segment).map(|segment| segment.live.clone()).unwrap_or_default();
+            let live =
+                space.segment(segment).map(|segment| segment.live.clone()).unwrap_or_default();
             let done = space.done_of(&live);
             (live, done)
         };

@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_straggler_is_old_and_nearly_empty_and_has_a_sealed_one_behind_it() {
-        let (now, age) = (clock::now(), Duration::from_secs(60));
+        let (now, age) = (clock::now(), Duration::from_mins(1));
         let straggles = |old_s: u64, live: u32, sealed: bool, behind: Option<bool>| {
             let mut space = Space::new(Vec::new());
             let mut oldest = Segment::new(1000, now, sealed);

@@ -214,7 +214,9 @@ impl Liveness<'_> {
             let mut space = shared.space.lock();
             space.enlist(&live);
             if are_copies {
-                live.into_iter().for_each(|place| space.note_moved(place));
+                for place in live {
+                    space.note_moved(place);
+                }
             }
             Ok(())
         })

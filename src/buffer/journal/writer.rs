@@ -11,14 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use super::{
     batch::{Batch, write_all},
     error::AppendError,
     files::SegmentFile,
     flusher::Flusher,
-    format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind, covers, heads, runs},
+    format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind},
     message::{Append, Message, Then, What},
     numbers::Numbers,
     shared::Shared,
@@ -27,15 +26,12 @@ use super::{
 use crate::{
     clock::{self, Instant},
     trace::Place,
+    watchdog::Beat,
 };
 
 /// What is written by one call at most, unless a single append is more.
 const GROUP_MESSAGES: usize = 1024;
-const GROUP_BYTES: u64 = 8 << 20;
-
-/// Covered parts in one Plans record, and ranges in one Done record, at most: their heads stay small.
-const COVERS_MAX: usize = 16 * 1024;
-const RUNS_MAX: usize = 64 * 1024;
+pub(super) const GROUP_BYTES: u64 = 8 << 20;
 
 /// Less than what is read: a part that moves needs a little more than it did.
 const HEAD_BYTES_WRITTEN: usize = HEAD_BYTES_MAX / 2;
@@ -50,15 +46,15 @@ pub(super) struct Writer {
     inbox: Receiver<Message>,
     _flusher: Option<Flusher>,
     active: Option<Active>,
-    next_number: u64,
+    pub(super) next_number: u64,
     next_segment: u32,
     batch: Batch,
-    waiting: Vec<Waiting>,
-    plans: Vec<PlanToWrite>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) plans: Vec<PlanToWrite>,
     /// For each destination what it has and no Done record says.
-    owed: Vec<Numbers>,
+    pub(super) owed: Vec<Numbers>,
     /// What the batch's Done records say.
-    said: Vec<(usize, Numbers)>,
+    pub(super) said: Vec<(usize, Numbers)>,
     /// A segment whose last parts were moved, but not yet for good.
     pub(super) moving: Option<u32>,
     /// Space is not looked after before: something failed.
@@ -75,23 +71,24 @@ struct Active {
 
 /// An append in the batch.
 #[derive(Debug)]
-struct Waiting {
-    places: Vec<Place>,
-    then: Then,
+pub(super) struct Waiting {
+    pub(super) places: Vec<Place>,
+    pub(super) then: Then,
 }
 
+/// A plan whose record waits for others to share it.
 #[derive(Debug)]
-struct PlanToWrite {
-    covers: Vec<Place>,
-    plan: Bytes,
-    then: Then,
+pub(super) struct PlanToWrite {
+    pub(super) covers: Vec<Place>,
+    pub(super) plan: Bytes,
+    pub(super) then: Then,
 }
 
 /// Where a record goes.
 #[derive(Debug, Clone, Copy)]
-struct Spot {
-    segment: u32,
-    offset: u32,
+pub(super) struct Spot {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
 }
 
 impl Writer {
@@ -120,9 +117,11 @@ impl Writer {
     }
 
     /// Works until the journal is closed or all handles are gone.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self, beat: &Beat) {
         self.tidy_up();
-        while self.turn() {}
+        while self.turn() {
+            beat.beat();
+        }
         self.finish();
     }
 
@@ -178,7 +177,7 @@ impl Writer {
         }
     }
 
-    fn fail(&self, error: AppendError, then: Then) {
+    pub(super) fn fail(&self, error: AppendError, then: Then) {
         self.shared.count_failures(&error, 1);
         then.call(Err(error));
     }
@@ -203,135 +202,9 @@ impl Writer {
     }
 }
 
-/// From appends to records.
-impl Writer {
-    fn add_spans(&mut self, meta: Bytes, parts: Vec<Bytes>) -> Result<Vec<Place>, AppendError> {
-        let head = heads::Spans {
-            first_number: self.next_number,
-            len: parts.iter().map(len).collect(),
-            checksum: parts.iter().map(|part| crc32c::crc32c(part)).collect(),
-            meta,
-        };
-        let body: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let spot = self.add_record(Kind::Spans, &head, body, parts)?;
-        Ok(self.number(spot, head.encoded_len(), &head.len, &head.checksum))
-    }
-
-    /// The new parts of a record get their numbers and places.
-    fn number(&mut self, spot: Spot, head: usize, lens: &[u32], checksums: &[u32]) -> Vec<Place> {
-        let mut offset = body_offset(spot, head);
-        let mut places = Vec::with_capacity(lens.len());
-        for (&len, &checksum) in lens.iter().zip(checksums) {
-            let number = self.next_number;
-            places.push(Place { number, segment: spot.segment, offset, len, checksum });
-            self.next_number += 1;
-            offset = offset.saturating_add(len);
-        }
-        places
-    }
-
-    fn add_plans(&mut self) {
-        let mut plans = mem::take(&mut self.plans).into_iter().peekable();
-        while plans.peek().is_some() {
-            let (mut covered, mut bytes) = (0, 0);
-            let mut together = Vec::new();
-            while let Some(plan) = plans.next_if(|plan| {
-                covered += plan.covers.len();
-                bytes += plan.plan.len() as u64;
-                together.is_empty() || (covered <= COVERS_MAX && bytes <= GROUP_BYTES)
-            }) {
-                together.push(plan);
-            }
-            self.add_plans_record(together);
-        }
-    }
-
-    fn add_plans_record(&mut self, plans: Vec<PlanToWrite>) {
-        let head = heads::Plans {
-            first_number: self.next_number,
-            len: plans.iter().map(|plan| len(&plan.plan)).collect(),
-            checksum: plans.iter().map(|plan| crc32c::crc32c(&plan.plan)).collect(),
-            covers: plans.iter().map(|plan| covers(&plan.covers)).collect(),
-        };
-        let body: u64 = plans.iter().map(|plan| plan.plan.len() as u64).sum();
-        let parts: Vec<Bytes> = plans.iter().map(|plan| plan.plan.clone()).collect();
-        match self.add_record(Kind::Plans, &head, body, parts) {
-            Ok(spot) => {
-                let places = self.number(spot, head.encoded_len(), &head.len, &head.checksum);
-                let waiting = plans.into_iter().zip(places);
-                self.waiting.extend(
-                    waiting.map(|(plan, place)| Waiting { places: vec![place], then: plan.then }),
-                );
-            }
-            Err(error) => {
-                for plan in plans {
-                    self.fail(error.clone(), plan.then);
-                }
-            }
-        }
-    }
-
-    fn owe(&mut self, destination: usize, numbers: &[u64]) {
-        let owed = self.owed_to(destination);
-        for number in numbers {
-            owed.insert(*number);
-        }
-    }
-
-    /// What Done records must still say of a destination.
-    pub(super) fn owed_to(&mut self, destination: usize) -> &mut Numbers {
-        while self.owed.len() <= destination {
-            self.owed.push(Numbers::default());
-        }
-        #[expect(clippy::indexing_slicing, reason = "made long enough above")]
-        &mut self.owed[destination]
-    }
-
-    /// All that destinations have is in Done records.
-    pub(super) fn owes_nothing(&self) -> bool {
-        self.owed.iter().all(Numbers::is_empty) && self.said.is_empty()
-    }
-
-    fn add_done(&mut self) {
-        for destination in 0..self.owed.len() {
-            let numbers = mem::take(self.owed_to(destination));
-            let name = self.shared.space.lock().destination_name(destination);
-            let Some(name) = name.filter(|_| !numbers.is_empty()) else { continue };
-            let ranges: Vec<_> = numbers.ranges().collect();
-            for ranges in ranges.chunks(RUNS_MAX) {
-                let numbers: Numbers = ranges.iter().cloned().collect();
-                let head = heads::Done { destination: name.clone(), runs: runs(ranges) };
-                match self.add_record(Kind::Done, &head, 0, []) {
-                    Ok(_) => self.said.push((destination, numbers)),
-                    Err(_) => self.owed_to(destination).merge(&numbers),
-                }
-            }
-        }
-    }
-
-    /// A record of parts that were in an older segment. Where they are now, once they are written.
-    pub(super) fn write_moved(
-        &mut self,
-        head: &heads::Moved,
-        parts: Vec<Bytes>,
-    ) -> Result<Vec<Place>, AppendError> {
-        let body = parts.iter().map(|part| part.len() as u64).sum();
-        let spot = self.add_record(Kind::Moved, head, body, parts)?;
-        self.write_batch()?;
-        let mut offset = body_offset(spot, head.encoded_len());
-        let place = |part: &heads::MovedPart| {
-            let heads::MovedPart { number, len, checksum, .. } = *part;
-            let place = Place { number, segment: spot.segment, offset, len, checksum };
-            offset = offset.saturating_add(len);
-            place
-        };
-        Ok(head.parts.iter().map(place).collect())
-    }
-}
-
 /// From records to segments.
 impl Writer {
-    fn add_record(
+    pub(super) fn add_record(
         &mut self,
         kind: Kind,
         head: &impl prost::Message,
@@ -340,7 +213,8 @@ impl Writer {
     ) -> Result<Spot, AppendError> {
         let head_bytes = head.encoded_len();
         let bytes = (HEADER_BYTES + head_bytes) as u64 + body;
-        let fits = head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
+        let fits =
+            head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
         let body = u32::try_from(body).ok().filter(|_| fits).ok_or(AppendError::TooLarge(bytes))?;
         let spot = self.spot(kind, bytes)?;
         self.batch.push(kind, spot.offset, head, body, parts);
@@ -351,7 +225,8 @@ impl Writer {
     fn spot(&mut self, kind: Kind, bytes: u64) -> Result<Spot, AppendError> {
         self.shared.usable()?;
         let end = self.active.as_ref().map_or(0, |active| active.bytes + self.batch.bytes());
-        let is_new = end == 0 || (end > FIRST_LINE.len() as u64 && end + bytes > self.shared.segment_bytes);
+        let is_new =
+            end == 0 || (end > FIRST_LINE.len() as u64 && end + bytes > self.shared.segment_bytes);
         let first_line = if is_new { FIRST_LINE.len() as u64 } else { 0 };
         let needed = self.shared.used_bytes() + self.batch.bytes() + bytes + first_line;
         if needed > self.limit_bytes(kind) {
@@ -366,12 +241,13 @@ impl Writer {
         Ok(Spot { segment: active.number, offset })
     }
 
-    /// Spans must leave a sixteenth to what gets them out again.
+    /// What gets spans out again has a reserve, and what frees a segment has one that nothing else can use up.
     fn limit_bytes(&self, kind: Kind) -> u64 {
         let max = self.shared.max_bytes;
         let reserve = match kind {
             Kind::Spans => 0,
-            Kind::Plans | Kind::Done | Kind::Moved => max / 16,
+            Kind::Plans | Kind::Done => max / 16,
+            Kind::Moved => max / 8,
         };
         max.saturating_add(reserve)
     }
@@ -419,7 +295,7 @@ impl Writer {
     }
 
     /// Writes the records that were added, and tells those who wait.
-    fn write_batch(&mut self) -> Result<(), AppendError> {
+    pub(super) fn write_batch(&mut self) -> Result<(), AppendError> {
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -492,14 +368,4 @@ fn cut_back(shared: &Shared, active: &Active, error: &io::Error) -> AppendError 
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-}
-
-fn body_offset(spot: Spot, head: usize) -> u32 {
-    let head = u32::try_from(HEADER_BYTES + head).unwrap_or(u32::MAX);
-    spot.offset.saturating_add(head)
-}
-
-/// A part over 4 GiB is refused with its record, so that its length never counts.
-fn len(part: &Bytes) -> u32 {
-    u32::try_from(part.len()).unwrap_or(u32::MAX)
 }

@@ -21,13 +21,10 @@ use moka::{notification::RemovalCause, ops::compute::Op, policy::EvictionPolicy,
 use parking_lot::Mutex;
 
 use super::{
-    open_trace::OpenTrace,
+    open_trace::{OVERHEAD_BYTES, OpenTrace},
     quiet::{Shape, Verdict, Wait, quiet},
 };
 use crate::trace::TraceKey;
-
-/// Bytes of bookkeeping for each trace beside its fragments: slot, cache entry, channel.
-const TRACE_OVERHEAD_BYTES: u64 = 600;
 
 /// A trace is weighed again when it has grown by one part of so many: the cache must not hold far more than it knows
 /// of, or memory is full before it evicts.
@@ -137,6 +134,7 @@ impl Store {
             let Some(addition) = addition.take() else { return };
             self.held.add(&addition);
             let trace = if let Some(mut trace) = cell.trace.take() {
+                self.held.merged();
                 trace.merge(addition);
                 trace
             } else {
@@ -240,7 +238,7 @@ impl Slot {
 }
 
 fn weight(bytes: u64) -> u32 {
-    u32::try_from(bytes + TRACE_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Held {
@@ -256,10 +254,15 @@ impl Held {
         self.traces.fetch_sub(1, Relaxed);
     }
 
-    /// As the cache weighs it: by bytes alone it would evict many small traces long before the brim, and they would be
-    /// put back again and again.
+    /// Of two that became one, one costs nothing of its own any more.
+    fn merged(&self) {
+        self.bytes.fetch_sub(OVERHEAD_BYTES, Relaxed);
+    }
+
+    /// As the cache weighs it, with what each trace costs of its own: else it would evict many small traces long before
+    /// the brim, and they would be put back again and again.
     fn weight(&self) -> u64 {
-        self.bytes.load(Relaxed) + self.traces.load(Relaxed) * TRACE_OVERHEAD_BYTES
+        self.bytes.load(Relaxed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files in memory that fail when they are told to: for tests of what a crash leaves behind.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,8 +28,10 @@ pub enum Fault {
 pub enum Survives {
     /// All that was written: the process was killed, the system was not.
     Written,
-    /// What was synced, and half of what was written behind it: the power went out.
+    /// What was synced: the power went out.
     Synced,
+    /// What was synced, and half of what was written behind it: the power went out meanwhile.
+    Torn,
 }
 
 /// Files in memory. Clones see the same files.
@@ -41,7 +43,7 @@ struct World {
     files: BTreeMap<PathBuf, MemoryFile>,
     /// The directory as of its last sync.
     durable: BTreeMap<PathBuf, MemoryFile>,
-    locked: BTreeMap<PathBuf, ()>,
+    locked: BTreeSet<PathBuf>,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
     capacity: Option<usize>,
@@ -92,7 +94,7 @@ impl MemoryFiles {
         let world = self.0.lock();
         let files = match survives {
             Survives::Written => &world.files,
-            Survives::Synced => &world.durable,
+            Survives::Synced | Survives::Torn => &world.durable,
         };
         let next = Self::new();
         for (path, file) in files {
@@ -131,7 +133,8 @@ impl Content {
     fn surviving(&self, survives: Survives) -> Vec<u8> {
         match survives {
             Survives::Written => self.bytes.clone(),
-            Survives::Synced => {
+            Survives::Synced => self.synced.clone(),
+            Survives::Torn => {
                 let behind = self.bytes.get(self.synced.len()..).unwrap_or_default();
                 let torn = behind.get(..behind.len() / 2).unwrap_or_default();
                 [&self.synced, torn].concat()
@@ -179,7 +182,7 @@ impl Files for MemoryFiles {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        if self.0.lock().locked.insert(path.to_owned(), ()).is_some() {
+        if !self.0.lock().locked.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(Box::new(MemoryLock { path: path.to_owned(), world: Arc::clone(&self.0) }))
@@ -256,8 +259,8 @@ impl SegmentFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         self.world.lock().whole()?;
-        let mut content = self.content.lock();
-        content.synced = content.bytes.clone();
+        let Content { bytes, synced } = &mut *self.content.lock();
+        synced.clone_from(bytes);
         Ok(())
     }
 

@@ -1,0 +1,157 @@
+//! From what is asked of the writer to records.
+
+use std::mem;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{
+    error::AppendError,
+    format::{HEADER_BYTES, Kind, covers, heads, runs},
+    numbers::Numbers,
+    writer::{GROUP_BYTES, PlanToWrite, Spot, Waiting, Writer},
+};
+use crate::trace::Place;
+
+/// Covered parts in one Plans record, and ranges in one Done record, at most: their heads stay small.
+const COVERS_MAX: usize = 16 * 1024;
+const RUNS_MAX: usize = 64 * 1024;
+
+impl Writer {
+    pub(super) fn add_spans(
+        &mut self,
+        meta: Bytes,
+        parts: Vec<Bytes>,
+    ) -> Result<Vec<Place>, AppendError> {
+        let head = heads::Spans {
+            first_number: self.next_number,
+            len: parts.iter().map(len).collect(),
+            checksum: parts.iter().map(|part| crc32c::crc32c(part)).collect(),
+            meta,
+        };
+        let body: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        let spot = self.add_record(Kind::Spans, &head, body, parts)?;
+        Ok(self.number(spot, head.encoded_len(), &head.len, &head.checksum))
+    }
+
+    /// The new parts of a record get their numbers and places.
+    fn number(&mut self, spot: Spot, head: usize, lens: &[u32], checksums: &[u32]) -> Vec<Place> {
+        let mut offset = body_offset(spot, head);
+        let mut places = Vec::with_capacity(lens.len());
+        for (&len, &checksum) in lens.iter().zip(checksums) {
+            let number = self.next_number;
+            places.push(Place { number, segment: spot.segment, offset, len, checksum });
+            self.next_number += 1;
+            offset = offset.saturating_add(len);
+        }
+        places
+    }
+
+    pub(super) fn add_plans(&mut self) {
+        let mut plans = mem::take(&mut self.plans).into_iter().peekable();
+        while plans.peek().is_some() {
+            let (mut covered, mut bytes) = (0, 0);
+            let mut together = Vec::new();
+            while let Some(plan) = plans.next_if(|plan| {
+                covered += plan.covers.len();
+                bytes += plan.plan.len() as u64;
+                together.is_empty() || (covered <= COVERS_MAX && bytes <= GROUP_BYTES)
+            }) {
+                together.push(plan);
+            }
+            self.add_plans_record(together);
+        }
+    }
+
+    fn add_plans_record(&mut self, plans: Vec<PlanToWrite>) {
+        let head = heads::Plans {
+            first_number: self.next_number,
+            len: plans.iter().map(|plan| len(&plan.plan)).collect(),
+            checksum: plans.iter().map(|plan| crc32c::crc32c(&plan.plan)).collect(),
+            covers: plans.iter().map(|plan| covers(&plan.covers)).collect(),
+        };
+        let body: u64 = plans.iter().map(|plan| plan.plan.len() as u64).sum();
+        let parts: Vec<Bytes> = plans.iter().map(|plan| plan.plan.clone()).collect();
+        match self.add_record(Kind::Plans, &head, body, parts) {
+            Ok(spot) => {
+                let places = self.number(spot, head.encoded_len(), &head.len, &head.checksum);
+                let waiting = plans.into_iter().zip(places);
+                self.waiting.extend(
+                    waiting.map(|(plan, place)| Waiting { places: vec![place], then: plan.then }),
+                );
+            }
+            Err(error) => {
+                for plan in plans {
+                    self.fail(error.clone(), plan.then);
+                }
+            }
+        }
+    }
+
+    pub(super) fn owe(&mut self, destination: usize, numbers: &[u64]) {
+        let owed = self.owed_to(destination);
+        for number in numbers {
+            owed.insert(*number);
+        }
+    }
+
+    /// What Done records must still say of a destination.
+    pub(super) fn owed_to(&mut self, destination: usize) -> &mut Numbers {
+        while self.owed.len() <= destination {
+            self.owed.push(Numbers::default());
+        }
+        #[expect(clippy::indexing_slicing, reason = "made long enough above")]
+        &mut self.owed[destination]
+    }
+
+    /// All that destinations have is in Done records.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.owed.iter().all(Numbers::is_empty) && self.said.is_empty()
+    }
+
+    pub(super) fn add_done(&mut self) {
+        for destination in 0..self.owed.len() {
+            let numbers = mem::take(self.owed_to(destination));
+            let name = self.shared.space.lock().destination_name(destination);
+            let Some(name) = name.filter(|_| !numbers.is_empty()) else { continue };
+            let ranges: Vec<_> = numbers.ranges().collect();
+            for ranges in ranges.chunks(RUNS_MAX) {
+                let numbers: Numbers = ranges.iter().cloned().collect();
+                let head = heads::Done { destination: name.clone(), runs: runs(ranges) };
+                match self.add_record(Kind::Done, &head, 0, []) {
+                    Ok(_) => self.said.push((destination, numbers)),
+                    Err(_) => self.owed_to(destination).merge(&numbers),
+                }
+            }
+        }
+    }
+
+    /// A record of parts that were in an older segment. Where they are now, once they are written.
+    pub(super) fn write_moved(
+        &mut self,
+        head: &heads::Moved,
+        parts: Vec<Bytes>,
+    ) -> Result<Vec<Place>, AppendError> {
+        let body = parts.iter().map(|part| part.len() as u64).sum();
+        let spot = self.add_record(Kind::Moved, head, body, parts)?;
+        self.write_batch()?;
+        let mut offset = body_offset(spot, head.encoded_len());
+        let place = |part: &heads::MovedPart| {
+            let heads::MovedPart { number, len, checksum, .. } = *part;
+            let place = Place { number, segment: spot.segment, offset, len, checksum };
+            offset = offset.saturating_add(len);
+            place
+        };
+        Ok(head.parts.iter().map(place).collect())
+    }
+}
+
+fn body_offset(spot: Spot, head: usize) -> u32 {
+    let head = u32::try_from(HEADER_BYTES + head).unwrap_or(u32::MAX);
+    spot.offset.saturating_add(head)
+}
+
+/// A part over 4 GiB is refused with its record, so that its length never counts.
+fn len(part: &Bytes) -> u32 {
+    u32::try_from(part.len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,104 @@
+//! Series of the receivers.
+
+use metrics::Counter;
+
+use super::declare::{Declare, Family, Labels};
+use crate::trace::Refusal;
+
+/// See [`Metrics::receiver`].
+#[derive(Debug)]
+pub struct ReceiverMetrics {
+    transports: [TransportMetrics; 2],
+}
+
+impl ReceiverMetrics {
+    pub(super) fn declare(declare: &mut Declare<'_>) -> Self {
+        let transports =
+            ["grpc", "http"].map(|transport| TransportMetrics::declare(declare, transport));
+        Self { transports }
+    }
+
+    /// The series of one transport.
+    pub fn of(&self, transport: Transport) -> &TransportMetrics {
+        let [grpc, http] = &self.transports;
+        match transport {
+            Transport::Grpc => grpc,
+            Transport::Http => http,
+        }
+    }
+}
+
+/// How OTLP came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP.
+    Http,
+}
+
+/// Receiver series of one transport.
+#[derive(Debug)]
+pub struct TransportMetrics {
+    /// Spans taken.
+    pub accepted_spans: Counter,
+    /// Spans of requests that were read and then refused, by [`Refusal`].
+    pub refused_spans: Family<Counter>,
+    /// Spans refused for good: 0 a bad trace id, 1 a bad span id.
+    pub rejected_spans: Family<Counter>,
+    /// By [`RequestOutcome`].
+    pub requests: Family<Counter>,
+}
+
+impl TransportMetrics {
+    pub(super) fn declare(declare: &mut Declare<'_>, transport: &'static str) -> Self {
+        let labels: Labels<'_> = &[("receiver", "otlp"), ("transport", transport)];
+        Self {
+            accepted_spans: declare.counter(
+                "tracestitch_receiver_accepted_spans_total",
+                labels,
+                "Spans taken from senders.",
+            ),
+            refused_spans: declare.counters(
+                "tracestitch_receiver_refused_spans_total",
+                labels,
+                "reason",
+                &Refusal::ALL.map(Refusal::label),
+                "Spans of requests that were read and then refused for the moment; their senders come again.",
+            ),
+            rejected_spans: declare.counters(
+                "tracestitch_receiver_rejected_spans_total",
+                labels,
+                "reason",
+                &["trace_id", "span_id"],
+                "Spans refused for good by partial success: their trace or span id is zero or of a wrong length.",
+            ),
+            requests: declare.counters(
+                "tracestitch_receiver_requests_total",
+                labels,
+                "outcome",
+                &RequestOutcome::LABELS,
+                "Export requests by how they ended.",
+            ),
+        }
+    }
+}
+
+/// How a request ended at the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// All spans taken.
+    Accepted,
+    /// Some spans taken, some not.
+    Partial,
+    /// Not taken now: the sender comes again.
+    Refused,
+    /// Not readable as OTLP.
+    Malformed,
+    /// Over the size limit.
+    TooLarge,
+}
+
+impl RequestOutcome {
+    const LABELS: [&str; 5] = ["accepted", "partial", "refused", "malformed", "too_large"];
+}

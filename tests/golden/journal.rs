@@ -1,0 +1,108 @@
+//! A journal of each release stays readable.
+//!
+//! `journal/v1` was written by the first release that had a journal. `UPDATE=1` writes a folder that is not there; one
+//! that is there is never written again, for it stands for what is on people's disks.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tracestitch::{
+    buffer::journal::{Content, Journal, Recovered, Settings, SyncMode},
+    telemetry::Metrics,
+    trace::Place,
+};
+
+#[test]
+fn a_journal_of_version_1_is_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal/v1");
+    if !golden.exists() && std::env::var_os("UPDATE").is_some() {
+        write(&golden);
+    }
+    // A copy, for a start changes the folder.
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in fs::read_dir(&golden).expect("a journal") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let (journal, recovery) = Journal::open(settings(folder.path())).expect("opens");
+    let found: Vec<_> = recovery.map(|recovered| line(&journal, &recovered)).collect();
+    assert_eq!(
+        found,
+        [
+            "1 spans of slow: 'slow', done [true, false], covered true",
+            "2 spans of slow: 'and steady', done [true, false], covered true",
+            "3 plan of [1, 2]: 'hang it there', done [true, false], covered false",
+            "13 spans of last: 'the end', done [false, false], covered true",
+            "14 plan of [13]: 'as it came', done [false, false], covered false",
+            &format!(
+                "15 spans of behind: '{}', done [false, false], covered false",
+                "y".repeat(300)
+            ),
+        ]
+    );
+    let next = append(&journal, "next", &["new"]);
+    assert_eq!(next.first().map(|place| place.number), Some(16));
+}
+
+fn line(journal: &Journal, recovered: &Recovered) -> String {
+    let Recovered { place, content, done, covered } = recovered;
+    let bytes = journal.read(place).expect("whole");
+    let what = match content {
+        Content::Spans { meta } => format!("spans of {}", String::from_utf8_lossy(meta)),
+        Content::Plan { covers } => {
+            format!("plan of {:?}", covers.iter().map(|place| place.number).collect::<Vec<_>>())
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    format!("{} {what}: '{text}', done {done:?}, covered {covered}", place.number)
+}
+
+fn settings(directory: &Path) -> Settings {
+    let destinations = ["otlp/tempo", "otlp/second"].map(str::to_owned).to_vec();
+    let metrics = Arc::new(Metrics::new(&[]));
+    Settings {
+        sync: SyncMode::Never,
+        segment_bytes: 500,
+        straggler_age: Duration::ZERO,
+        ..Settings::new(PathBuf::from(directory), destinations, metrics)
+    }
+}
+
+fn append(journal: &Journal, meta: &str, parts: &[&str]) -> Vec<Place> {
+    let (then, outcome) = mpsc::channel();
+    let parts = parts.iter().map(|part| Bytes::copy_from_slice(part.as_bytes())).collect();
+    journal.append_spans(meta.into(), parts, move |places| then.send(places).expect("waits"));
+    outcome.recv().expect("is called").expect("kept")
+}
+
+fn append_plan(journal: &Journal, covers: &[Place], plan: &'static str) -> Place {
+    let (then, outcome) = mpsc::channel();
+    let plan = Bytes::from_static(plan.as_bytes());
+    journal.append_plan(covers, plan, move |place| then.send(place).expect("waits"));
+    outcome.recv().expect("is called").expect("kept")
+}
+
+/// A trace that stays and is moved, with a plan and one destination that has it, behind others that went.
+fn write(golden: &Path) {
+    let (journal, recovery) = Journal::open(settings(golden)).expect("opens");
+    drop(recovery);
+    let mut slow = append(&journal, "slow", &["slow", "and steady"]);
+    slow.push(append_plan(&journal, &slow, "hang it there"));
+    journal.done(0, &slow);
+    for _ in 0..9 {
+        let fast = append(&journal, "fast", &[&"x".repeat(120)]);
+        journal.done(0, &fast);
+        journal.done(1, &fast);
+        journal.release(&fast);
+    }
+    let last = append(&journal, "last", &["the end"]);
+    append_plan(&journal, &last, "as it came");
+    append(&journal, "behind", &[&"y".repeat(300)]);
+    journal.close();
+    fs::remove_file(golden.join("lock")).expect("a lock file");
+}

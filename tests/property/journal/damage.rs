@@ -1,0 +1,214 @@
+//! Bytes are missing or wrong: what was not hit is there.
+
+use std::{collections::BTreeMap, ops::Range, time::Duration};
+
+use bytes::Bytes;
+use tracestitch::{
+    buffer::journal::{Journal, MemoryFiles, OpenError, ReadError, Settings},
+    trace::Place,
+};
+
+use super::{append, append_plan, by_number, bytes, open, segment, settings};
+
+/// What a record begins with.
+const MARKER: &[u8] = b"\xF1ts\xFEj\xC0\n\xFF";
+
+/// A record as it was written: its bytes in the segment, and its parts.
+struct Written {
+    range: Range<usize>,
+    parts: BTreeMap<u64, (Place, Bytes)>,
+}
+
+/// A segment with records of all kinds but moved ones.
+fn journal() -> (Vec<u8>, Vec<Written>) {
+    let files = MemoryFiles::new();
+    let settings = Settings { segment_bytes: 1 << 20, max_bytes: 16 << 20, ..settings(&files) };
+    let (journal, _recovery) = Journal::open(settings).expect("opens");
+    let mut written = Vec::new();
+    let mut note = |places: Vec<Place>, parts: Vec<Bytes>| {
+        let content = files.content(&segment(1)).expect("a segment");
+        let body = places[0].offset as usize;
+        let start = content[..body].windows(8).rposition(|bytes| bytes == MARKER);
+        let end = body + parts.iter().map(Bytes::len).sum::<usize>();
+        let parts = places.into_iter().zip(parts);
+        let parts = parts.map(|(place, bytes)| (place.number, (place, bytes))).collect();
+        written.push(Written { range: start.expect("a record's start")..end, parts });
+    };
+    for round in 0..6 {
+        let parts = vec![bytes(&format!("first of {round}")), bytes("second, a little longer")];
+        let places = append(&journal, "meta", parts.clone()).expect("kept");
+        note(places.clone(), parts);
+        if round == 2 {
+            // Done for one destination only: all stays live.
+            journal.done(0, &places);
+        }
+        if round == 4 {
+            let plan = bytes("what becomes of it");
+            let place = append_plan(&journal, &places, plan.clone()).expect("kept");
+            note(vec![place], vec![plan]);
+        }
+    }
+    journal.close();
+    (files.content(&segment(1)).expect("a segment"), written)
+}
+
+fn with_segment(content: Vec<u8>) -> MemoryFiles {
+    let files = MemoryFiles::new();
+    files.put(&segment(1), content);
+    files
+}
+
+#[test]
+fn a_journal_cut_at_any_byte_has_all_whole_records_before_and_nothing_else() {
+    let (content, written) = journal();
+    for cut in 0..=content.len() {
+        let files = with_segment(content[..cut].to_vec());
+        let (journal, mut recovery) = open(&files);
+        let found = by_number(&mut recovery);
+        let whole = written.iter().filter(|record| record.range.end <= cut);
+        let whole: BTreeMap<_, _> = whole.flat_map(|record| record.parts.clone()).collect();
+        assert!(found.keys().eq(whole.keys()), "cut at {cut}: {:?}", found.keys());
+        for (place, bytes) in whole.values() {
+            assert_eq!(&journal.read(place).expect("whole"), bytes);
+        }
+        // And it goes on, under new numbers, beside what is there.
+        let next = append(&journal, "next", vec![bytes("new")]).expect("kept");
+        assert!(whole.keys().all(|number| *number < next[0].number));
+        let old = files.content(&segment(1)).map(|content| content.len());
+        assert_eq!(old, (!whole.is_empty()).then_some(cut), "old bytes stay as they are or go");
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_what_it_hit_and_no_more() {
+    let (content, written) = journal();
+    for at in 0..content.len() {
+        for bit in [0, 1, 4, 7] {
+            let mut content = content.clone();
+            content[at] ^= 1 << bit;
+            check_flipped(at, content, &written);
+        }
+    }
+}
+
+fn check_flipped(at: usize, content: Vec<u8>, written: &[Written]) {
+    let files = with_segment(content);
+    let opened = Journal::open(settings(&files));
+    if let Err(OpenError::Version { .. }) = opened {
+        // The version's digit became another one.
+        return assert_eq!(at, "tracestitch journal ".len());
+    }
+    let (journal, mut recovery) = opened.expect("opens");
+    let found = by_number(&mut recovery);
+    for record in written {
+        let parts = record.parts.values();
+        let body = record.range.end - parts.clone().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let head_is_hit = (record.range.start..body).contains(&at);
+        for (place, bytes) in parts {
+            let offset = place.offset as usize;
+            let is_hit = (offset..offset + bytes.len()).contains(&at);
+            match journal.read(place) {
+                Ok(read) => assert!(read == *bytes && !is_hit),
+                Err(ReadError::Damaged { .. }) => assert!(is_hit),
+                Err(other) => panic!("{other}"),
+            }
+            // A plan that can't be read is none, and neither is one whose spans are gone.
+            let is_lost = head_is_hit
+                || is_plan(bytes) && (is_hit || !found.contains_key(&(place.number - 1)));
+            assert_eq!(found.contains_key(&place.number), !is_lost, "{place:?}, {at}");
+        }
+    }
+    let any_found = |number: &u64| written.iter().any(|record| record.parts.contains_key(number));
+    assert!(found.keys().all(any_found), "nothing is made up");
+}
+
+fn is_plan(bytes: &Bytes) -> bool {
+    bytes.starts_with(b"what becomes")
+}
+
+/// A span that carries a journal as its data, whose own head is lost.
+#[test]
+fn a_record_within_somebodys_data_is_not_taken_for_one() {
+    let (inner, _) = journal();
+    let files = MemoryFiles::new();
+    let settings_ = || Settings { segment_bytes: 1 << 20, max_bytes: 16 << 20, ..settings(&files) };
+    let (journal, recovery) = Journal::open(settings_()).expect("opens");
+    drop(recovery);
+    let first = append(&journal, "", vec![Bytes::from(inner)]).expect("kept");
+    let second = append(&journal, "", vec![bytes("behind")]).expect("kept");
+    journal.close();
+    let mut content = files.content(&segment(1)).expect("a segment");
+    content["tracestitch journal 1\n".len()] ^= 1;
+    files.put(&segment(1), content);
+    let (_journal, mut recovery) = Journal::open(settings_()).expect("opens");
+    let found = by_number(&mut recovery);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), [second[0].number]);
+    assert_ne!(first[0].number, second[0].number);
+}
+
+/// The copy of a moved part is damaged while the original is still there: the power went out before it was on the disk.
+#[test]
+fn a_moved_copy_counts_only_if_it_is_whole() {
+    let files = MemoryFiles::new();
+    let settings = |straggler_age| Settings { straggler_age, ..settings(&files) };
+    let (journal, recovery) = Journal::open(settings(Duration::from_hours(1))).expect("opens");
+    drop(recovery);
+    let slow = append(&journal, "slow", vec![bytes("slow")]).expect("kept");
+    for _ in 0..12 {
+        let fast = append(&journal, "fast", vec![Bytes::from(vec![7; 100])]).expect("kept");
+        journal.done(0, &fast);
+        journal.done(1, &fast);
+        journal.release(&fast);
+    }
+    journal.close();
+    let original = files.content(&segment(1)).expect("pinned by the slow one");
+    let (journal, recovery) = Journal::open(settings(Duration::ZERO)).expect("opens");
+    drop(recovery);
+    append(&journal, "", vec![bytes("wakes the writer")]).expect("kept");
+    append(&journal, "", vec![bytes("and once more")]).expect("kept");
+    journal.close();
+    assert_eq!(files.content(&segment(1)), None, "moved");
+    files.put(&segment(1), original);
+    let moved: Vec<_> = files.paths();
+    let newest = moved.last().expect("the copy's segment");
+    let mut content = files.content(newest).expect("is there");
+    let at = content.windows(4).position(|part| part == b"slow").expect("meta first");
+    let at =
+        at + 1 + content[at + 1..].windows(4).position(|part| part == b"slow").expect("the part");
+    content[at] ^= 1;
+    files.put(newest, content);
+    let (journal, mut recovery) = Journal::open(settings(Duration::ZERO)).expect("opens");
+    let found = by_number(&mut recovery);
+    let recovered = &found[&slow[0].number];
+    assert_eq!(recovered.place.segment, 1);
+    assert_eq!(journal.read(&recovered.place).expect("the original"), bytes("slow"));
+}
+
+/// It would pin its segment for ever.
+#[test]
+fn a_part_that_cant_be_read_is_given_up_when_it_should_move() {
+    let files = MemoryFiles::new();
+    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
+    let (journal, recovery) = Journal::open(patient).expect("opens");
+    drop(recovery);
+    let slow = append(&journal, "", vec![bytes("hit"), bytes("not hit")]).expect("kept");
+    for _ in 0..12 {
+        let fast = append(&journal, "", vec![Bytes::from(vec![7; 100])]).expect("kept");
+        journal.done(0, &fast);
+        journal.done(1, &fast);
+        journal.release(&fast);
+    }
+    journal.close();
+    let mut content = files.content(&segment(1)).expect("pinned by the slow ones");
+    content[slow[0].offset as usize] ^= 1;
+    files.put(&segment(1), content);
+    let (journal, recovery) = open(&files);
+    drop(recovery);
+    for _ in 0..2 {
+        append(&journal, "", vec![bytes("a turn of the writer")]).expect("kept");
+    }
+    journal.close();
+    assert_eq!(files.content(&segment(1)), None);
+    assert!(matches!(journal.read(&slow[0]), Err(ReadError::Gone { .. })));
+    assert_eq!(journal.read(&slow[1]).expect("moved"), bytes("not hit"));
+}
