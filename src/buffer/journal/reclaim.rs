@@ -80,7 +80,9 @@ impl Writer {
             return;
         }
         self.commit();
-        if self.owes_nothing() && self.shared.flush().is_ok() {
+        // On a full disk nothing can be said before the segment is gone. Waiting for it would be for ever; so it is said
+        // right after, and a crash in between sends again what is done.
+        if self.shared.flush().is_ok() {
             self.moving = None;
         }
     }
