@@ -47,7 +47,7 @@ async fn all_is_in_the_file() {
     assert_eq!(world.undelivered(1), 0, "{lacks} spans were to come");
     let (first, second) = (world.report(0), world.contents(1));
     println!("first {first:?}\nsecond {second:?}, {lacks} of it dead letters");
-    assert_eq!((first.missing.len(), second.missing.len()), (0, 0));
+    assert_eq!((first.missing.len(), second.missing.len(), second.altered), (0, 0, 0));
 }
 
 fn has_lines(path: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! [`Sink`]: a backend that knows of every span how often it came, when, and whether it was the same each time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -52,8 +52,8 @@ struct Seen {
 pub(crate) struct Arrivals {
     /// Of the span as it came first.
     digest: u64,
-    /// Of the same with the parent it had before.
-    pub(crate) before: u64,
+    /// Of the same with the parent it had before, whenever it came; one if all is well.
+    pub(crate) before: HashSet<u64>,
     /// It came again and was not the same.
     pub(crate) altered: bool,
     /// When it came.
@@ -142,14 +142,15 @@ impl TraceService for Service {
 
 fn note(spans: &mut HashMap<Key, Arrivals>, span: Span, now: Instant) -> Result<(), Status> {
     let key = key(&span).ok_or_else(|| Status::invalid_argument("ids of other lengths"))?;
-    let digest_now = digest(&span);
+    let (digest_now, before) = (digest(&span), digest(&restored(span)));
     let arrivals = spans.entry(key).or_insert_with(|| Arrivals {
         digest: digest_now,
-        before: digest(&restored(span)),
+        before: HashSet::with_capacity(1),
         altered: false,
         times: Vec::with_capacity(1),
     });
     arrivals.altered |= arrivals.digest != digest_now;
+    arrivals.before.insert(before);
     arrivals.times.push(now);
     Ok(())
 }
