@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    ledger::Ledger,
+    ledger::{Destination, Ledger},
     memory::{Budget, Stage},
     telemetry::Metrics,
     trace::{Arrivals, Durable, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
@@ -129,6 +129,7 @@ impl Judge {
         while let Some(key) = self.last_parts.pop_due(now) {
             let waits = self.store().is_some_and(|store| store.has(&key));
             let recalled = self.tombstones.recall(now, &key);
+            let waits = waits || self.order.is_under_way(&key);
             if waits || recalled.is_none_or(|recalled| recalled.sent.is_ended()) {
                 continue;
             }
@@ -234,7 +235,7 @@ impl Judge {
     }
 
     fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
-        let OpenTrace { fragments, first, last, spans, memory, .. } = trace;
+        let OpenTrace { fragments, first, last, spans, memory, had, .. } = trace;
         let arrivals = Arrivals {
             first,
             last,
@@ -251,6 +252,9 @@ impl Judge {
             }
             None => lease,
         };
+        for (destination, spans) in had {
+            lease.settled_before(Destination(destination), spans);
+        }
         QuietTrace {
             key,
             fragments,

@@ -1,6 +1,6 @@
 //! What the journal keeps of traces: their spans from arrival, their plans from weaving, and who has them already.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -8,7 +8,7 @@ use prost::Message;
 use tokio::sync::Notify;
 
 use super::{
-    journal::{AppendError, Journal},
+    journal::{AppendError, Journal, ReadError},
     parked::ParkedTraces,
     record::{PlanRecord, SpansMeta, headers, origin},
 };
@@ -137,26 +137,30 @@ impl Keeper {
         self.journal.append_plan(&places, record, move |result| then(result.ok()));
     }
 
-    /// Reads back what was left to the journal. Spans that can't be read are taken out, and given up with their account.
-    pub fn load(&self, fragments: &mut Vec<Fragment>, lease: &Lease) {
+    /// Reads back what was left to the journal. Spans that are damaged are taken out, and given up with their account.
+    /// Where the disk does not answer the trace stays in the journal, and false is returned.
+    pub fn load(&self, fragments: &mut Vec<Fragment>, lease: &Lease) -> bool {
+        let mut answered = true;
         fragments.retain_mut(|fragment| {
             let Some(place) = fragment.place.filter(|_| fragment.is_spilled()) else { return true };
             match self.read(&place) {
-                Some(bytes) => fragment.bytes = bytes,
-                None => self.give_up(lease, fragment.spans.len()),
+                Ok(bytes) => fragment.bytes = bytes,
+                Err(ReadError::Io { .. }) => answered = false,
+                Err(_) => self.give_up(lease, fragment.spans.len()),
             }
             !fragment.is_spilled()
         });
         let held: u64 = fragments.iter().map(Fragment::held_bytes).sum();
         lease.hold(Stage::Answers, held.max(lease.bytes()));
+        answered
     }
 
-    fn read(&self, place: &Place) -> Option<Bytes> {
+    fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
         let read = self.journal.read(place);
         if let Err(error) = &read {
             tracing::error!(%error, "spans in the journal can't be read");
         }
-        read.ok()
+        read
     }
 
     fn give_up(&self, lease: &Lease, spans: usize) {
@@ -168,13 +172,15 @@ impl Keeper {
     }
 
     /// The fragment at a place that an earlier run wrote.
-    pub(super) fn fragment(&self, place: &Place, origin: &Origin) -> Option<Fragment> {
+    pub(super) fn fragment(&self, place: &Place, origin: &Origin) -> Result<Fragment, ReadError> {
         let bytes = self.read(place)?;
-        let mut fragments = trace::split(origin, bytes).ok()?.fragments;
+        let fragments = trace::split(origin, bytes).map(|split| split.fragments);
         // One fragment is what was written.
-        let mut fragment = fragments.pop().filter(|_| fragments.is_empty())?;
+        let mut fragments = fragments.unwrap_or_default();
+        let fragment = fragments.pop().filter(|_| fragments.is_empty());
+        let mut fragment = fragment.ok_or(ReadError::Gone { number: place.number })?;
         fragment.place = Some(*place);
-        Some(fragment)
+        Ok(fragment)
     }
 
     pub(super) fn origin(&self, meta: &SpansMeta) -> Origin {
@@ -183,7 +189,7 @@ impl Keeper {
 
     /// The record of a plan.
     pub(super) fn plan_record(&self, place: &Place) -> Option<PlanRecord> {
-        let record = PlanRecord::decode(self.read(place)?);
+        let record = PlanRecord::decode(self.read(place).ok()?);
         if let Err(error) = &record {
             tracing::error!(%error, "a plan in the journal can't be read");
         }
@@ -200,42 +206,66 @@ impl Keeper {
         self.parked.lock().len()
     }
 
-    /// The oldest trace of those that one of these destinations lacks, back in memory.
+    /// The oldest trace of those that one of these destinations lacks, back in memory. One that the disk does not give
+    /// back stays parked.
     pub fn revive(&self, ready: impl Fn(Destination) -> bool) -> Option<Revived> {
         let parked = self.parked.lock().pop(ready)?;
-        let Some(record) = self.plan_record(&parked.plan) else {
-            self.lost(&parked);
-            return None;
-        };
-        let origin = origin(record.origin.clone(), &self.origins);
-        let mut fragments = Vec::with_capacity(record.parts.len());
-        let mut there = vec![false; record.parts.len()];
-        for (part, number) in record.parts.iter().enumerate() {
-            let place = parked.places.iter().find(|place| place.number == *number);
-            if let Some(fragment) = place.and_then(|place| self.fragment(place, &origin)) {
-                fragments.push(fragment);
-                if let Some(there) = there.get_mut(part) {
-                    *there = true;
-                }
+        match self.bring_back(&parked) {
+            Ok(Some((key, fragments, record, there))) => {
+                let is_there = |part: usize| there.get(part).copied().unwrap_or(false);
+                let plan = record.plan_for(is_there).unwrap_or_default();
+                let readable = fragments.iter().map(|fragment| fragment.spans.len()).sum();
+                let lease = self.lease_of(parked, &record, readable);
+                let held = fragments.iter().map(Fragment::held_bytes).sum();
+                lease.hold(Stage::Export, held);
+                let lacking = lease.lacking();
+                let lacking = lacking.into_iter().map(|(destination, _)| destination).collect();
+                Some(Revived { key, fragments, plan, lease, lacking })
+            }
+            Ok(None) => {
+                self.lost(&parked);
+                None
+            }
+            Err(_) => {
+                self.parked.lock().push(parked);
+                None
             }
         }
-        let is_there = |part: usize| there.get(part).copied().unwrap_or(false);
-        let plan = record.plan_for(is_there).unwrap_or_default();
-        let Some(key) = fragments.first().map(|fragment| fragment.key.clone()) else {
-            self.lost(&parked);
-            return None;
-        };
-        let lease = self.lease_of(parked, &record, is_there);
-        let lacking = lease.lacking().into_iter().map(|(destination, _)| destination).collect();
-        Some(Revived { key, fragments, plan, lease, lacking })
     }
 
-    fn lease_of(
-        self: &Keeper,
-        parked: Parked,
-        record: &PlanRecord,
-        is_there: impl Fn(usize) -> bool,
-    ) -> Lease {
+    /// The trace's fragments, its record, and which of its parts are there; `None` when none is.
+    #[allow(clippy::type_complexity, reason = "taken apart at once")]
+    fn bring_back(
+        &self,
+        parked: &Parked,
+    ) -> Result<Option<(TraceKey, Vec<Fragment>, PlanRecord, Vec<bool>)>, ReadError> {
+        let record = match self.read(&parked.plan) {
+            Ok(bytes) => PlanRecord::decode(bytes).ok(),
+            Err(error @ ReadError::Io { .. }) => return Err(error),
+            Err(_) => None,
+        };
+        let Some(record) = record else { return Ok(None) };
+        let origin = origin(record.origin.clone(), &self.origins);
+        let places: HashMap<u64, &Place> =
+            parked.places.iter().map(|place| (place.number, place)).collect();
+        let mut fragments = Vec::with_capacity(record.parts.len());
+        let mut there = Vec::with_capacity(record.parts.len());
+        for number in &record.parts {
+            let fragment = places.get(number).map(|place| self.fragment(place, &origin));
+            match fragment {
+                Some(Err(error @ ReadError::Io { .. })) => return Err(error),
+                Some(Ok(fragment)) => {
+                    fragments.push(fragment);
+                    there.push(true);
+                }
+                Some(Err(_)) | None => there.push(false),
+            }
+        }
+        let key = fragments.first().map(|fragment| fragment.key.clone());
+        Ok(key.map(|key| (key, fragments, record, there)))
+    }
+
+    fn lease_of(self: &Keeper, parked: Parked, record: &PlanRecord, readable: usize) -> Lease {
         let Parked { durable, places, plan, lacking, life, memory } = parked;
         let spans = record.all_spans();
         let places = places.into_iter().filter(|place| *place != plan).collect();
@@ -246,10 +276,13 @@ impl Keeper {
             let lacks = lacking.iter().find(|(lacking, _)| *lacking == destination);
             lease.settled_before(destination, spans - lacks.map_or(0, |(_, lacks)| *lacks));
         }
-        let gone = record.spans.iter().enumerate().filter(|(part, _)| !is_there(*part));
-        let gone: u64 = gone.map(|(_, &spans)| u64::from(spans)).sum();
-        for (destination, _) in lacking {
-            lease.settle(destination, Account::Dropped(DropReason::Damaged), gone);
+        let readable = u64::try_from(readable).unwrap_or(u64::MAX);
+        for (destination, lacks) in lacking {
+            // What was given up when it came back before is lacking no more.
+            let gone = lacks.saturating_sub(readable);
+            if gone > 0 {
+                lease.settle(destination, Account::Dropped(DropReason::Damaged), gone);
+            }
         }
         lease
     }

@@ -19,7 +19,15 @@ mod store;
 mod tombstones;
 mod tuning;
 
-use std::{io, sync::Arc, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -57,6 +65,9 @@ const TOMBSTONES_PERCENT: u64 = 5;
 /// Released traces that may wait to be picked up before the judge waits, too.
 const RELEASED_MAX: usize = 1024;
 
+/// How often it is looked whether all of an earlier run was read.
+const READER_LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A buffer that can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -78,6 +89,8 @@ pub struct Buffer {
     phase: Arc<SharedPhase>,
     keeper: Option<Arc<Keeper>>,
     left: Mutex<Option<Left>>,
+    reader: Mutex<Option<thread::JoinHandle<()>>>,
+    reader_stop: Arc<AtomicBool>,
     runtime: tokio::runtime::Handle,
     watchdog: Arc<Watchdog>,
 }
@@ -153,13 +166,14 @@ impl Buffer {
             ledger: Arc::clone(ledger),
             budget: Arc::clone(budget),
         });
+        let reader_stop = Arc::new(AtomicBool::new(false));
         let left = keeper.clone().zip(recovery).map(|(keeper, recovery)| {
             let reader = Reader {
                 keeper,
                 ledger: Arc::clone(ledger),
                 budget: Arc::clone(budget),
                 wait,
-                phase: Arc::clone(&phase),
+                stop: Arc::clone(&reader_stop),
                 messages: messages.clone(),
                 put_back: put_back(&shared, wait),
             };
@@ -168,7 +182,9 @@ impl Buffer {
         let runtime = tokio::runtime::Handle::current();
         let left = Mutex::new(left);
         let watchdog = Arc::clone(watchdog);
-        let buffer = Self { shared, messages, phase, keeper, left, runtime, watchdog };
+        let reader = Mutex::new(None);
+        let buffer =
+            Self { shared, messages, phase, keeper, left, reader, reader_stop, runtime, watchdog };
         Ok((Arc::new(buffer), quiet_traces))
     }
 
@@ -183,7 +199,8 @@ impl Buffer {
         let read = self.watchdog.supervise_errand("journal reader", move |beat| {
             reader.run(recovery, &beat);
         });
-        thread::Builder::new().name("journal-reader".to_owned()).spawn(read)?;
+        let thread = thread::Builder::new().name("journal-reader".to_owned()).spawn(read)?;
+        *self.reader.lock() = Some(thread);
         Ok(())
     }
 
@@ -198,9 +215,14 @@ impl Buffer {
         self.keeper.as_ref()
     }
 
-    /// Releases all traces, whatever they still wait for, and ends the stream of released traces behind them. To be
-    /// called when the receivers are closed.
-    pub async fn drain(&self) {
+    /// Releases all traces, whatever they still wait for, and ends the stream of released traces behind them. What an
+    /// earlier run left is read on until then. To be called when the receivers are closed.
+    pub async fn drain(&self, reads_until: Instant) {
+        while self.reader.lock().as_ref().is_some_and(|reader| !reader.is_finished())
+            && clock::now() < reads_until
+        {
+            tokio::time::sleep(READER_LOOK_EVERY).await;
+        }
         self.empty(Phase::Draining).await;
     }
 
@@ -212,14 +234,22 @@ impl Buffer {
 
     async fn empty(&self, phase: Phase) {
         self.phase.set(phase);
-        // Nobody takes up any more what an earlier run left: it stays where it is.
+        // What an earlier run left and nobody took up stays where it is.
         drop(self.left.lock().take());
-        if let Some(store) = self.shared.store.clone() {
-            // The cache delivers in the calling thread and may take a second for a million traces.
-            let closing = tokio::task::spawn_blocking(move || store.close_all());
-            if let Err(error) = closing.await {
-                tracing::error!(%error, "the buffer could not be emptied");
+        self.reader_stop.store(true, Relaxed);
+        let (reader, store) = (self.reader.lock().take(), self.shared.store.clone());
+        // The cache delivers in the calling thread and may take a second for a million traces.
+        let closing = tokio::task::spawn_blocking(move || {
+            if let Some(reader) = reader {
+                // Its panic was told by the watchdog.
+                let _panicked = reader.join();
             }
+            if let Some(store) = store {
+                store.close_all();
+            }
+        });
+        if let Err(error) = closing.await {
+            tracing::error!(%error, "the buffer could not be emptied");
         }
         let _gone = self.messages.send(Message::End);
     }

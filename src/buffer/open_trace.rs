@@ -16,6 +16,8 @@ pub(super) struct OpenTrace {
     /// Memory that the trace needs in any case: without the bytes that can be left to the journal.
     pub(super) needed_bytes: u64,
     pub(super) memory: Reservation,
+    /// Destinations that have spans of it from an earlier run, and how many.
+    pub(super) had: Vec<(usize, u64)>,
 }
 
 /// What an open trace costs beside its fragments: its slot and the cache's entry, a list, its place in channels.
@@ -29,7 +31,8 @@ impl OpenTrace {
         let wire_bytes = fragment.wire_bytes();
         let needed_bytes = fragment.needed_bytes() + OVERHEAD_BYTES;
         let fragments = vec![fragment];
-        Self { fragments, first: now, last: now, spans, wire_bytes, needed_bytes, memory }
+        let had = Vec::new();
+        Self { fragments, first: now, last: now, spans, wire_bytes, needed_bytes, memory, had }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -45,6 +48,7 @@ impl OpenTrace {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.spans += other.spans;
+        self.had.append(&mut other.had);
         self.wire_bytes += other.wire_bytes;
         self.needed_bytes += other.needed_bytes.saturating_sub(OVERHEAD_BYTES);
         self.memory.absorb(other.memory);

@@ -21,6 +21,7 @@ pub(super) struct OpenTraces {
     /// Over a limit: to be looked at now.
     full: Vec<TraceKey>,
     sequence: u64,
+    bytes: u64,
 }
 
 impl OpenTraces {
@@ -34,6 +35,7 @@ impl OpenTraces {
             None => addition,
         };
         self.sequence += 1;
+        self.bytes += trace.bytes();
         self.order.insert((trace.last, self.sequence), key.clone());
         self.full.push(key.clone());
         self.traces.insert(key, (trace, self.sequence));
@@ -53,6 +55,16 @@ impl OpenTraces {
         let (_, key) = self.order.first_key_value()?;
         let key = key.clone();
         self.judge(key, now, wait)
+    }
+
+    /// The least recently touched trace, if they all take more than so many bytes.
+    pub(super) fn pop_oldest(&mut self, bytes_max: u64) -> Option<(TraceKey, OpenTrace)> {
+        if self.bytes <= bytes_max {
+            return None;
+        }
+        let key = self.order.values().next()?.clone();
+        let trace = self.take(&key)?;
+        Some((key, trace))
     }
 
     /// All that are left.
@@ -80,6 +92,7 @@ impl OpenTraces {
     fn take(&mut self, key: &TraceKey) -> Option<OpenTrace> {
         let (trace, sequence) = self.traces.remove(key)?;
         self.order.remove(&(trace.last, sequence));
+        self.bytes = self.bytes.saturating_sub(trace.bytes());
         Some(trace)
     }
 }

@@ -41,6 +41,11 @@ impl<T> Order<T> {
         next
     }
 
+    /// A part of this trace is on its way.
+    pub(super) fn is_under_way(&self, key: &TraceKey) -> bool {
+        self.under_way.contains_key(key)
+    }
+
     /// Parts that wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting

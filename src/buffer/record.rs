@@ -53,27 +53,25 @@ impl PlanRecord {
     /// The plan for the parts that are still readable: `is_there` by their number in `parts`.
     pub(super) fn plan_for(&self, is_there: impl Fn(usize) -> bool) -> Option<Plan> {
         let mut plan = Plan::decode(&self.plan).ok()?;
-        // Spans of parts that are gone are no longer counted.
-        let mut shifts = Vec::with_capacity(self.spans.len());
-        let (mut start, mut gone) = (0_u32, 0_u32);
-        for (part, &spans) in self.spans.iter().enumerate() {
-            let end = start.checked_add(spans)?;
-            shifts.push((start..end, (!is_there(part)).then_some(()), gone));
-            if !is_there(part) {
-                gone += spans;
+        // Spans of parts that are gone are no longer counted. Both lists rise: they are walked together.
+        let mut parts = self.spans.iter().enumerate();
+        let (mut start, mut end, mut gone, mut is_gone) = (0_u32, 0_u32, 0_u32, false);
+        let mut kept = Vec::with_capacity(plan.parents.len());
+        for mut parent in plan.parents {
+            while parent.span >= end {
+                let (part, &spans) = parts.next()?;
+                if is_gone {
+                    gone += end - start;
+                }
+                is_gone = !is_there(part);
+                (start, end) = (end, end.checked_add(spans)?);
             }
-            start = end;
+            if !is_gone {
+                parent.span -= gone;
+                kept.push(parent);
+            }
         }
-        plan.parents = plan
-            .parents
-            .into_iter()
-            .filter_map(|mut parent| {
-                let (_, is_gone, shift) =
-                    shifts.iter().find(|(range, ..)| range.contains(&parent.span))?;
-                parent.span -= shift;
-                is_gone.is_none().then_some(parent)
-            })
-            .collect();
+        plan.parents = kept;
         Some(plan)
     }
 

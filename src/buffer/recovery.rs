@@ -1,14 +1,21 @@
 //! What an earlier run left in the journal, on its way through the same path: at the pace that memory allows, traces with
 //! the age they have.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::{
     journal::{Content, Recovered, Recovery},
-    judge::{Message, Phase, SharedPhase},
+    judge::Message,
     keeper::Keeper,
     open_trace::OpenTrace,
     open_traces::OpenTraces,
@@ -25,6 +32,8 @@ use crate::{
 
 /// Memory in use, in percent of the limit, above which nothing more is read: the rest is for what comes in now.
 const USED_PERCENT_MAX: u64 = 50;
+/// … and of this the reader's own traces may take so much before they go on early.
+const OWN_PERCENT_MAX: u64 = 10;
 /// How often it is looked whether there is room again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -34,7 +43,8 @@ pub(super) struct Reader {
     pub(super) ledger: Arc<Ledger>,
     pub(super) budget: Arc<Budget>,
     pub(super) wait: Wait,
-    pub(super) phase: Arc<SharedPhase>,
+    /// Turned on when nothing more is to be read: what is not read stays for the next start.
+    pub(super) stop: Arc<AtomicBool>,
     pub(super) messages: mpsc::UnboundedSender<Message>,
     /// Takes traces that are not quiet yet.
     pub(super) put_back: Box<dyn Fn(TraceKey, OpenTrace) + Send>,
@@ -45,12 +55,13 @@ impl Reader {
     pub(super) fn run(self, mut recovery: Recovery, beat: &Beat) {
         let started = clock::now();
         let ages = Ages::now();
+        // Where there is much of it, only what finds it again is kept in memory.
+        let spills = recovery.live_bytes() > self.budget.limit_bytes() / 4;
         let mut open = OpenTraces::default();
         let (mut parts, mut plans) = (0_u64, 0_u64);
-        while let Some(recovered) = recovery.next() {
-            if !self.wait_for_room(beat) {
-                break;
-            }
+        // Asked first: what was taken out of the recovery and not used would wait for the next start.
+        while self.wait_for_room(&mut open, beat) {
+            let Some(recovered) = recovery.next() else { break };
             match &recovered.content {
                 Content::Plan { covers } => {
                     plans += 1;
@@ -59,7 +70,8 @@ impl Reader {
                 Content::Spans { .. } if recovered.covered => {}
                 Content::Spans { meta } => {
                     parts += 1;
-                    self.open(&recovered, meta, &ages, &mut open);
+                    let at = self.open(&recovered, meta, &ages, spills, &mut open);
+                    self.release_quiet(at, &mut open);
                 }
             }
         }
@@ -68,22 +80,26 @@ impl Reader {
         tracing::info!(parts, plans, took_ms, "the journal of the last run was read");
     }
 
-    fn wait_for_room(&self, beat: &Beat) -> bool {
+    /// False: nothing more is to be read. Where it is this thread's own traces that take the room, the one that was
+    /// touched least goes on early.
+    fn wait_for_room(&self, open: &mut OpenTraces, beat: &Beat) -> bool {
         beat.beat();
         let most = self.budget.limit_bytes() / 100 * USED_PERCENT_MAX;
-        while self.budget.used_bytes() > most && self.phase.get() == Phase::Open {
+        while self.budget.used_bytes() > most && !self.stop.load(Relaxed) {
             beat.beat();
-            thread::park_timeout(LOOK_EVERY);
+            let own_most = self.budget.limit_bytes() / 100 * OWN_PERCENT_MAX;
+            match open.pop_oldest(own_most) {
+                Some((key, trace)) => self.release(key, trace, Release::Memory),
+                None => thread::park_timeout(LOOK_EVERY),
+            }
         }
-        self.phase.get() == Phase::Open
+        !self.stop.load(Relaxed)
     }
 
     /// A trace whose plan was written goes out by it, to the destinations that lack it.
     fn park(&self, recovered: &Recovered, covers: &[Place]) {
-        let Some(record) = self.keeper.plan_record(&recovered.place) else {
-            // Without its plan the trace is woven anew.
-            return;
-        };
+        // One that can't be read now stays where it is, with its spans, for the next start.
+        let Some(record) = self.keeper.plan_record(&recovered.place) else { return };
         let spans = record.all_spans();
         let lacking: Vec<_> = recovered
             .done
@@ -109,22 +125,38 @@ impl Reader {
         ));
     }
 
-    fn open(&self, recovered: &Recovered, meta: &[u8], ages: &Ages, open: &mut OpenTraces) {
+    /// Spans without a plan wait for the rest of their trace. Gives the time they came.
+    fn open(
+        &self,
+        recovered: &Recovered,
+        meta: &[u8],
+        ages: &Ages,
+        spills: bool,
+        open: &mut OpenTraces,
+    ) -> Instant {
         let meta = SpansMeta::decode(meta).unwrap_or_default();
+        let at = ages.instant(meta.arrived_us);
         let origin: Origin = self.keeper.origin(&meta);
-        let Some(fragment) = self.keeper.fragment(&recovered.place, &origin) else { return };
+        let Ok(fragment) = self.keeper.fragment(&recovered.place, &origin) else { return at };
         let spans = u64::try_from(fragment.spans.len()).unwrap_or(u64::MAX);
-        for destination in 0..self.ledger.destinations() {
+        let had = |number: usize| recovered.done.get(number).copied().unwrap_or(false);
+        let destinations = 0..self.ledger.destinations();
+        for destination in destinations.clone().filter(|number| !had(*number)) {
             self.ledger.recover(Destination(destination), spans);
         }
-        let at = ages.instant(meta.arrived_us);
         let memory = self.budget.claim(Stage::Buffer, fragment.held_bytes());
         let key = fragment.key.clone();
         let mut trace = OpenTrace::new(fragment, memory, at);
-        if self.budget.brim().is_spilling(self.budget.used_bytes()) {
+        // It went out without its plan having been written.
+        trace.had = destinations.filter(|number| had(*number)).map(|n| (n, spans)).collect();
+        if spills {
             trace.spill();
         }
         open.add(key, trace);
+        at
+    }
+
+    fn release_quiet(&self, at: Instant, open: &mut OpenTraces) {
         while let Some((key, trace, release)) = open.pop_quiet(at, &self.wait) {
             self.release(key, trace, release);
         }

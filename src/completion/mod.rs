@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
-    task::{Id, JoinSet},
+    task::{Id, JoinHandle, JoinSet},
 };
 
 use self::{
@@ -77,7 +77,7 @@ pub fn start(
     watchdog: &Arc<Watchdog>,
     traces: mpsc::Receiver<QuietTrace>,
     ending: watch::Receiver<Ending>,
-) -> Result<mpsc::UnboundedReceiver<Completed>, ClientError> {
+) -> Result<(mpsc::UnboundedReceiver<Completed>, JoinHandle<()>), ClientError> {
     let (completed, receiver) = mpsc::unbounded_channel();
     let config = &config.deepflow;
     let deepflow = if config.enabled { Some(Arc::new(Deepflow::new(config)?)) } else { None };
@@ -93,8 +93,8 @@ pub fn start(
         metrics,
     };
     let work = |beat| completion.run(traces, ending, beat);
-    tokio::spawn(watchdog.supervise("completion", work));
-    Ok(receiver)
+    let task = tokio::spawn(watchdog.supervise("completion", work));
+    Ok((receiver, task))
 }
 
 fn limits(config: &deepflow::Config, budget: &Budget) -> Limits {

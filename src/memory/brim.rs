@@ -57,6 +57,11 @@ impl Brim {
         used_bytes >= self.mark(SPILL_PERCENT)
     }
 
+    /// See [`super::Budget::is_short`].
+    pub(super) fn is_short(&self, used_bytes: u64) -> bool {
+        used_bytes >= self.mark(NEW_TRACES_PERCENT)
+    }
+
     /// See [`super::Budget::takes_new_traces`].
     pub(super) fn takes_new_traces(&self, used_bytes: u64) -> bool {
         if used_bytes >= self.mark(NEW_TRACES_PERCENT) {

@@ -92,6 +92,11 @@ impl Budget {
         if self.brim.takes_new_traces(self.used_bytes()) { Ok(()) } else { Err(self.full()) }
     }
 
+    /// So full that nothing more should be taken into memory that can wait outside.
+    pub fn is_short(&self) -> bool {
+        self.brim.is_short(self.used_bytes())
+    }
+
     /// A refusal with its delay.
     pub fn full(&self) -> Full {
         Full { retry_after: self.brim.retry_after(self.used_bytes()) }

@@ -166,6 +166,7 @@ pub enum StartError {
 pub struct Pipeline {
     receivers: Receivers,
     buffer: Arc<buffer::Buffer>,
+    completion: JoinHandle<()>,
     weavers: JoinSet<()>,
     handing: JoinHandle<()>,
     parked: Option<JoinHandle<()>>,
@@ -191,7 +192,7 @@ impl Pipeline {
     pub async fn start_on(config: &Config, tuning: Tuning) -> Result<Self, StartError> {
         let names = config.exporters.names();
         let metrics = Arc::new(Metrics::new(&names));
-        let budget = Budget::new(config.memory_limit_bytes());
+        let budget = Budget::new(spans_share(config.memory_limit_bytes()));
         let lives = Lives::new(config.admin.recent_traces, &names, &budget);
         let ledger = Ledger::new(names);
         let watchdog = Watchdog::new();
@@ -214,7 +215,7 @@ impl Pipeline {
             let _first = watched.durable.set(Arc::clone(keeper) as Arc<dyn Durable>);
         }
         let (ending, ended) = watch::channel(Ending::No);
-        let completed = completion::start(
+        let (completed, completion) = completion::start(
             &config.completion,
             &budget,
             Arc::clone(&metrics),
@@ -234,6 +235,7 @@ impl Pipeline {
         Ok(Self {
             receivers,
             buffer,
+            completion,
             weavers,
             handing,
             parked,
@@ -280,7 +282,7 @@ impl Pipeline {
             // The other half is for sending.
             let answers_end = end.checked_sub(within / 2).unwrap_or(end);
             self.ending.send_replace(Ending::Drain(answers_end));
-            self.buffer.drain().await;
+            self.buffer.drain(answers_end).await;
         }
         // A moment is kept for the exporters, which give up what is left.
         let weaving_end = end.checked_sub(within / 10).unwrap_or(end);
@@ -291,16 +293,15 @@ impl Pipeline {
             tracing::warn!("not all traces could be handed on before the end");
             ledger.end();
             self.weavers.shutdown().await;
-            self.handing.abort();
+            end_task(&mut self.handing).await;
         }
+        end_task(&mut self.completion).await;
         ledger.end();
         self.parked_end.send_replace(true);
         if let Some(mut parked) = self.parked.take()
             && tokio::time::timeout_at(end, &mut parked).await.is_err()
         {
-            parked.abort();
-            // Cancelled, as it should be.
-            let _cancelled = parked.await;
+            end_task(&mut parked).await;
         }
         if let Ok(exporters) = Arc::try_unwrap(self.exporters) {
             exporters.close(end.saturating_duration_since(clock::now())).await;
@@ -318,6 +319,15 @@ impl Pipeline {
     }
 }
 
+/// Ends a task that may have ended, and waits until it holds nothing any more.
+async fn end_task(task: &mut JoinHandle<()>) {
+    if !task.is_finished() {
+        task.abort();
+        // Cancelled, as it should be.
+        let _cancelled = task.await;
+    }
+}
+
 /// Waits until all is woven and handed to the exporters, also what waited in the journal for room.
 async fn hand_on_all(
     weavers: &mut JoinSet<()>,
@@ -331,6 +341,14 @@ async fn hand_on_all(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Of the memory limit, so much is for what is not spans: the program itself, connections, what the allocator keeps ready.
+fn spans_share(limit_bytes: u64) -> u64 {
+    limit_bytes - (limit_bytes / 4).min(BESIDE_SPANS_BYTES)
+}
+
+/// Measured under overload: what is resident beside the bytes that are accounted for.
+const BESIDE_SPANS_BYTES: u64 = 96 * 1024 * 1024;
 
 /// The rest is for requests being read and traces on their way out. Where a journal has the spans the buffer needs only
 /// what finds them again.
@@ -370,15 +388,21 @@ fn start_weavers(
     for number in 0..cores.max(2) {
         let (completed, buffer) = (Arc::clone(&completed), Arc::clone(buffer));
         let (outgoing, metrics) = (outgoing.clone(), Arc::clone(&watched.metrics));
+        let budget = Arc::clone(&watched.budget);
         let work = move |beat: Beat| async move {
             loop {
                 let next = beat.during(async { completed.lock().await.recv().await }).await;
                 let Some((trace, answer)) = next else { return };
-                let trace = beat.during(outgoing.load(trace)).await;
+                let key = trace.key.clone();
+                let loaded = beat.during(outgoing.load(trace, &budget)).await;
+                let Some(trace) = loaded else {
+                    buffer.woven(key, None);
+                    continue;
+                };
                 let mut woven = weaving::weave(trace, answer, &config);
                 count(&metrics, woven.woven);
                 woven.lease.note(Event::Woven(additions(woven.woven)));
-                buffer.woven(woven.key.clone(), woven.sent.take());
+                buffer.woven(key, woven.sent.take());
                 outgoing.send(woven);
             }
         };

@@ -13,9 +13,9 @@ use crate::{
     clock,
     exporter::Exporters,
     ledger::Destination,
-    memory::Stage,
+    memory::{Budget, Stage},
     telemetry::Metrics,
-    trace::{EnrichedTrace, QuietTrace},
+    trace::{EnrichedTrace, Fragment, QuietTrace},
     watchdog::{Beat, Watchdog},
     weaving::{self, WovenTrace},
 };
@@ -24,8 +24,11 @@ use crate::{
 const RELIEVE_FILL: f64 = 0.9;
 /// How often it is looked who has room.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Traces brought back at a time.
+/// Traces brought back at a time, and bytes, unless a single trace is more.
 const REVIVED_MAX: usize = 64;
+const REVIVED_BYTES: u64 = 4 * 1024 * 1024;
+/// How often it is looked whether there is memory to read spans back into.
+const LOAD_EVERY: Duration = Duration::from_millis(20);
 
 /// The way out.
 #[derive(Debug, Clone)]
@@ -52,14 +55,18 @@ impl Outgoing {
         (Self { keeper, traces }, handing)
     }
 
-    /// Brings back what was left to the journal while the trace waited.
-    pub(super) async fn load(&self, trace: QuietTrace) -> QuietTrace {
-        let spilled = trace.fragments.iter().any(|fragment| fragment.is_spilled());
-        let Some(keeper) = self.keeper.clone().filter(|_| spilled) else { return trace };
+    /// Brings back what was left to the journal while the trace waited; `None` where the disk does not answer: then the
+    /// trace stays there for the next start.
+    pub(super) async fn load(&self, trace: QuietTrace, budget: &Budget) -> Option<QuietTrace> {
+        let spilled = trace.fragments.iter().any(Fragment::is_spilled);
+        let Some(keeper) = self.keeper.clone().filter(|_| spilled) else { return Some(trace) };
+        // What is on its way out makes room.
+        while budget.is_short() && budget.stage_bytes(Stage::Export) > 0 {
+            tokio::time::sleep(LOAD_EVERY).await;
+        }
         let load = move || {
             let mut trace = trace;
-            keeper.load(&mut trace.fragments, &trace.lease);
-            trace
+            keeper.load(&mut trace.fragments, &trace.lease).then_some(trace)
         };
         match tokio::task::spawn_blocking(load).await {
             Ok(trace) => trace,
@@ -73,7 +80,10 @@ impl Outgoing {
         if woven.fragments.is_empty() && woven.plan.is_empty() {
             return;
         }
-        let Some(keeper) = &self.keeper else { return self.hand_on(woven.into_enriched()) };
+        // Without spans there is nothing that could be safe: a plan would cover no part.
+        let Some(keeper) = self.keeper.as_ref().filter(|_| !woven.fragments.is_empty()) else {
+            return self.hand_on(woven.into_enriched());
+        };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let (outgoing, enriched) = (self.clone(), woven.into_enriched());
         enriched.lease.hold(Stage::Export, enriched.bytes());
@@ -146,7 +156,12 @@ async fn revive(
     }
     let keeper = Arc::clone(keeper);
     let revive = move || {
-        let revived = std::iter::from_fn(|| keeper.revive(&ready));
+        let mut bytes = 0;
+        let revived = std::iter::from_fn(|| {
+            let revived = (bytes < REVIVED_BYTES).then(|| keeper.revive(&ready)).flatten()?;
+            bytes += revived.fragments.iter().map(Fragment::wire_bytes).sum::<u64>();
+            Some(revived)
+        });
         revived.take(REVIVED_MAX).collect::<Vec<_>>()
     };
     match tokio::task::spawn_blocking(revive).await {

@@ -4,18 +4,27 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
+use tokio::time::Sleep;
 use tonic::Status;
 
 use super::otlp_grpc::refused;
-use crate::{memory::Reservation, trace::Refused};
+use crate::{
+    clock,
+    memory::Reservation,
+    trace::{Refused, TOO_SLOW},
+};
 
 /// Memory taken at a time.
 pub(super) const STEP_BYTES: u64 = 64 * 1024;
+
+/// The next bytes of a request must come within this: it has a turn that others wait for.
+pub(super) const FRAME_WAIT: Duration = Duration::from_secs(10);
 
 /// A compressed request is taken to grow this much: OTLP shrinks five to ten times. What it really takes is settled
 /// when it is there.
@@ -51,11 +60,15 @@ pub(super) struct MeteredBody {
     memory: Memory,
     read_bytes: u64,
     growth: u64,
+    /// When the next bytes are too late.
+    late: Pin<Box<Sleep>>,
 }
 
 impl MeteredBody {
     pub(super) fn new(inner: tonic::body::Body, memory: Memory, compressed: bool) -> Self {
-        Self { inner, memory, read_bytes: 0, growth: if compressed { COMPRESSION } else { 1 } }
+        let growth = if compressed { COMPRESSION } else { 1 };
+        let late = Box::pin(tokio::time::sleep(FRAME_WAIT));
+        Self { inner, memory, read_bytes: 0, growth, late }
     }
 }
 
@@ -67,7 +80,11 @@ impl Body for MeteredBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+            std::task::ready!(self.late.as_mut().poll(context));
+            return Poll::Ready(Some(Err(refused(TOO_SLOW))));
+        };
+        self.late.as_mut().reset(clock::now() + FRAME_WAIT);
         if let Some(Ok(frame)) = &frame {
             let len = frame.data_ref().map_or(0, Bytes::len);
             self.read_bytes += u64::try_from(len).unwrap_or(u64::MAX);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
+    clock,
     config::{ByteSize, ListenAddress, Problems},
     memory::Budget,
     telemetry::Metrics,
@@ -160,7 +161,7 @@ pub struct Receivers {
 }
 
 /// Requests under way may take this long to end when receivers close.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
+const CLOSE_GRACE: Duration = Duration::from_millis(1500);
 
 impl Receivers {
     /// Listens, and hands what comes to `intake`.
@@ -201,9 +202,10 @@ impl Receivers {
     pub async fn close(self) {
         self.door.close();
         self.closing.send_replace(true);
+        let end = clock::now() + CLOSE_GRACE;
         for task in self.tasks {
             let abort = task.abort_handle();
-            if tokio::time::timeout(CLOSE_GRACE, task).await.is_err() {
+            if tokio::time::timeout_at(end, task).await.is_err() {
                 abort.abort();
             }
         }

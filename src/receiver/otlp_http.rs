@@ -20,10 +20,13 @@ use tower_http::decompression::RequestDecompressionLayer;
 use super::{
     closed,
     door::{Door, DoorError},
-    metered::STEP_BYTES,
+    metered::{FRAME_WAIT, STEP_BYTES},
 };
 use crate::{
-    memory::Reservation, telemetry::catalogue::Transport, trace::Refused, wire::status::RpcStatus,
+    memory::Reservation,
+    telemetry::catalogue::Transport,
+    trace::{Refused, TOO_SLOW},
+    wire::status::RpcStatus,
 };
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
@@ -67,7 +70,11 @@ async fn take(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, Doo
 /// Reads a body, taking memory for each part of it before going on.
 async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<Bytes, DoorError> {
     let mut request = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let Ok(frame) = tokio::time::timeout(FRAME_WAIT, body.frame()).await else {
+            return Err(TOO_SLOW.into());
+        };
+        let Some(frame) = frame else { return Ok(request.freeze()) };
         // A sender that went away, or garbage in place of gzip or zstd.
         let frame = frame.map_err(|_| crate::wire::Malformed::Truncated)?;
         let Ok(data) = frame.into_data() else { continue };
@@ -83,7 +90,6 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
             memory.grow(more).map_err(Refused::from)?;
         }
     }
-    Ok(request.freeze())
 }
 
 /// What this receiver can't read, answered before a body is read.

@@ -35,7 +35,7 @@ pub use origin::{HEADERS_MAX, Origin, Origins, TraceKey, VALUE_BYTES_MAX};
 pub use place::Place;
 pub use plan::{NewParent, Plan, PlanError};
 pub use quiet::{QuietTrace, Release};
-pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, receipt};
+pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, TOO_SLOW, receipt};
 pub use sent::{Forgotten, Sent, SentRow, SentSpan};
 pub use span::{AppSpan, SpanRef};
 pub use split::{Scanned, scan, split};

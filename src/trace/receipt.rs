@@ -48,12 +48,21 @@ pub enum Refusal {
     /// The journal can't be written to: nothing can be kept safe.
     #[error("the journal failed and nothing can be kept safe, try again at another instance")]
     JournalFailed,
+    /// The request's next bytes did not come for too long: others wait for their turn.
+    #[error("the request came too slowly, try again")]
+    TooSlow,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 5] =
-        [Self::MemoryFull, Self::NewTraces, Self::Closing, Self::JournalFull, Self::JournalFailed];
+    pub const ALL: [Self; 6] = [
+        Self::MemoryFull,
+        Self::NewTraces,
+        Self::Closing,
+        Self::JournalFull,
+        Self::JournalFailed,
+        Self::TooSlow,
+    ];
 
     /// The reason as a metric label.
     pub fn label(self) -> &'static str {
@@ -63,6 +72,7 @@ impl Refusal {
             Self::Closing => "closing",
             Self::JournalFull => "journal_full",
             Self::JournalFailed => "journal_failed",
+            Self::TooSlow => "too_slow",
         }
     }
 
@@ -87,6 +97,10 @@ impl From<Full> for Refused {
         Refusal::MemoryFull.after(full.retry_after)
     }
 }
+
+/// As soon as the sender likes.
+pub const TOO_SLOW: Refused =
+    Refused { why: Refusal::TooSlow, retry_after: Duration::from_secs(1) };
 
 /// At another instance, or when this one is back.
 pub const CLOSING: Refused = Refused { why: Refusal::Closing, retry_after: Duration::from_secs(1) };

@@ -3,6 +3,7 @@
 
 mod backend_down_for_a_while_gets_everything_once;
 mod backend_with_a_small_limit_gets_everything_once;
+mod backlog_larger_than_memory_is_recovered;
 mod bad_spans_are_refused_alone;
 mod big_traces_are_cut_to_requests;
 mod clocks_far_off_are_not_posted;
