@@ -19,14 +19,14 @@ async fn all_is_in_the_file() {
         let mut program = world.real();
         let addresses = program.ready().await.expect("it starts");
         world.load.to(addresses.grpc);
-        world.has_undelivered(1000).await;
+        world.takes(2000).await;
         program.kill();
         world.killed();
     }
     let mut program = world.real();
     let addresses = program.ready().await.expect("it starts");
     world.load.to(addresses.grpc);
-    world.has_undelivered(1000).await;
+    world.takes(2000).await;
     world.settle_at(0..1, &addresses, &HashSet::new()).await;
     // Its queue is what is left, and is not sent while the destination is down.
     world.sink(1).set_down(false);

@@ -13,6 +13,6 @@ async fn second_process_is_refused() {
     let directory = world.journal().display().to_string();
     assert!(second.said().contains(&directory), "{}", second.said());
     world.load.to(addresses.grpc);
-    world.has_undelivered(100).await;
+    world.takes(100).await;
     assert_eq!(first.has_ended(), None);
 }

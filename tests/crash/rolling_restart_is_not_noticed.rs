@@ -12,12 +12,13 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_restart() {
     let restarts = if is_full() { 10 } else { 3 };
-    let setup = Setup { unsent: Unsent::SentAgain, slow: true, ..Setup::default() };
+    let setup = Setup { unsent: Unsent::SentAgain, slow: true, senders: 6, ..Setup::default() };
     let mut world = World::start(setup).await;
     for _ in 0..restarts {
         let mut program = world.real();
         let addresses = program.ready().await.expect("it starts");
         world.load.to(addresses.grpc);
+        world.takes(1500).await;
         world.has_undelivered(1000).await;
         let moment_ms = world.rng.u64(..500);
         tokio::time::sleep(Duration::from_millis(moment_ms)).await;

@@ -25,7 +25,7 @@ async fn the_first_has_every_span_once() {
 
     let (program, addresses) = start(&mut world).await;
     world.load.to(addresses.grpc);
-    world.has_undelivered(1000).await;
+    world.takes(2000).await;
     world.load.pause().await;
     let before = world.load.acknowledged();
     first_has_all(&mut world, &addresses).await;
@@ -37,7 +37,7 @@ async fn the_first_has_every_span_once() {
     let at_rest = world.report(0);
     assert_eq!((at_rest.missing.len(), at_rest.duplicates), (0, 0), "{at_rest:?}");
     world.load.to(addresses.grpc);
-    world.has_undelivered(1000).await;
+    world.takes(2000).await;
     program.kill();
     world.killed();
 

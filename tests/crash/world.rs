@@ -228,7 +228,17 @@ impl World {
         destination.missing.len()
     }
 
-    /// Waits until a destination lacks at least so many acknowledged spans.
+    /// Waits until so many more spans were acknowledged.
+    pub(crate) async fn takes(&self, spans: usize) {
+        let all = self.load.acknowledged() + spans;
+        let end = clock::now() + PATIENCE;
+        while self.load.acknowledged() < all {
+            assert!(clock::now() < end, "not within {PATIENCE:?}: {spans} more spans are taken");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until the first destination lacks at least so many acknowledged spans.
     pub(crate) async fn has_undelivered(&mut self, spans: usize) {
         let end = clock::now() + PATIENCE;
         while self.undelivered(0) < spans {
