@@ -21,7 +21,7 @@ impl Default for Tuning {
         Self {
             files: Arc::new(Disk),
             segment_bytes: 64 * 1024 * 1024,
-            straggler_age: Duration::from_secs(60),
+            straggler_age: Duration::from_mins(1),
         }
     }
 }

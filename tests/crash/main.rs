@@ -4,6 +4,12 @@
 //! `CRASH=full` runs the long version, `CRASH_SEED` repeats one (`bash .ci/run full crash`). Programs are processes of
 //! their own: the binary that users run, or this test's binary in the role of `child.rs`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a proof's numbers, and what a killed program said"
+)]
+
 mod child;
 mod load;
 mod program;

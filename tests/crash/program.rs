@@ -16,7 +16,7 @@ use tracestitch::clock;
 use crate::child::{ROLE, Role};
 
 /// For whatever has to happen; far more than it takes, for slow machines.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running process; killed when it is dropped.

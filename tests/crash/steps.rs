@@ -180,10 +180,11 @@ impl Files for SteppedFiles {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
         let create = || Disk.create(path);
-        let created = match self.0.began.swap(true, Relaxed) {
-            true => self.0.step(Step::SegmentChange, create, || ()),
-            // The first segment of a process is no change.
-            false => create(),
+        // The first segment of a process is no change.
+        let created = if self.0.began.swap(true, Relaxed) {
+            self.0.step(Step::SegmentChange, create, || ())
+        } else {
+            create()
         };
         created.map(|file| self.wrap(file, true))
     }

@@ -190,12 +190,13 @@ impl World {
         let deepflow = self.deepflow.url();
         let retry = "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}";
         let destinations = self.destinations.iter().zip(self.setup.destinations).zip(1..);
-        let exporters: String = destinations
+        let exporters: Vec<String> = destinations
             .map(|((destination, options), number)| {
                 let url = destination.sink.url();
-                format!("  otlp/{number}: {{endpoint: '{url}', {options}, {retry}}}\n")
+                format!("otlp/{number}: {{endpoint: '{url}', {options}, {retry}}}")
             })
             .collect();
+        let exporters = exporters.join(", ");
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}}}}}\n\
              memory: {{limit: 256MiB}}\n\
@@ -204,7 +205,7 @@ impl World {
              max_age: 20s\n  \
              journal: {{directory: '{journal}', sync: {sync}, max_bytes: 256MiB}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', timeout: 2s, deadline: 5s, reask: [300ms, 900ms]}}}}\n\
-             exporters:\n{exporters}\
+             exporters: {{{exporters}}}\n\
              dead_letter: {{directory: '{letters}'}}\n\
              admin: {any}\n\
              logs: {{format: json}}\n\
