@@ -28,7 +28,7 @@ async fn backlog_larger_than_memory_is_recovered() {
         }
         world.send(&support::request("shop", spans)).await;
     }
-    let (watched, world) = world.restarted(setup(directory.path(), MEMORY, idle)).await;
+    let (watched, world) = world.restarted(setup(directory.path(), MEMORY, "idle: 5s")).await;
     let all = i64::try_from(TRACES * 2).expect("not so many");
     assert_eq!(support::books(&watched).handed_back, all);
 
