@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     journal::{self, Settings},
     quiet::Wait,
+    tuning::Tuning,
 };
 use crate::{
     config::{ByteSize, Interval, Problems, SyncMode},
@@ -109,7 +110,13 @@ impl Config {
 }
 
 impl JournalConfig {
-    pub(super) fn settings(&self, destinations: Vec<String>, watched: &Watched) -> Settings {
+    pub(super) fn settings(
+        &self,
+        tuning: Tuning,
+        destinations: Vec<String>,
+        watched: &Watched,
+    ) -> Settings {
+        let Tuning { files, segment_bytes, straggler_age } = tuning;
         let metrics = Arc::clone(&watched.metrics);
         Settings {
             sync: match self.sync {
@@ -118,6 +125,9 @@ impl JournalConfig {
                 SyncMode::Never => journal::SyncMode::Never,
             },
             max_bytes: self.max_bytes.get(),
+            segment_bytes,
+            straggler_age,
+            files,
             watchdog: Arc::clone(&watched.watchdog),
             ..Settings::new(self.directory.clone(), destinations, metrics)
         }

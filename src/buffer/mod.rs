@@ -17,6 +17,7 @@ mod recovery;
 mod simulation_tests;
 mod store;
 mod tombstones;
+mod tuning;
 
 use std::{
     io,
@@ -36,6 +37,7 @@ pub use self::{
     journal::OpenError,
     keeper::{Keeper, PlanToKeep, Revived},
     quiet::Wait,
+    tuning::Tuning,
 };
 use self::{
     deadlines::Deadlines,
@@ -114,6 +116,7 @@ impl Buffer {
     /// is found here, and taken up by [`Self::recover`].
     pub fn start(
         config: &Config,
+        tuning: Tuning,
         capacity_bytes: u64,
         watched: &Watched,
     ) -> Result<(Arc<Self>, mpsc::Receiver<QuietTrace>), StartError> {
@@ -126,7 +129,7 @@ impl Buffer {
             let closed = move |closed| drop(messages.send(Message::Closed(closed)));
             Arc::new(Store::new(wait, capacity_bytes, closed))
         });
-        let (keeper, recovery) = open_journal(&config.journal, watched)?.unzip();
+        let (keeper, recovery) = open_journal(&config.journal, tuning, watched)?.unzip();
         let phase = Arc::new(SharedPhase::default());
         let deadlines = Arc::new(Mutex::new(Deadlines::default()));
         if let Some(store) = &store {
@@ -254,13 +257,14 @@ impl Buffer {
 
 fn open_journal(
     config: &JournalConfig,
+    tuning: Tuning,
     watched: &Watched,
 ) -> Result<Option<(Arc<Keeper>, Recovery)>, OpenError> {
     if !config.enabled {
         return Ok(None);
     }
     let Watched { ledger, budget, lives, .. } = watched;
-    let settings = config.settings(watched.ledger.names(), watched);
+    let settings = config.settings(tuning, watched.ledger.names(), watched);
     let (journal, recovery) = Journal::open(settings)?;
     let keeper = Keeper::new(journal, Arc::clone(ledger), Arc::clone(budget), Arc::clone(lives));
     Ok(Some((keeper, recovery)))

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use support::{Answered, Double};
+use tracestitch::demo::deepflow::DeepflowConfig;
 
 /// Scenario: each recorded request meets the recorded rows.
 /// Guarantees: same envelope, same spans, keys, types and values, same edges, same corrections of clocks.
@@ -66,6 +67,25 @@ async fn only_ids_of_rows_are_stable() {
     };
     assert_eq!(ids(&first, 3), ids(&second, 3));
     assert_ne!(ids(&first, 4), ids(&second, 4));
+    double.stop().await;
+}
+
+/// Scenario: a double whose answers grow is asked three times.
+/// Guarantees: the first answer holds half of the rows, the others all of them.
+#[tokio::test]
+async fn answers_grow_if_told_so() {
+    let config = DeepflowConfig { grows: true, synthesise: true, ..DeepflowConfig::default() };
+    let double = Double::start(config).await;
+    let request = recorded::request("fixtures/a_two_services");
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let json = double.post(&request).await.json();
+        let spans = json["DATA"]["tracing"].as_array().cloned().unwrap_or_default();
+        counts.push(spans.iter().filter(|span| span["signal_source"] != 4).count());
+    }
+    let [first, second, third] = counts[..] else { panic!("three answers") };
+    assert!(first > 0);
+    assert_eq!((second.div_ceil(2), third), (first, second));
     double.stop().await;
 }
 

@@ -24,8 +24,11 @@ const TIDY_AGAIN: Duration = Duration::from_secs(10);
 impl Writer {
     /// What is due beside writing.
     pub(super) fn tidy_up(&mut self) {
-        if clock::now() >= self.tidy_again {
+        let now = clock::now();
+        if now >= self.move_again {
             self.move_stragglers();
+        }
+        if now >= self.tidy_again {
             self.settle_moves();
             self.reclaim();
         }
@@ -66,7 +69,8 @@ impl Writer {
         self.moving = Some(segment);
         if let Err(error) = self.move_parts(segment) {
             tracing::warn!(file = %self.shared.path(segment).display(), %error, "cannot move the last parts of a segment");
-            self.tidy_later();
+            // Segments are deleted meanwhile: on a full disk that is what makes room for moving.
+            self.move_again = clock::now() + TIDY_AGAIN;
         }
     }
 
@@ -80,7 +84,9 @@ impl Writer {
             return;
         }
         self.commit();
-        if self.owes_nothing() && self.shared.flush().is_ok() {
+        // On a full disk nothing can be said before the segment is gone. Waiting for it would be for ever; so it is said
+        // right after, and a crash in between sends again what is done.
+        if self.shared.flush().is_ok() {
             self.moving = None;
         }
     }

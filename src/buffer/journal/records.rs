@@ -104,11 +104,6 @@ impl Writer {
         &mut self.owed[destination]
     }
 
-    /// All that destinations have is in Done records.
-    pub(super) fn owes_nothing(&self) -> bool {
-        self.owed.iter().all(Numbers::is_empty) && self.said.is_empty()
-    }
-
     pub(super) fn add_done(&mut self) {
         for destination in 0..self.owed.len() {
             let numbers = mem::take(self.owed_to(destination));

@@ -57,8 +57,10 @@ pub(super) struct Writer {
     pub(super) said: Vec<(usize, Numbers)>,
     /// A segment whose last parts were moved, but not yet for good.
     pub(super) moving: Option<u32>,
-    /// Space is not looked after before: something failed.
+    /// No segment is deleted before: deleting failed.
     pub(super) tidy_again: Instant,
+    /// No parts are moved before: moving failed.
+    pub(super) move_again: Instant,
 }
 
 /// The segment that is being written.
@@ -113,6 +115,7 @@ impl Writer {
             said: Vec::new(),
             moving: None,
             tidy_again: clock::now(),
+            move_again: clock::now(),
         }
     }
 

@@ -15,6 +15,8 @@ pub struct DeepflowConfig {
     pub clock: WallClock,
     /// Traces of which there are no rows get some, made up from the posted spans.
     pub synthesise: bool,
+    /// The first ask of a trace finds half of its rows, each later one all of them: rows are written while it is asked.
+    pub grows: bool,
     /// Seed of all chance.
     pub seed: u64,
     /// What is wrong from the start.
@@ -28,6 +30,7 @@ impl Default for DeepflowConfig {
             visible_after: Duration::ZERO,
             clock: WallClock::default(),
             synthesise: false,
+            grows: false,
             seed: 1,
             fault: Fault::None,
         }

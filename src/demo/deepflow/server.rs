@@ -1,7 +1,7 @@
 //! [`Deepflow`]: the running server and the handle that feeds, watches and breaks it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io,
     net::SocketAddr,
     sync::{Arc, atomic},
@@ -33,6 +33,8 @@ const WINDOW_MARGIN_S: i64 = 3;
 /// The service's stack ends here (contract section 11).
 const CHAIN_SPANS_MAX: usize = 990;
 const ASKS_KEPT_MAX: usize = 10_000;
+/// Traces of which is known that they were asked for; beyond it answers no longer grow.
+const GROWN_TRACES_MAX: usize = 1_000_000;
 /// Columns a Python process may name when it finds nothing; which one is chance, at its start.
 const MISSING_COLUMNS: [&str; 6] = [
     "server_port",
@@ -141,6 +143,8 @@ struct Service {
     visible_after: Duration,
     clock: WallClock,
     synthesise: bool,
+    /// Traces that were asked for, if answers grow.
+    grown: Option<Mutex<HashSet<String>>>,
 }
 
 impl Service {
@@ -160,6 +164,7 @@ impl Service {
             visible_after: config.visible_after,
             clock: config.clock,
             synthesise: config.synthesise,
+            grown: config.grows.then(Mutex::default),
         };
         service.set_fault(config.fault);
         service
@@ -191,11 +196,20 @@ impl Service {
             rows = synthesis::rows(trace_id, &request.spans);
             rows.retain(|row| row.end_us <= reach.written_until_us);
         }
+        if self.is_first_of_growing(trace_id) {
+            rows.truncate(rows.len().div_ceil(2));
+        }
         if rows.is_empty() {
             return self.nothing_found();
         }
         let mut rng = self.rng.lock().fork();
         reply::json_response(StatusCode::OK, answer::body(request, rows, &mut rng))
+    }
+
+    fn is_first_of_growing(&self, trace_id: &str) -> bool {
+        let Some(grown) = &self.grown else { return false };
+        let mut grown = grown.lock();
+        grown.len() < GROWN_TRACES_MAX && grown.insert(trace_id.to_owned())
     }
 
     fn reach(&self, request: &Request) -> Reach {
