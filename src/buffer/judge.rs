@@ -1,8 +1,11 @@
 //! What becomes of traces whose alarm went off: released, or put back with their age kept.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicU8, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -25,6 +28,9 @@ use crate::{
     trace::{Arrivals, Durable, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
     watchdog::Beat,
 };
+
+/// For spans that are on their way from the cache when their trace's last part is due.
+const LAST_PART_GRACE: Duration = Duration::from_secs(1);
 
 /// What the judge is told.
 pub(super) enum Message {
@@ -115,6 +121,8 @@ impl Judge {
         loop {
             let due = self.last_parts.next();
             tokio::select! {
+                // Messages first: spans that were released meanwhile are the last part.
+                biased;
                 message = beat.during(messages.recv()) => return message,
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() => {
                     beat.during(self.release_last_parts()).await;
@@ -214,7 +222,8 @@ impl Judge {
         let next = self.order.end(&key);
         if let Some(sent) = sent {
             if !sent.is_ended() {
-                self.last_parts.set(key.clone(), clock::now() + self.wait.idle);
+                let due = clock::now() + self.wait.idle + LAST_PART_GRACE;
+                self.last_parts.set(key.clone(), due);
             }
             let forgotten = self.tombstones.remember(clock::now(), key, sent);
             self.metrics.buffer.forgotten_traces.increment(forgotten);
