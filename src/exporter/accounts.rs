@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ledger::{Account, Destination, DropReason},
+    ledger::{Account, Destination},
     telemetry::catalogue::ExporterMetrics,
     trace::Lease,
 };
@@ -17,27 +17,28 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The destination has these spans.
-    pub(super) fn delivered(&self, lease: &Lease, spans: u64) {
-        if spans > 0 {
-            self.metrics.sent_spans.increment(spans);
-            lease.settle(self.destination, Account::Delivered, spans);
+    /// These received spans have found their end.
+    pub(super) fn settle(&self, lease: &Lease, account: Account, spans: u64) {
+        if spans == 0 {
+            return;
         }
+        match account {
+            Account::Delivered => self.metrics.sent_spans.increment(spans),
+            Account::DeadLettered => self.metrics.dead_lettered_spans.increment(spans),
+            Account::Dropped(reason) => self.metrics.send_failed_spans.add(reason as usize, spans),
+            Account::Held | Account::HandedBack => {}
+        }
+        lease.settle(self.destination, account, spans);
     }
 
-    /// These spans are in the dead-letter file.
-    pub(super) fn dead_lettered(&self, lease: &Lease, spans: u64) {
-        if spans > 0 {
-            self.metrics.dead_lettered_spans.increment(spans);
-            lease.settle(self.destination, Account::DeadLettered, spans);
-        }
-    }
-
-    /// These spans are given up.
-    pub(super) fn dropped(&self, lease: &Lease, reason: DropReason, spans: u64) {
-        if spans > 0 {
-            self.metrics.send_failed_spans.add(reason as usize, spans);
-            lease.settle(self.destination, Account::Dropped(reason), spans);
+    /// The same for added spans, which the ledger does not know: nobody waits for them.
+    pub(super) fn count_added(&self, account: Account, spans: u64) {
+        match account {
+            Account::Delivered => self.metrics.sent_added_spans.increment(spans),
+            Account::Dropped(reason) => {
+                self.metrics.send_failed_added_spans.add(reason as usize, spans);
+            }
+            Account::DeadLettered | Account::Held | Account::HandedBack => {}
         }
     }
 }

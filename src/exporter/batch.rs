@@ -112,7 +112,7 @@ impl Batches {
     /// Adds a trace, as the destination's profile will have it. It stays whole as far as a request can hold it.
     pub(super) fn add(&mut self, now: Instant, queued: Queued) -> Fitted {
         let queued = Arc::new(queued);
-        let trace = &queued.trace;
+        let trace = &queued.share.trace;
         let origin = trace.key.origin.clone();
         let (pieces, fitted) = self.profile.fit(&trace.pieces);
         let trace_bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();

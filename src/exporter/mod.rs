@@ -14,6 +14,7 @@ mod outage;
 mod profile;
 mod queue;
 pub mod replay;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -87,7 +88,7 @@ impl Exporters {
         metrics: &Metrics,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Self, StartError> {
-        let dead_letters = DeadLetters::start(dead_letter)?;
+        let dead_letters = DeadLetters::start(dead_letter, watchdog)?;
         let relieved = Arc::new(AtomicBool::new(false));
         let mut queues = Vec::new();
         for (number, (name, exporter)) in config.0.iter().enumerate() {
@@ -136,9 +137,10 @@ impl Exporters {
         }
     }
 
-    /// The destination's queue is less than half full.
-    pub fn has_room(&self, destination: Destination) -> bool {
-        self.queues.get(destination.0).is_some_and(Queue::has_room)
+    /// A trace from the journal can come: the destination's queue is less than half full, or the destination does not
+    /// hold what finds no room there (it never does, or not while relieved), so that the trace is settled all the same.
+    pub fn is_ready(&self, destination: Destination) -> bool {
+        self.queues.get(destination.0).is_some_and(Queue::is_ready)
     }
 
     /// While true, destinations behind the first put into the dead-letter file what they would hold: the journal is

@@ -11,10 +11,11 @@ use super::{
     batch::Batch,
     dead_letter::{DeadLetters, Letter},
     queue::Queued,
+    share::Share,
 };
 use crate::{
-    ledger::{Destination, DropReason},
-    trace::EnrichedTrace,
+    ledger::{Account, Destination, DropReason},
+    trace::{EnrichedTrace, Piece},
 };
 
 /// One destination's way with what it can't take.
@@ -41,6 +42,35 @@ pub(super) enum Overflow {
     Drop,
 }
 
+/// Where a trace can wait that finds no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// It leaves memory and comes back.
+    InJournal,
+    /// The pipeline waits with it.
+    BeforeQueue,
+    /// A trace of added spans alone: nobody was promised these, so they hold up nobody.
+    Nowhere,
+}
+
+impl Waits {
+    fn of(trace: &EnrichedTrace) -> Self {
+        match (trace.app_spans(), trace.lease.can_park()) {
+            (0, _) => Self::Nowhere,
+            (_, true) => Self::InJournal,
+            (_, false) => Self::BeforeQueue,
+        }
+    }
+
+    fn overflow(self) -> Overflow {
+        match self {
+            Self::InJournal => Overflow::Park,
+            Self::BeforeQueue => Overflow::Wait,
+            Self::Nowhere => Overflow::Drop,
+        }
+    }
+}
+
 impl OnOutage {
     /// What is configured, else what is right for the place: only the first destination may hold up the others.
     pub(super) fn of(exporter: &ExporterConfig, destination: Destination) -> Self {
@@ -48,13 +78,13 @@ impl OnOutage {
         exporter.on_outage().unwrap_or(by_place)
     }
 
-    fn overflow(self, can_park: bool, is_relieved: bool) -> Overflow {
+    fn overflow(self, waits: Waits, is_relieved: bool, has_letters: bool) -> Overflow {
         match self {
-            Self::Hold if is_relieved => Overflow::DeadLetter,
-            Self::Hold if can_park => Overflow::Park,
-            Self::Hold => Overflow::Wait,
-            Self::DeadLetter => Overflow::DeadLetter,
-            Self::Drop => Overflow::Drop,
+            // Where nothing can be put down, holding is the lesser evil, and dropping what was asked for.
+            Self::Hold if is_relieved && has_letters => Overflow::DeadLetter,
+            Self::Hold => waits.overflow(),
+            Self::DeadLetter if has_letters => Overflow::DeadLetter,
+            Self::DeadLetter | Self::Drop => Overflow::Drop,
         }
     }
 }
@@ -62,59 +92,67 @@ impl OnOutage {
 impl Outage {
     /// What is to be done with this trace while the queue is full.
     pub(super) fn overflow(&self, trace: &EnrichedTrace) -> Overflow {
-        let is_relieved = !self.is_first && self.relieved.load(Relaxed);
-        let overflow = self.on_outage.overflow(trace.lease.can_park(), is_relieved);
-        match (overflow, &self.dead_letters) {
-            // Where nothing can be put down, holding is the lesser evil, and dropping what was asked for.
-            (Overflow::DeadLetter, None) => match self.on_outage {
-                OnOutage::Hold => self.on_outage.overflow(trace.lease.can_park(), false),
-                OnOutage::DeadLetter | OnOutage::Drop => Overflow::Drop,
-            },
-            _ => overflow,
+        self.overflow_of(Waits::of(trace))
+    }
+
+    /// A trace from the journal can come although the queue is full: it will not go back there.
+    pub(super) fn takes_all(&self) -> bool {
+        match self.overflow_of(Waits::InJournal) {
+            Overflow::Wait | Overflow::Park => false,
+            Overflow::DeadLetter => self.dead_letters.as_ref().is_some_and(|to| to.have_room()),
+            Overflow::Drop => true,
         }
     }
 
-    /// The whole trace goes to the dead-letter file; waits while that is behind by many bytes.
-    pub(super) async fn dead_letter(&self, trace: &Arc<EnrichedTrace>) {
-        let Some(dead_letters) = &self.dead_letters else { return self.drop_trace(trace) };
-        let parts = trace.pieces.iter().map(|piece| (Arc::clone(trace), piece.clone())).collect();
-        let letter = Letter {
+    fn overflow_of(&self, waits: Waits) -> Overflow {
+        let is_relieved = !self.is_first && self.relieved.load(Relaxed);
+        self.on_outage.overflow(waits, is_relieved, self.dead_letters.is_some())
+    }
+
+    /// The whole trace goes to the dead-letter file. While that is behind by many bytes nobody waits for it but traces
+    /// that can wait nowhere else. False: the trace is not taken, and waits for its return from the journal.
+    pub(super) async fn dead_letter(&self, trace: &Arc<EnrichedTrace>) -> bool {
+        let Some(dead_letters) = &self.dead_letters else {
+            self.drop_trace(trace);
+            return true;
+        };
+        let Err(letter) = dead_letters.put_if_room(self.letter(trace)) else { return true };
+        match Waits::of(trace) {
+            Waits::InJournal => return false,
+            Waits::BeforeQueue => dead_letters.put_when_room(letter).await,
+            Waits::Nowhere => self.drop_trace(trace),
+        }
+        true
+    }
+
+    fn letter(&self, trace: &Arc<EnrichedTrace>) -> Letter {
+        let share = Arc::new(Share::new(Arc::clone(trace), Arc::clone(&self.accounts)));
+        let part = |piece: &Piece| (Arc::clone(&share), piece.clone());
+        Letter {
             accounts: Arc::clone(&self.accounts),
             reason: DropReason::QueueFull,
             origin: trace.key.origin.clone(),
-            parts,
-        };
-        dead_letters.put_when_room(letter).await;
+            parts: trace.pieces.iter().map(part).collect(),
+        }
     }
 
     /// Dropped, for this destination.
     pub(super) fn drop_trace(&self, trace: &EnrichedTrace) {
-        self.accounts.dropped(&trace.lease, DropReason::QueueFull, trace.app_spans());
+        let account = Account::Dropped(DropReason::QueueFull);
+        self.accounts.settle(&trace.lease, account, trace.app_spans());
+        self.accounts.count_added(account, trace.added_spans());
     }
 
     /// The destination will never have this batch.
     pub(super) fn give_up(&self, batch: Batch<Arc<Queued>>, reason: DropReason) {
         let Batch { origin, items, .. } = batch;
-        let parts = items.into_iter().map(|(queued, piece)| (Arc::clone(&queued.trace), piece));
+        let parts = items.into_iter().map(|(queued, piece)| (Arc::clone(&queued.share), piece));
         match (self.on_outage, &self.dead_letters) {
             (OnOutage::Hold | OnOutage::DeadLetter, Some(dead_letters)) => {
                 let accounts = Arc::clone(&self.accounts);
                 dead_letters.put(Letter { accounts, reason, origin, parts: parts.collect() });
             }
-            _ => parts.for_each(|(trace, piece)| {
-                self.accounts.dropped(&trace.lease, reason, piece.app_spans);
-            }),
-        }
-    }
-
-    /// The program ends before this batch could be sent. What the journal has is left to the next start: its lease
-    /// says so.
-    pub(super) fn leave(&self, batch: &Batch<Arc<Queued>>) {
-        for (queued, piece) in &batch.items {
-            let lease = &queued.trace.lease;
-            if !lease.is_kept() {
-                self.accounts.dropped(lease, DropReason::Shutdown, piece.app_spans);
-            }
+            _ => parts.for_each(|(share, piece)| share.end(&piece, Account::Dropped(reason))),
         }
     }
 }
@@ -126,20 +164,27 @@ mod tests {
     #[test]
     fn a_full_queue_does_what_on_outage_says() {
         use OnOutage::{DeadLetter, Drop, Hold};
+        use Waits::{BeforeQueue, InJournal, Nowhere};
         let table = [
-            // (on_outage, the journal has the trace, the journal is nearly full)
-            (Hold, true, false, Overflow::Park),
-            (Hold, false, false, Overflow::Wait),
-            (Hold, true, true, Overflow::DeadLetter),
-            (Hold, false, true, Overflow::DeadLetter),
-            (DeadLetter, true, false, Overflow::DeadLetter),
-            (DeadLetter, false, true, Overflow::DeadLetter),
-            (Drop, true, false, Overflow::Drop),
-            (Drop, false, true, Overflow::Drop),
+            // (on_outage, where it can wait, the journal is nearly full, there are dead letters)
+            (Hold, InJournal, false, true, Overflow::Park),
+            (Hold, BeforeQueue, false, true, Overflow::Wait),
+            (Hold, Nowhere, false, true, Overflow::Drop),
+            (Hold, InJournal, true, true, Overflow::DeadLetter),
+            (Hold, BeforeQueue, true, true, Overflow::DeadLetter),
+            (Hold, InJournal, true, false, Overflow::Park),
+            (Hold, BeforeQueue, true, false, Overflow::Wait),
+            (Hold, Nowhere, true, false, Overflow::Drop),
+            (DeadLetter, InJournal, false, true, Overflow::DeadLetter),
+            (DeadLetter, Nowhere, false, true, Overflow::DeadLetter),
+            (DeadLetter, InJournal, false, false, Overflow::Drop),
+            (DeadLetter, BeforeQueue, true, true, Overflow::DeadLetter),
+            (Drop, InJournal, false, true, Overflow::Drop),
+            (Drop, BeforeQueue, true, true, Overflow::Drop),
         ];
-        for (on_outage, can_park, is_relieved, expected) in table {
-            let overflow = on_outage.overflow(can_park, is_relieved);
-            assert_eq!(overflow, expected, "{on_outage:?} {can_park} {is_relieved}");
+        for (on_outage, waits, is_relieved, has_letters, expected) in table {
+            let overflow = on_outage.overflow(waits, is_relieved, has_letters);
+            assert_eq!(overflow, expected, "{on_outage:?} {waits:?} {is_relieved} {has_letters}");
         }
     }
 

@@ -16,13 +16,14 @@ use super::{
     otlp_grpc::PartialSuccess,
     outage::{Outage, Overflow},
     profile::Fitted,
+    share::Share,
 };
 use crate::{
     clock,
-    ledger::DropReason,
+    ledger::{Account, DropReason},
     retry::Backoff,
     telemetry::catalogue::ExporterMetrics,
-    trace::EnrichedTrace,
+    trace::{EnrichedTrace, Piece},
     watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
 
@@ -69,7 +70,7 @@ impl Limits {
 /// A trace in the queue, and its place in it.
 #[derive(Debug)]
 pub(super) struct Queued {
-    pub(super) trace: Arc<EnrichedTrace>,
+    pub(super) share: Arc<Share>,
     bytes: f64,
     metrics: Arc<ExporterMetrics>,
     _place: OwnedSemaphorePermit,
@@ -79,12 +80,14 @@ impl Queued {
     fn new(
         trace: Arc<EnrichedTrace>,
         place: OwnedSemaphorePermit,
-        metrics: Arc<ExporterMetrics>,
+        accounts: &Arc<Accounts>,
     ) -> Self {
+        let metrics = Arc::clone(&accounts.metrics);
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
         let bytes = trace.bytes() as f64;
         metrics.queue_bytes.increment(bytes);
-        Self { trace, bytes, metrics, _place: place }
+        let share = Arc::new(Share::new(trace, Arc::clone(accounts)));
+        Self { share, bytes, metrics, _place: place }
     }
 }
 
@@ -193,7 +196,7 @@ impl Queue {
                 }
             }
             Overflow::Park => return false,
-            Overflow::DeadLetter => self.outage.dead_letter(trace).await,
+            Overflow::DeadLetter => return self.outage.dead_letter(trace).await,
             Overflow::Drop => self.outage.drop_trace(trace),
         }
         true
@@ -205,14 +208,14 @@ impl Queue {
     }
 
     fn enqueue(&self, trace: &Arc<EnrichedTrace>, place: OwnedSemaphorePermit) {
-        let metrics = Arc::clone(&self.outage.accounts.metrics);
+        let queued = Queued::new(Arc::clone(trace), place, &self.outage.accounts);
         // The worker ends after the last sender is gone.
-        let _gone = self.entries.send(Queued::new(Arc::clone(trace), place, metrics));
+        let _gone = self.entries.send(queued);
     }
 
-    /// Less than half of it is taken.
-    pub(super) fn has_room(&self) -> bool {
-        self.places.are_half_free()
+    /// Less than half of it is taken, or what finds no room is not held.
+    pub(super) fn is_ready(&self) -> bool {
+        self.places.are_half_free() || self.outage.takes_all()
     }
 
     /// Sends what is queued, and leaves what is not sent after `within`.
@@ -277,8 +280,8 @@ impl Worker {
             let Some(place) = self.places.take_now(&trace) else {
                 return self.missed.put_back(&trace);
             };
-            let metrics = Arc::clone(&self.sender.outage.accounts.metrics);
-            self.add(Queued::new(trace, place, metrics));
+            let queued = Queued::new(trace, place, &self.sender.outage.accounts);
+            self.add(queued);
         }
     }
 
@@ -316,8 +319,8 @@ impl Sender {
             () = self.courier.deliver(&mut rest, ended) => {}
             _ = abandoned.wait_for(|abandoned| *abandoned) => {}
         }
-        for batch in rest {
-            self.outage.leave(&batch);
+        for (queued, piece) in rest.iter().flat_map(|batch| &batch.items) {
+            queued.share.leave(piece, Account::Dropped(DropReason::Shutdown));
         }
         metrics.in_flight_requests.decrement(1.0);
     }
@@ -337,14 +340,13 @@ impl Sender {
             let why = &partial.message;
             tracing::warn!(exporter, rejected, why, "the destination took a request in part");
         }
-        accounts.metrics.sent_added_spans.increment(batch.added_spans());
         let mut rejected = partial.rejected_spans;
         for (queued, piece) in &batch.items {
             let refused = rejected.min(piece.app_spans);
             rejected -= refused;
-            let lease = &queued.trace.lease;
-            accounts.dropped(lease, DropReason::Rejected, refused);
-            accounts.delivered(lease, piece.app_spans - refused);
+            let taken = Piece { app_spans: piece.app_spans - refused, ..piece.clone() };
+            queued.share.end_spans(Account::Dropped(DropReason::Rejected), refused);
+            queued.share.end(&taken, Account::Delivered);
         }
     }
 

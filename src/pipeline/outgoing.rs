@@ -118,9 +118,7 @@ pub(super) async fn send_parked(
         metrics.buffer.parked_traces.set(keeper.parked_traces() as f64);
         let ready = {
             let exporters = Arc::clone(&exporters);
-            move |destination: Destination| {
-                exporters.has_room(destination) || relieve && destination != Destination(0)
-            }
+            move |destination: Destination| exporters.is_ready(destination)
         };
         let began = clock::now();
         let revived = beat.during(revive(&keeper, ready.clone())).await;

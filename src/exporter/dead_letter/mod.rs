@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::{series::FileLimits, writer::Writer};
-use super::{StartError, accounts::Accounts};
+use super::{StartError, accounts::Accounts, share::Share};
 use crate::{
     clock::Instant,
     config::{ByteSize, Problems},
-    ledger::DropReason,
-    trace::{EnrichedTrace, Origin, Piece},
+    ledger::{Account, DropReason},
+    trace::{Origin, Piece},
+    watchdog::Watchdog,
 };
 
 /// Where traces go that a destination can't take or refuses for good: OTLP/JSON lines, one series of files for each
@@ -73,8 +74,16 @@ pub(super) struct Letter {
     pub(super) accounts: Arc<Accounts>,
     pub(super) reason: DropReason,
     pub(super) origin: Origin,
-    /// Pieces, each with the trace that it is a piece of.
-    pub(super) parts: Vec<(Arc<EnrichedTrace>, Piece)>,
+    /// Pieces, each with the share that it is a piece of.
+    pub(super) parts: Vec<(Arc<Share>, Piece)>,
+}
+
+impl Letter {
+    /// A letter larger than all places has them for itself.
+    fn places(&self) -> u32 {
+        let bytes: usize = self.parts.iter().map(|(_, piece)| piece.bytes.len()).sum();
+        u32::try_from(bytes.div_ceil(1024).clamp(1, PLACES_MAX)).unwrap_or(u32::MAX)
+    }
 }
 
 /// A letter, and its place among those that wait to be written.
@@ -90,11 +99,14 @@ pub(super) struct DeadLetters {
 
 /// Of whole traces that wait to be written, in KiB. Batches that were given up come on top of it: these are as many as
 /// may be under way.
-const WAITING_KIB_MAX: u32 = 64 * 1024;
+const PLACES_MAX: usize = 64 * 1024;
 
 impl DeadLetters {
     /// `None` when it is switched off. Directory and files are made when they are needed.
-    pub(super) fn start(config: &DeadLetterConfig) -> Result<Option<Arc<Self>>, StartError> {
+    pub(super) fn start(
+        config: &DeadLetterConfig,
+        watchdog: &Arc<Watchdog>,
+    ) -> Result<Option<Arc<Self>>, StartError> {
         if !config.enabled {
             return Ok(None);
         }
@@ -105,31 +117,50 @@ impl DeadLetters {
         };
         let (sender, letters) = mpsc::channel::<Posted>();
         let (end, ended) = oneshot::channel();
+        let work = watchdog.supervise_thread("dead letters", move |beat| {
+            Writer::new(limits, beat).run(&letters);
+            // Nobody may be waiting for it.
+            let _gone = end.send(());
+        });
         thread::Builder::new()
             .name("dead-letter".to_owned())
-            .spawn(move || {
-                Writer::new(limits).run(&letters);
-                // Nobody may be waiting for it.
-                let _gone = end.send(());
-            })
+            .spawn(work)
             .map_err(StartError::DeadLetterThread)?;
         Ok(Some(Arc::new(Self {
             letters: Mutex::new(Some(sender)),
-            places: Arc::new(Semaphore::new(
-                usize::try_from(WAITING_KIB_MAX).unwrap_or(usize::MAX),
-            )),
+            places: Arc::new(Semaphore::new(PLACES_MAX)),
             ended: Mutex::new(Some(ended)),
         })))
     }
 
+    /// Takes a letter if not too many bytes wait before it, else gives it back.
+    pub(super) fn put_if_room(&self, letter: Letter) -> Result<(), Letter> {
+        match Arc::clone(&self.places).try_acquire_many_owned(letter.places()) {
+            Ok(place) => {
+                self.post(letter, Some(place));
+                Ok(())
+            }
+            Err(_) => Err(letter),
+        }
+    }
+
     /// Takes a letter as soon as not too many bytes wait before it.
     pub(super) async fn put_when_room(&self, letter: Letter) {
-        let bytes: usize = letter.parts.iter().map(|(_, piece)| piece.bytes.len()).sum();
-        let places = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let places = places.clamp(1, WAITING_KIB_MAX);
-        // The semaphore is never closed.
-        let place = Arc::clone(&self.places).acquire_many_owned(places).await.ok();
+        // No places are left when nobody writes any more.
+        let place = Arc::clone(&self.places).acquire_many_owned(letter.places()).await.ok();
         self.post(letter, place);
+    }
+
+    /// Less than half of the places are taken.
+    pub(super) fn have_room(&self) -> bool {
+        !self.places.is_closed() && self.places.available_permits() > PLACES_MAX / 2
+    }
+
+    /// As if many bytes waited to be written, until what this gives is dropped.
+    #[cfg(test)]
+    pub(super) fn fill(&self) -> OwnedSemaphorePermit {
+        let places = u32::try_from(PLACES_MAX).unwrap();
+        Arc::clone(&self.places).try_acquire_many_owned(places).unwrap()
     }
 
     /// Takes a letter at once.
@@ -142,11 +173,11 @@ impl DeadLetters {
             Some(letters) => letters.send((letter, place)).map_err(|mpsc::SendError(back)| back),
             None => Err((letter, place)),
         };
-        // The thread has ended, and no other one writes.
+        // The thread has ended, and no other one writes; so will the program.
         if let Err((letter, _)) = sent {
-            for (trace, piece) in &letter.parts {
-                let reason = DropReason::DeadLetterFailed;
-                letter.accounts.dropped(&trace.lease, reason, piece.app_spans);
+            self.places.close();
+            for (share, piece) in &letter.parts {
+                share.leave(piece, Account::Dropped(DropReason::DeadLetterFailed));
             }
         }
     }

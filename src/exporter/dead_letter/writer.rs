@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, mpsc::Receiver},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::Duration,
 };
 
@@ -13,9 +16,10 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    exporter::{accounts::Accounts, batch},
-    ledger::DropReason,
-    trace::{EnrichedTrace, Piece},
+    exporter::{accounts::Accounts, batch, share::Share},
+    ledger::{Account, DropReason},
+    trace::Piece,
+    watchdog::{BEAT_EVERY, Beat},
 };
 
 /// Letters that are made safe with one sync.
@@ -30,12 +34,13 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 /// The files of all destinations.
 pub(super) struct Writer {
     limits: FileLimits,
+    beat: Beat,
     series: HashMap<String, Series>,
     complaints: Complaints,
 }
 
 /// Pieces whose spans find their end together.
-type Parts = Vec<(Arc<EnrichedTrace>, Piece)>;
+type Parts = Vec<(Arc<Share>, Piece)>;
 
 /// Parts that were written, or could not be.
 struct Written {
@@ -45,15 +50,22 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(limits: FileLimits) -> Self {
-        Self { limits, series: HashMap::new(), complaints: Complaints::default() }
+    pub(super) fn new(limits: FileLimits, beat: Beat) -> Self {
+        Self { limits, beat, series: HashMap::new(), complaints: Complaints::default() }
     }
 
     /// Writes until nobody can send any more.
     pub(super) fn run(mut self, letters: &Receiver<Posted>) {
-        while let Ok(first) = letters.recv() {
-            let group = std::iter::once(first).chain(letters.try_iter()).take(GROUP_MAX);
-            self.write_group(group.collect());
+        loop {
+            self.beat.beat();
+            match letters.recv_timeout(BEAT_EVERY) {
+                Ok(first) => {
+                    let group = std::iter::once(first).chain(letters.try_iter()).take(GROUP_MAX);
+                    self.write_group(group.collect());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
     }
 
@@ -67,11 +79,9 @@ impl Writer {
             if end.is_ok() && unsafe_series.contains(&series::stem(&accounts.name)) {
                 *end = Err(DropReason::DeadLetterFailed);
             }
-            for (trace, piece) in parts {
-                match *end {
-                    Ok(()) => accounts.dead_lettered(&trace.lease, piece.app_spans),
-                    Err(reason) => accounts.dropped(&trace.lease, reason, piece.app_spans),
-                }
+            let account = end.map_or_else(Account::Dropped, |()| Account::DeadLettered);
+            for (share, piece) in parts {
+                share.end(piece, account);
             }
         }
     }
@@ -80,6 +90,8 @@ impl Writer {
         let Letter { accounts, reason, origin, parts } = letter;
         let head = Letterhead::new(&accounts.name, reason.label(), &origin);
         let write = |parts: Parts| {
+            // The disk may be slow without hanging.
+            self.beat.beat();
             let end = self.write_line(&accounts.name, &head, &parts);
             Written { accounts: Arc::clone(&accounts), parts, end }
         };
@@ -131,14 +143,14 @@ use super::series;
 fn lines(parts: Parts) -> Vec<Parts> {
     let mut lines: Vec<Parts> = Vec::new();
     let mut bytes = usize::MAX;
-    for (trace, piece) in parts {
+    for (share, piece) in parts {
         let small = if piece.bytes.len() > LINE_BYTES_MAX {
             batch::cut(&piece, LINE_BYTES_MAX)
         } else {
             vec![piece]
         };
         for piece in small {
-            let part = (Arc::clone(&trace), piece);
+            let part = (Arc::clone(&share), piece);
             bytes = bytes.saturating_add(part.1.bytes.len());
             match lines.last_mut() {
                 Some(line) if bytes <= LINE_BYTES_MAX => line.push(part),

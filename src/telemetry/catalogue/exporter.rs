@@ -14,6 +14,8 @@ pub struct ExporterMetrics {
     pub sent_added_spans: Counter,
     /// Received spans given up, by [`DropReason`].
     pub send_failed_spans: Family<Counter>,
+    /// Added spans given up, by [`DropReason`].
+    pub send_failed_added_spans: Family<Counter>,
     /// Received spans put into the dead-letter file.
     pub dead_lettered_spans: Counter,
     /// By [`SendOutcome`].
@@ -56,6 +58,13 @@ impl ExporterMetrics {
                 "reason",
                 &DropReason::ALL.map(DropReason::label),
                 "Received spans given up, by why.",
+            ),
+            send_failed_added_spans: declare.counters(
+                "tracestitch_exporter_send_failed_added_spans_total",
+                labels,
+                "reason",
+                &DropReason::ALL.map(DropReason::label),
+                "Added system and network spans given up, by why. A trace of nothing else never waits for room: without, it is dropped (queue_full), also where on_outage is hold.",
             ),
             dead_lettered_spans: declare.counter(
                 "tracestitch_exporter_dead_lettered_spans_total",

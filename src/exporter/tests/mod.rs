@@ -1,15 +1,17 @@
 //! Destinations with a journal behind them: what can wait there does, and what is left at the end stays there.
 
+mod full;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::*;
+use super::{share::Share, *};
 use crate::{
     config::{ByteSize, Interval},
     demo::backend::{Backend, BackendFault},
-    ledger::{Books, DropReason, Ledger},
+    ledger::{Account, Books, DropReason, Ledger},
     memory::Budget,
     trace::{Durable, Lease, Origin, Parked, Piece, Place, TraceId, TraceKey},
     wire::field::put_delimited_head,
@@ -20,6 +22,7 @@ use crate::{
 struct Journal {
     parked: Mutex<Vec<Parked>>,
     released: Mutex<Vec<Place>>,
+    done: Mutex<Vec<Destination>>,
 }
 
 impl Durable for Journal {
@@ -27,7 +30,9 @@ impl Durable for Journal {
         None
     }
 
-    fn done(&self, _: Destination, _: &[Place]) {}
+    fn done(&self, destination: Destination, _: &[Place]) {
+        self.done.lock().push(destination);
+    }
 
     fn release(&self, places: &[Place]) {
         self.released.lock().extend(places);
@@ -45,6 +50,8 @@ struct Scene {
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
     directory: TempDir,
+    metrics: Metrics,
+    watchdog: Arc<Watchdog>,
 }
 
 /// As many bytes as a trace has here; queues hold 64 of them, requests 16.
@@ -73,6 +80,13 @@ fn exporter(backend: &Backend, queue_bytes: u64, on_outage: Option<OnOutage>) ->
 impl Scene {
     /// Destinations with these faults and queues.
     async fn start(of: &[(BackendFault, u64, Option<OnOutage>)]) -> Self {
+        Self::start_with(of, DeadLetterConfig::default()).await
+    }
+
+    async fn start_with(
+        of: &[(BackendFault, u64, Option<OnOutage>)],
+        letters: DeadLetterConfig,
+    ) -> Self {
         let mut backends = Vec::new();
         let mut exporters = Vec::new();
         for (number, (fault, queue_bytes, on_outage)) in of.iter().enumerate() {
@@ -84,13 +98,9 @@ impl Scene {
         }
         let config = Config::new(exporters);
         let directory = tempfile::tempdir().unwrap();
-        let letters = DeadLetterConfig {
-            directory: directory.path().to_owned(),
-            ..DeadLetterConfig::default()
-        };
-        let exporters =
-            Exporters::start(&config, &letters, &Metrics::new(&config.names()), &Watchdog::new())
-                .unwrap();
+        let letters = DeadLetterConfig { directory: directory.path().to_owned(), ..letters };
+        let (metrics, watchdog) = (Metrics::new(&config.names()), Watchdog::new());
+        let exporters = Exporters::start(&config, &letters, &metrics, &watchdog).unwrap();
         Self {
             exporters,
             backends,
@@ -98,13 +108,21 @@ impl Scene {
             ledger: Ledger::new(config.names()),
             budget: Budget::new(1 << 30),
             directory,
+            metrics,
+            watchdog,
         }
     }
 
     /// A trace of one span that is in the journal, or is not.
     fn trace(&self, number: u64, is_kept: bool) -> EnrichedTrace {
+        let piece = Piece { bytes: span(number).into(), app_spans: 1, added_spans: 0 };
+        self.trace_of(number, is_kept, vec![piece])
+    }
+
+    fn trace_of(&self, number: u64, is_kept: bool, pieces: Vec<Piece>) -> EnrichedTrace {
         let memory = self.budget.claim(Stage::Export, 1);
-        let lease = Lease::new(Arc::clone(&self.ledger), 1, memory);
+        let spans = pieces.iter().map(|piece| piece.app_spans).sum();
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory);
         let place = |part| Place { number: part, segment: 0, offset: 0, len: 0, checksum: 0 };
         let lease = if is_kept {
             let durable = Arc::clone(&self.journal) as Arc<dyn Durable>;
@@ -115,9 +133,8 @@ impl Scene {
             lease
         };
         let id = TraceId::from_wire(&u128::from(number).to_be_bytes()).unwrap();
-        let piece = Piece { bytes: span(number).into(), app_spans: 1, added_spans: 0 };
         let key = TraceKey { origin: Origin::default(), id };
-        EnrichedTrace { key, pieces: vec![piece], lease }
+        EnrichedTrace { key, pieces, lease }
     }
 
     async fn send(&self, numbers: std::ops::RangeInclusive<u64>, is_kept: bool) {
@@ -134,6 +151,21 @@ impl Scene {
     fn parked(&self) -> usize {
         self.journal.parked.lock().len()
     }
+
+    /// What the journal brings back goes to this destination.
+    async fn revive(&self, destination: Destination) {
+        let parked = std::mem::take(&mut *self.journal.parked.lock());
+        for parked in parked {
+            let trace = self.trace(parked.plan.number, true);
+            until("it is ready", || self.exporters.is_ready(destination)).await;
+            self.exporters.send_to(trace, &[destination]).await;
+        }
+    }
+}
+
+/// An added span for the trace of this number.
+fn added(number: u64) -> Piece {
+    Piece { bytes: span(number).into(), app_spans: 0, added_spans: 1 }
 }
 
 /// One span of about [`TRACE_BYTES`] as a request.
@@ -170,19 +202,13 @@ async fn what_the_journal_has_waits_there_and_not_in_front_of_the_queue() {
     let scene = Scene::start(&[(BackendFault::Unavailable, QUEUE, None)]).await;
     scene.send(1..=200, true).await;
     assert_eq!(scene.parked(), 200 - 64);
-    assert!(!scene.exporters.has_room(Destination(0)));
+    assert!(!scene.exporters.is_ready(Destination(0)));
     assert_eq!(scene.books(0).held, 200);
     let parked = scene.journal.parked.lock().first().map(|parked| parked.lacking.clone());
     assert_eq!(parked, Some(vec![(Destination(0), 1)]));
 
     scene.backends[0].set_fault(BackendFault::None);
-    until("there is room", || scene.exporters.has_room(Destination(0))).await;
-    let parked = std::mem::take(&mut *scene.journal.parked.lock());
-    for parked in parked {
-        let trace = scene.trace(parked.plan.number, true);
-        until("there is room", || scene.exporters.has_room(Destination(0))).await;
-        scene.exporters.send_to(trace, &[Destination(0)]).await;
-    }
+    scene.revive(Destination(0)).await;
     until("everything is delivered", || scene.books(0).delivered == 200).await;
     assert_eq!((scene.parked(), scene.backends[0].span_count()), (0, 200));
     until("all space is given back", || scene.journal.released.lock().len() == 400).await;
@@ -286,4 +312,45 @@ async fn drop_drops_what_has_no_room_and_what_is_refused() {
         (refused.dropped(DropReason::Permanent), refused.dropped(DropReason::QueueFull));
     assert!(permanent > 0 && permanent + full == 100, "{refused:?}");
     assert_eq!(lines(scene.directory.path()), 0);
+}
+
+#[tokio::test]
+async fn a_trace_is_done_when_its_added_spans_are_delivered_too() {
+    let scene = Scene::start(&[(BackendFault::None, QUEUE, None)]).await;
+    let accounts = || {
+        let metrics = scene.metrics.exporter(0).unwrap();
+        Arc::new(Accounts { name: "otlp/0".to_owned(), destination: Destination(0), metrics })
+    };
+    let share = |number| {
+        scene.ledger.accept(1);
+        let app = Piece { bytes: span(number).into(), app_spans: 1, added_spans: 0 };
+        let trace = scene.trace_of(number, true, vec![app.clone(), added(number)]);
+        (Share::new(Arc::new(trace), accounts()), app)
+    };
+    let (delivered, app) = share(1);
+    delivered.end(&app, Account::Delivered);
+    assert!(scene.journal.done.lock().is_empty(), "a kill now would lose the added span");
+    delivered.end(&added(1), Account::Delivered);
+    drop(delivered);
+    assert_eq!(*scene.journal.done.lock(), [Destination(0)]);
+    assert_eq!(scene.books(0).delivered, 1);
+
+    scene.ledger.end();
+    let (left, app) = share(2);
+    left.end(&app, Account::Delivered);
+    left.leave(&added(2), Account::Dropped(DropReason::Shutdown));
+    drop(left);
+    assert_eq!(scene.journal.done.lock().len(), 1);
+    assert_eq!((scene.books(0).handed_back, scene.books(0).delivered), (1, 1));
+}
+
+#[tokio::test]
+async fn the_thread_that_writes_dead_letters_is_looked_after() {
+    let scene = Scene::start(&[(BackendFault::None, QUEUE, None)]).await;
+    let stuck = scene.watchdog.stuck(clock::now() + Duration::from_hours(1));
+    assert!(stuck.iter().any(|stuck| stuck.task == "dead letters"), "{stuck:?}");
+    scene.watchdog.let_end();
+    let Scene { exporters, watchdog, .. } = scene;
+    exporters.close(Duration::from_secs(1)).await;
+    assert_eq!(watchdog.failure(), None);
 }

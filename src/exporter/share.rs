@@ -1,0 +1,79 @@
+//! What one destination is to have of one trace.
+//!
+//! A trace may go out in several requests. Its spans are settled together, when all of them have found their end: were the
+//! received ones settled request by request, a kill could come after the last of them and before the added ones. The
+//! journal would call the trace done, and nobody would send the added spans again.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::accounts::Accounts;
+use crate::{
+    ledger::Account,
+    trace::{EnrichedTrace, Piece},
+};
+
+/// Held by all pieces of the trace that are on their way to the destination; settles when the last one is gone. Pieces
+/// that go without an end leave their spans unsettled.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) trace: Arc<EnrichedTrace>,
+    accounts: Arc<Accounts>,
+    ends: Mutex<Ends>,
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// Received spans by where they are now; few, for the pieces of a trace mostly end alike.
+    spans: Vec<(Account, u64)>,
+    /// The added spans are left to the next start, which sends them with the trace, or not at all.
+    lacks_added: bool,
+}
+
+impl Share {
+    pub(super) fn new(trace: Arc<EnrichedTrace>, accounts: Arc<Accounts>) -> Self {
+        Self { trace, accounts, ends: Mutex::default() }
+    }
+
+    /// This piece has found its end.
+    pub(super) fn end(&self, piece: &Piece, account: Account) {
+        self.accounts.count_added(account, piece.added_spans);
+        self.end_spans(account, piece.app_spans);
+    }
+
+    /// The same for some received spans of a piece.
+    pub(super) fn end_spans(&self, account: Account, spans: u64) {
+        self.ends.lock().add(account, spans);
+    }
+
+    /// The program ends before the piece could be sent. What the journal has is left to the next start.
+    pub(super) fn leave(&self, piece: &Piece, account: Account) {
+        if !self.trace.lease.is_kept() {
+            self.end(piece, account);
+        } else if piece.added_spans > 0 {
+            self.ends.lock().lacks_added = true;
+        }
+    }
+}
+
+impl Ends {
+    fn add(&mut self, account: Account, spans: u64) {
+        match self.spans.iter_mut().find(|(same, _)| *same == account) {
+            Some((_, sum)) => *sum += spans,
+            None => self.spans.push((account, spans)),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Ends { spans, lacks_added } = std::mem::take(self.ends.get_mut());
+        if lacks_added {
+            return;
+        }
+        for (account, spans) in spans {
+            self.accounts.settle(&self.trace.lease, account, spans);
+        }
+    }
+}
