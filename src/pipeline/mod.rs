@@ -209,7 +209,8 @@ impl Pipeline {
             Exporters::start(&config.exporters, &config.dead_letter, &metrics, &watchdog)?;
         let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
-        let (buffer, quiet) = buffer::Buffer::start(&config.buffer, tuning, capacity_bytes, &watched)?;
+        let (buffer, quiet) =
+            buffer::Buffer::start(&config.buffer, tuning, capacity_bytes, &watched)?;
         if let Some(keeper) = buffer.keeper() {
             // Set once, here.
             let _first = watched.durable.set(Arc::clone(keeper) as Arc<dyn Durable>);
