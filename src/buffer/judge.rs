@@ -244,7 +244,7 @@ impl Judge {
             release,
         };
         let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
-        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).remembered(life);
+        let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).remembered(life.as_ref());
         let lease = match &self.keeper {
             Some(keeper) => {
                 let places = fragments.iter().filter_map(|fragment| fragment.place).collect();

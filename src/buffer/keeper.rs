@@ -265,12 +265,12 @@ impl Keeper {
         Ok(key.map(|key| (key, fragments, record, there)))
     }
 
-    fn lease_of(self: &Keeper, parked: Parked, record: &PlanRecord, readable: usize) -> Lease {
+    fn lease_of(&self, parked: Parked, record: &PlanRecord, readable: usize) -> Lease {
         let Parked { durable, places, plan, lacking, life, memory } = parked;
         let spans = record.all_spans();
         let places = places.into_iter().filter(|place| *place != plan).collect();
         let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).kept(durable, places);
-        let lease = lease.remembered(life.and_then(|number| self.lives.again(number)));
+        let lease = lease.remembered(life.and_then(|number| self.lives.again(number)).as_ref());
         lease.planned(plan);
         for destination in (0..self.ledger.destinations()).map(Destination) {
             let lacks = lacking.iter().find(|(lacking, _)| *lacking == destination);

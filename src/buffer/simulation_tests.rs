@@ -19,7 +19,7 @@ use crate::{
 
 const WAIT: Wait = Wait {
     idle: Duration::from_secs(15),
-    max_age: Duration::from_secs(120),
+    max_age: Duration::from_mins(2),
     max_spans: 40,
     max_bytes: 1 << 30,
 };
@@ -112,7 +112,7 @@ impl World {
         while let Some((key, trace, release)) = self.open.pop_quiet(time, &WAIT) {
             let places = trace.fragments.iter().filter_map(|fragment| fragment.place);
             let numbers: Vec<u64> = places.map(|place| place.number).collect();
-            self.check(time, &trace, release);
+            Self::check(time, &trace, release);
             let trace = u128::from_be_bytes(key.id.to_wire()) - 1;
             let at_ms = time.saturating_duration_since(self.start).as_millis();
             let out = Out { at_ms, trace, release, numbers };
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// A release is never early, and its reason is the truth.
-    fn check(&self, time: Instant, trace: &OpenTrace, release: Release) {
+    fn check(time: Instant, trace: &OpenTrace, release: Release) {
         let idle = time.saturating_duration_since(trace.last);
         let age = time.saturating_duration_since(trace.first);
         let nearly = Duration::from_millis(20);
@@ -169,7 +169,7 @@ impl World {
             let at = entry.at;
             self.open(&mine);
             while let Some((key, trace, release)) = self.open.pop_quiet(at, &WAIT) {
-                self.check(at, &trace, release);
+                Self::check(at, &trace, release);
                 let numbers =
                     trace.fragments.iter().filter_map(|f| f.place).map(|p| p.number).collect();
                 let trace = u128::from_be_bytes(key.id.to_wire()) - 1;

@@ -114,7 +114,7 @@ impl Config {
         problems.within("buffer", |problems| self.buffer.check(problems));
         problems.within("completion", |problems| self.completion.check(kept, problems));
         problems.within("exporters", |problems| {
-            self.exporters.check(kept, &self.dead_letter, problems)
+            self.exporters.check(kept, &self.dead_letter, problems);
         });
         problems.within("dead_letter", |problems| self.dead_letter.check(problems));
         problems.within("admin", |problems| self.admin.check(problems));

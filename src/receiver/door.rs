@@ -125,10 +125,9 @@ impl Door {
     pub(super) async fn turn(&self, bytes: u64) -> Result<(Turn, Reservation), Refused> {
         self.refuses()?;
         let reading = Arc::clone(&self.reading).acquire_owned();
-        let reading = match tokio::time::timeout(READING_WAIT, reading).await {
-            Ok(Ok(reading)) => reading,
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => return Err(self.budget.full().into()),
+        // The semaphore is never closed.
+        let Ok(Ok(reading)) = tokio::time::timeout(READING_WAIT, reading).await else {
+            return Err(self.budget.full().into());
         };
         Ok((Turn(reading), self.reserve(bytes)?))
     }

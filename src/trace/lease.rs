@@ -110,8 +110,8 @@ impl Lease {
 
     /// The same, with its trace's life to be told.
     #[must_use]
-    pub fn remembered(mut self, life: Option<Arc<Life>>) -> Self {
-        self.life = life.as_ref().map(Arc::downgrade);
+    pub fn remembered(mut self, life: Option<&Arc<Life>>) -> Self {
+        self.life = life.map(Arc::downgrade);
         self
     }
 
@@ -308,7 +308,7 @@ mod tests {
         let place = Place { number: 1, segment: 0, offset: 0, len: 0, checksum: 0 };
         let shelf = Arc::new(Shelf::default());
 
-        let first = lease().remembered(Some(Arc::clone(&life)));
+        let first = lease().remembered(Some(&life));
         let first = first.kept(Arc::clone(&shelf) as Arc<dyn Durable>, vec![place]);
         first.planned(place);
         first.settle(Destination(0), Account::Delivered, 3);
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(told.state(), State::Sending);
 
         let parked = shelf.0.lock().pop().expect("it waits");
-        let again = lease().remembered(parked.life.and_then(|number| lives.again(number)));
+        let again = lease().remembered(parked.life.and_then(|number| lives.again(number)).as_ref());
         again.settled_before(Destination(0), 3);
         again.settle_rest(Destination(1), Account::DeadLettered);
         assert_eq!(fates(&life.told(), "b"), [("dead_lettered".to_owned(), 3)]);
@@ -339,7 +339,7 @@ mod tests {
             Arrivals { first: now, last: now, fragments: 1, spans: 2, release: Release::Idle };
         let life = lives.begin(&key, arrivals, now, 0).expect("there is room");
         let lease = Lease::new(Arc::clone(&ledger), 2, budget.claim(Stage::Export, 0));
-        drop(lease.remembered(Some(Arc::clone(&life))));
+        drop(lease.remembered(Some(&life)));
         let told = life.told();
         let end = told.destinations.get("a").and_then(|ends| ends.first()).expect("an end");
         assert_eq!((end.fate.as_str(), end.reason.as_deref()), ("dropped", Some("lost")));

@@ -35,8 +35,8 @@ async fn full_buffer_releases_early() {
     support::until("what left has arrived", arrived).await;
     let early: HashSet<_> =
         support::spans_at(&world.backend).into_iter().map(|span| span.trace_id).collect();
-    assert!(early.contains(&1_u128.to_be_bytes().to_vec()), "the oldest left first");
-    assert!(!early.contains(&TRACES.to_be_bytes().to_vec()), "the youngest is still open");
+    assert!(early.contains(1_u128.to_be_bytes().as_slice()), "the oldest left first");
+    assert!(!early.contains(TRACES.to_be_bytes().as_slice()), "the youngest is still open");
     assert!(world.deepflow.requests().is_empty(), "asking would take memory");
 
     let World { deepflow, backend, pipeline, .. } = world;
