@@ -41,7 +41,6 @@ pub(crate) struct Setup {
     /// Some traces stay open for long.
     pub(crate) slow: bool,
     pub(crate) unsent: Unsent,
-    pub(crate) sync: &'static str,
 }
 
 impl Default for Setup {
@@ -51,7 +50,6 @@ impl Default for Setup {
             senders: 4,
             slow: false,
             unsent: Unsent::LeftOut,
-            sync: "20ms",
         }
     }
 }
@@ -152,21 +150,24 @@ impl World {
 
     /// Starts the program that users run.
     pub(crate) fn real(&mut self) -> Program {
-        let (config, log) = self.next_life();
+        let (config, log) = self.next_life(&["always", "20ms", "never"]);
         Program::real(&config, log)
     }
 
     /// Starts one with small segments, on a disk of this size, that ends by itself at a step.
     pub(crate) fn stepped(&mut self, target: Option<Target>, disk_bytes: Option<u64>) -> Program {
-        let (config, log) = self.next_life();
+        // A kill of a group sync needs one.
+        let (config, log) = self.next_life(&["always", "20ms"]);
         let role = Role { config, target, hit: self.hit_file(), capacity_bytes: disk_bytes };
         Program::stepped(&role, log)
     }
 
-    fn next_life(&mut self) -> (PathBuf, PathBuf) {
+    /// Nothing is lost by a kill whatever `sync` says.
+    fn next_life(&mut self, syncs: &[&str]) -> (PathBuf, PathBuf) {
         self.lives += 1;
         let config = self.config_file();
-        fs::write(&config, self.config()).expect("a file");
+        let sync = syncs[self.rng.usize(..syncs.len())];
+        fs::write(&config, self.config(sync)).expect("a file");
         (config, self.directory.path().join(format!("life-{}.log", self.lives)))
     }
 
@@ -181,10 +182,10 @@ impl World {
         Some(hit)
     }
 
-    fn config(&self) -> String {
+    fn config(&self, sync: &str) -> String {
         let any = "{endpoint: '127.0.0.1:0'}";
         let journal = self.journal();
-        let (journal, sync) = (journal.display(), self.setup.sync);
+        let journal = journal.display();
         let letters = self.letters();
         let letters = letters.display();
         let deepflow = self.deepflow.url();
