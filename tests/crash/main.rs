@@ -25,5 +25,6 @@ mod directory_is_for_one_process;
 mod full_disk_refuses_and_keeps;
 mod kills_at_any_moment_lose_nothing;
 mod kills_at_each_step_lose_nothing;
+mod overload_stays_within_the_limit;
 mod rolling_restart_is_not_noticed;
 mod second_destination_down_over_kills;

@@ -121,6 +121,15 @@ impl Program {
         }
     }
 
+    /// Most memory that was ever resident.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("the peak in KiB") * 1024
+    }
+
     /// What is wrong by its log.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let said = self.said();
