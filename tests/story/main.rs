@@ -10,6 +10,7 @@ mod clocks_far_off_are_not_posted;
 mod config_errors_name_their_path;
 mod dead_letters_can_be_sent_again;
 mod deepflow_down_passes_traces_through;
+mod failed_journal_refuses_and_says_so;
 mod full_buffer_releases_early;
 mod full_memory_refuses_with_retry_info;
 mod hanging_task_shows_and_panic_ends;
