@@ -249,6 +249,7 @@ impl Completion {
                 metrics.requests.add(AskOutcome::Found as usize, 1);
                 metrics.completed_traces.increment(1);
                 metrics.truncated_answers.increment(u64::from(found.truncated));
+                metrics.unusable_rows.increment(u64::try_from(found.unusable).unwrap_or(u64::MAX));
                 let trace = self.policy.found(now, candidate);
                 trace.lease.note(Event::AskEnded(AskOutcome::Found));
                 let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);

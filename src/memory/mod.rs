@@ -159,6 +159,11 @@ impl Reservation {
         self.bytes
     }
 
+    /// Bytes of the whole budget.
+    pub fn limit_bytes(&self) -> u64 {
+        self.budget.limit_bytes
+    }
+
     /// Takes more, if the budget has room.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Full> {
         let limit = self.budget.limit_bytes;

@@ -30,6 +30,9 @@ pub(super) const FRAME_WAIT: Duration = Duration::from_secs(10);
 /// when it is there.
 const COMPRESSION: u64 = 10;
 
+/// A guess takes one part in so many of the memory limit at most.
+const GUESS_SHARE: u64 = 8;
+
 /// The memory of a request being read; its handler takes it over.
 #[derive(Debug, Clone)]
 pub(super) struct Memory(Arc<Mutex<Option<Reservation>>>);
@@ -43,8 +46,13 @@ impl Memory {
         self.0.lock().take()
     }
 
-    fn cover(&self, bytes: u64) -> Result<(), Refused> {
-        match self.0.lock().as_mut() {
+    /// For what was read, and what it may become; but a guess takes no more than its share, or a large request would be
+    /// refused for ever where the limit is small.
+    fn cover(&self, read_bytes: u64, growth: u64) -> Result<(), Refused> {
+        let mut memory = self.0.lock();
+        let share_bytes = memory.as_ref().map_or(0, Reservation::limit_bytes) / GUESS_SHARE;
+        let bytes = read_bytes.saturating_mul(growth).min(share_bytes).max(read_bytes);
+        match memory.as_mut() {
             Some(memory) if memory.bytes() < bytes => {
                 let more = (bytes - memory.bytes()).max(STEP_BYTES);
                 Ok(memory.grow(more)?)
@@ -88,8 +96,7 @@ impl Body for MeteredBody {
         if let Some(Ok(frame)) = &frame {
             let len = frame.data_ref().map_or(0, Bytes::len);
             self.read_bytes += u64::try_from(len).unwrap_or(u64::MAX);
-            let needed = self.read_bytes.saturating_mul(self.growth);
-            if let Err(refusal) = self.memory.cover(needed) {
+            if let Err(refusal) = self.memory.cover(self.read_bytes, self.growth) {
                 return Poll::Ready(Some(Err(refused(refusal))));
             }
         }

@@ -5,7 +5,7 @@ use metrics::{Counter, Gauge, Histogram};
 use super::declare::{Declare, Family};
 use crate::trace::Release;
 
-/// See [`Metrics::buffer`].
+/// See [`Metrics::buffer`](super::Metrics::buffer).
 #[derive(Debug)]
 pub struct BufferMetrics {
     /// Open traces.

@@ -5,7 +5,7 @@ use metrics::{Counter, Gauge, Histogram};
 use super::declare::{Declare, Family};
 use crate::trace::{AskOutcome, Skip};
 
-/// See [`Metrics::completion`].
+/// See [`Metrics::completion`](super::Metrics::completion).
 #[derive(Debug)]
 pub struct CompletionMetrics {
     /// By [`AskOutcome`].
@@ -24,6 +24,8 @@ pub struct CompletionMetrics {
     pub mode: Family<Gauge>,
     /// Answers that hold no more than the backend's limit of rows.
     pub truncated_answers: Counter,
+    /// Rows left out of answers.
+    pub unusable_rows: Counter,
     /// App spans posted.
     pub posted_spans: Counter,
     /// App spans not posted: by [`NotPosted`].
@@ -73,6 +75,11 @@ impl CompletionMetrics {
                 "mode",
                 &Mode::LABELS,
                 "1 for the mode in force.",
+            ),
+            unusable_rows: declare.counter(
+                "tracestitch_completion_unusable_rows_total",
+                &[],
+                "Rows of answers that were left out: they have no id to make a span id from.",
             ),
             truncated_answers: declare.counter(
                 "tracestitch_completion_truncated_answers_total",

@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::declare::{Declare, Family};
 
-/// See [`Metrics::journal`].
+/// See [`Metrics::journal`](super::Metrics::journal).
 #[derive(Debug)]
 pub struct JournalMetrics {
     /// Bytes of all segments.

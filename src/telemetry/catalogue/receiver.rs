@@ -5,7 +5,7 @@ use metrics::Counter;
 use super::declare::{Declare, Family, Labels};
 use crate::trace::Refusal;
 
-/// See [`Metrics::receiver`].
+/// See [`Metrics::receiver`](super::Metrics::receiver).
 #[derive(Debug)]
 pub struct ReceiverMetrics {
     transports: [TransportMetrics; 2],

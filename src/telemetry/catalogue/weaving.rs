@@ -4,7 +4,7 @@ use metrics::Counter;
 
 use super::declare::{Declare, Family};
 
-/// See [`Metrics::weaving`].
+/// See [`Metrics::weaving`](super::Metrics::weaving).
 #[derive(Debug)]
 pub struct WeavingMetrics {
     /// 0 system, 1 network.
