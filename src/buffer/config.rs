@@ -116,7 +116,7 @@ impl JournalConfig {
         destinations: Vec<String>,
         watched: &Watched,
     ) -> Settings {
-        let Tuning { files, segment_bytes, straggler_age } = tuning;
+        let Tuning { files, segment_bytes, reserve_bytes, straggler_age } = tuning;
         let metrics = Arc::clone(&watched.metrics);
         Settings {
             sync: match self.sync {
@@ -126,6 +126,7 @@ impl JournalConfig {
             },
             max_bytes: self.max_bytes.get(),
             segment_bytes,
+            reserve_bytes,
             straggler_age,
             files,
             watchdog: Arc::clone(&watched.watchdog),

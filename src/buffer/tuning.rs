@@ -12,6 +12,8 @@ pub struct Tuning {
     pub files: Arc<dyn Files>,
     /// Bytes of one of its segments, unless one record has more.
     pub segment_bytes: u32,
+    /// Room on the disk for what gets spans out again when it is full.
+    pub reserve_bytes: u64,
     /// A trace that is not delivered when its segment is so old no longer keeps it on the disk.
     pub straggler_age: Duration,
 }
@@ -21,6 +23,7 @@ impl Default for Tuning {
         Self {
             files: Arc::new(Disk),
             segment_bytes: 64 * 1024 * 1024,
+            reserve_bytes: 16 * 1024 * 1024,
             straggler_age: Duration::from_mins(1),
         }
     }

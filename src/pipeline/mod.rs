@@ -225,7 +225,7 @@ impl Pipeline {
             ended,
         )?;
         let keeper = buffer.keeper().cloned();
-        let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watchdog);
+        let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watched);
         let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &watched);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;

@@ -9,14 +9,14 @@ use tokio::{
 };
 
 use crate::{
-    buffer::{Keeper, Revived},
+    buffer::{Keeper, PlanToKeep, Revived},
     clock,
     exporter::Exporters,
     ledger::Destination,
     memory::{Budget, Stage},
-    telemetry::Metrics,
-    trace::{EnrichedTrace, Fragment, QuietTrace},
-    watchdog::{Beat, Watchdog},
+    telemetry::{Metrics, Watched},
+    trace::{EnrichedTrace, Fragment, Place, Plan, QuietTrace},
+    watchdog::Beat,
     weaving::{self, WovenTrace},
 };
 
@@ -35,6 +35,7 @@ const LOAD_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct Outgoing {
     keeper: Option<Arc<Keeper>>,
     traces: mpsc::UnboundedSender<EnrichedTrace>,
+    metrics: Arc<Metrics>,
 }
 
 impl Outgoing {
@@ -42,7 +43,7 @@ impl Outgoing {
     pub(super) fn start(
         keeper: Option<Arc<Keeper>>,
         exporters: Arc<Exporters>,
-        watchdog: &Arc<Watchdog>,
+        watched: &Watched,
     ) -> (Self, JoinHandle<()>) {
         // Not bounded by number: what is in it has its bytes in the memory budget.
         let (traces, mut outgoing) = mpsc::unbounded_channel();
@@ -51,8 +52,8 @@ impl Outgoing {
                 beat.during(exporters.send(trace)).await;
             }
         };
-        let handing = tokio::spawn(watchdog.supervise("outgoing traces", work));
-        (Self { keeper, traces }, handing)
+        let handing = tokio::spawn(watched.watchdog.supervise("outgoing traces", work));
+        (Self { keeper, traces, metrics: Arc::clone(&watched.metrics) }, handing)
     }
 
     /// Brings back what was left to the journal while the trace waited; `None` where the disk does not answer: then the
@@ -85,14 +86,36 @@ impl Outgoing {
             return self.hand_on(woven.into_enriched());
         };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
+        // On a full disk there is room for this one.
+        let nothing = Plan::default();
+        let plain = (!woven.plan.is_empty()).then(|| {
+            let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &nothing);
+            (record, weaving::apply(&woven.fragments, &nothing))
+        });
         let (outgoing, enriched) = (self.clone(), woven.into_enriched());
         enriched.lease.hold(Stage::Export, enriched.bytes());
-        keeper.keep_plan(record, move |place| {
-            if let Some(place) = place {
-                enriched.lease.planned(place);
+        keeper.keep_plan(record, move |place| match (place, plain) {
+            (None, Some((record, pieces))) => {
+                outgoing.metrics.weaving.unwoven_traces.increment(1);
+                outgoing.send_plain(record, EnrichedTrace { pieces, ..enriched });
             }
-            outgoing.hand_on(enriched);
+            (place, _) => outgoing.send_planned(place, enriched),
         });
+    }
+
+    /// The plan found no room: the trace goes out as it came, and the journal knows that.
+    fn send_plain(&self, record: PlanToKeep, trace: EnrichedTrace) {
+        let Some(keeper) = &self.keeper else { return self.hand_on(trace) };
+        let outgoing = self.clone();
+        keeper.keep_plan(record, move |place| outgoing.send_planned(place, trace));
+    }
+
+    /// Without a place not even that could be written: it goes all the same, and may go again, and otherwise, after a crash.
+    fn send_planned(&self, place: Option<Place>, trace: EnrichedTrace) {
+        if let Some(place) = place {
+            trace.lease.planned(place);
+        }
+        self.hand_on(trace);
     }
 
     fn hand_on(&self, trace: EnrichedTrace) {

@@ -14,6 +14,8 @@ use crate::steps::{SteppedFiles, Target};
 pub(crate) const ROLE: &str = "TRACESTITCH_CRASH_ROLE";
 
 const SEGMENT_BYTES: u32 = 256 * 1024;
+/// Of a disk of a dozen segments.
+const RESERVE_BYTES: u64 = 512 * 1024;
 const STRAGGLER_AGE: Duration = Duration::from_millis(300);
 
 /// What such a process is to do.
@@ -56,6 +58,7 @@ fn program_with_small_segments() {
     let tuning = Tuning {
         files: Arc::new(files),
         segment_bytes: SEGMENT_BYTES,
+        reserve_bytes: RESERVE_BYTES,
         straggler_age: STRAGGLER_AGE,
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

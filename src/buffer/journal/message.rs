@@ -34,7 +34,22 @@ pub(super) enum What {
     Plan { covers: Vec<Place>, plan: Bytes },
 }
 
+/// A plan so small that it is written on a full disk, too: without added spans, so much for each part it covers and in
+/// all.
+const SMALL_PLAN_PART_BYTES: usize = 32;
+const SMALL_PLAN_BYTES: usize = 2048;
+
 impl What {
+    /// Written on a full disk, too.
+    pub(super) fn is_small_plan(&self) -> bool {
+        match self {
+            Self::Spans { .. } => false,
+            Self::Plan { covers, plan } => {
+                plan.len() <= SMALL_PLAN_BYTES + covers.len() * SMALL_PLAN_PART_BYTES
+            }
+        }
+    }
+
     /// Bytes on disk, nearly: for bounds, not for offsets.
     pub(super) fn bytes(&self) -> u64 {
         let bytes = match self {

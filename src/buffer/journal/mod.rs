@@ -28,6 +28,7 @@ mod numbers;
 mod reclaim;
 mod records;
 mod recovery;
+mod reserve;
 mod scan;
 mod shared;
 mod space;
@@ -52,6 +53,7 @@ pub use self::{
 use self::{
     flusher::Flusher,
     message::{Append, Message, Then, What},
+    reserve::Reserve,
     shared::Shared,
     writer::Writer,
 };
@@ -79,6 +81,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// Bytes of a segment, unless one record has more. Never more than an eighth of `max_bytes`.
     pub segment_bytes: u32,
+    /// Room on the disk, beside `max_bytes`, for what gets spans out again when the disk is full; 0 for none.
+    pub reserve_bytes: u64,
     /// The last parts of a segment are moved when it is so old.
     pub straggler_age: Duration,
     /// Names of the configured destinations, in the order of their numbers.
@@ -110,6 +114,7 @@ impl Settings {
             sync: SyncMode::Interval(Duration::from_millis(200)),
             max_bytes: 10 << 30,
             segment_bytes: 64 << 20,
+            reserve_bytes: 0,
             straggler_age: Duration::from_mins(1),
             destinations,
             files: Arc::new(Disk),
@@ -124,6 +129,7 @@ impl Journal {
     pub fn open(settings: Settings) -> Result<(Self, Recovery), OpenError> {
         let lock = survey::lock(&settings)?;
         let watchdog = Arc::clone(&settings.watchdog);
+        let reserve_bytes = settings.reserve_bytes;
         let shared = Arc::new(Shared::new(settings));
         let survey::Surveyed { segments, next_number, covered } = survey::survey(&shared)?;
         let next_segment = segments.last().map_or(1, |last| last.saturating_add(1));
@@ -136,7 +142,9 @@ impl Journal {
         let flusher = flusher.transpose().map_err(OpenError::Thread)?;
         let (queue, inbox) = mpsc::channel();
         let recovery = Recovery::new(Arc::clone(&shared), segments, covered);
-        let writer = Writer::new(Arc::clone(&shared), inbox, flusher, next_number, next_segment);
+        let reserve = Reserve::new(&shared, reserve_bytes);
+        let next = (next_number, next_segment);
+        let writer = Writer::new(Arc::clone(&shared), inbox, flusher, reserve, next);
         let work = watchdog.supervise_thread("journal writer", move |beat| {
             writer.run(&beat);
             // Only now another process may have the directory.
@@ -160,7 +168,7 @@ impl Journal {
         self.append(What::Spans { meta: meta.into(), parts }, Then::new(then));
     }
 
-    /// Keeps the plan of the trace that has these parts, in this order. `then` is called as with `append_spans`.
+    /// Keeps the plan of the trace that has these parts, in this order. On a full disk only small ones are. `then` is called as with `append_spans`.
     pub fn append_plan(
         &self,
         covers: &[Place],

@@ -32,6 +32,7 @@ impl Writer {
             self.settle_moves();
             self.reclaim();
         }
+        self.reserve.keep(&self.shared);
         self.shared.gauge();
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Shared {
     queued_bytes: AtomicU64,
     /// Somebody reads what an earlier run left: parts stay where they are.
     recovering: AtomicBool,
+    /// The disk has its reserve, or is to have none.
+    reserved: AtomicBool,
     is_poisoned: AtomicBool,
     poison: Mutex<Option<Arc<str>>>,
     /// Files with bytes that are not flushed, by segment.
@@ -70,6 +72,7 @@ impl Shared {
             used_bytes: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             recovering: AtomicBool::new(true),
+            reserved: AtomicBool::new(true),
             is_poisoned: AtomicBool::new(false),
             poison: Mutex::new(None),
             dirty: Mutex::new(Vec::new()),
@@ -95,7 +98,16 @@ impl Shared {
 
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         let owed = self.used_bytes().saturating_add(self.queued_bytes.load(Relaxed));
-        owed.saturating_add(bytes) <= self.max_bytes && !self.is_poisoned()
+        owed.saturating_add(bytes) <= self.max_bytes && self.is_reserved() && !self.is_poisoned()
+    }
+
+    /// Not on a full disk, as long as its reserve is used.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.reserved.load(Relaxed)
+    }
+
+    pub(super) fn set_reserved(&self, reserved: bool) {
+        self.reserved.store(reserved, Relaxed);
     }
 
     pub(super) fn queue(&self, bytes: u64) {

@@ -20,6 +20,7 @@ use super::{
     format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind},
     message::{Append, Message, Then, What},
     numbers::Numbers,
+    reserve::Reserve,
     shared::Shared,
     space::Segment,
 };
@@ -45,6 +46,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     inbox: Receiver<Message>,
     _flusher: Option<Flusher>,
+    pub(super) reserve: Reserve,
     active: Option<Active>,
     pub(super) next_number: u64,
     next_segment: u32,
@@ -98,13 +100,14 @@ impl Writer {
         shared: Arc<Shared>,
         inbox: Receiver<Message>,
         flusher: Option<Flusher>,
-        next_number: u64,
-        next_segment: u32,
+        reserve: Reserve,
+        (next_number, next_segment): (u64, u32),
     ) -> Self {
         Self {
             shared,
             inbox,
             _flusher: flusher,
+            reserve,
             active: None,
             next_number,
             next_segment,
@@ -164,6 +167,9 @@ impl Writer {
 
     fn take(&mut self, Append { what, then }: Append) {
         self.shared.unqueue(what.bytes());
+        if !self.shared.is_reserved() && !what.is_small_plan() {
+            return self.fail(AppendError::Full, then);
+        }
         match what {
             What::Spans { meta, parts } => {
                 let places = self.add_spans(meta, parts);
@@ -293,8 +299,12 @@ impl Writer {
         Ok(Active { number, file, bytes })
     }
 
-    fn full_or_poison(&self, what: &str, segment: u32, error: &io::Error) -> AppendError {
-        if is_full(error) { AppendError::Full } else { self.shared.poison(what, segment, error) }
+    fn full_or_poison(&mut self, what: &str, segment: u32, error: &io::Error) -> AppendError {
+        if is_full(error) {
+            self.reserve.give_up(&self.shared);
+            return AppendError::Full;
+        }
+        self.shared.poison(what, segment, error)
     }
 
     /// Writes the records that were added, and tells those who wait.
@@ -331,7 +341,11 @@ impl Writer {
         self.shared.usable()?;
         let Some(active) = &mut self.active else { return Err(AppendError::Closed) };
         if let Err(error) = self.batch.write(&*active.file) {
-            return Err(cut_back(&self.shared, active, &error));
+            let failed = cut_back(&self.shared, active, &error);
+            if matches!(failed, AppendError::Full) {
+                self.reserve.give_up(&self.shared);
+            }
+            return Err(failed);
         }
         let bytes = self.batch.bytes();
         active.bytes += bytes;

@@ -9,6 +9,8 @@ use super::declare::{Declare, Family};
 pub struct WeavingMetrics {
     /// 0 system, 1 network.
     pub added_spans: Family<Counter>,
+    /// Woven traces that went out as they came.
+    pub unwoven_traces: Counter,
     /// App spans with a new parent.
     pub reparented_spans: Counter,
     /// Found spans left out because `weaving.network_spans` is `off`.
@@ -33,6 +35,11 @@ impl WeavingMetrics {
                 "kind",
                 &["system", "network"],
                 "Spans added to traces.",
+            ),
+            unwoven_traces: declare.counter(
+                "tracestitch_weaving_unwoven_traces_total",
+                &[],
+                "Woven traces that went out as they came, for the journal had no room for their plan.",
             ),
             reparented_spans: declare.counter(
                 "tracestitch_weaving_reparented_spans_total",
