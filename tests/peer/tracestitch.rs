@@ -19,26 +19,28 @@ pub(crate) struct Tracestitch {
     grpc: String,
     http: String,
     admin: String,
-    /// Its configuration file is in here.
+    /// Its configuration file and its journal are in here.
     _folder: TempDir,
 }
 
 impl Tracestitch {
     /// Starts it between a DeepFlow and a backend, with shortened waits.
     pub(crate) async fn start(deepflow: &str, backend: &str, idle: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let state = folder.path().display();
         let config = format!(
             "
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{endpoint: '127.0.0.1:0'}}}}}}}}
 memory: {{limit: 256MiB}}
-buffer: {{idle: {idle}, max_age: 20s}}
+buffer: {{idle: {idle}, max_age: 20s, journal: {{directory: '{state}/journal'}}}}
 completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 2s], max_wait: 20s, deadline: 30s}}}}
 exporters: {{otlp/backend: {{endpoint: '{backend}'}}}}
+dead_letter: {{directory: '{state}/dead-letter'}}
 admin: {{endpoint: '127.0.0.1:0'}}
 logs: {{format: json}}
 shutdown: {{drain_timeout: 5s}}
 "
         );
-        let folder = TempDir::new().expect("a temporary folder");
         let file = folder.path().join("config.yaml");
         std::fs::write(&file, config).expect("a configuration file");
         let mut run = command(env!("CARGO_BIN_EXE_tracestitch"));
