@@ -3,11 +3,12 @@
 //! acknowledged is delivered all the same. After a failure `/readyz` says why and nothing more is taken; after a full disk
 //! spans are taken again as soon as there is room.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tonic::Code;
 use tracestitch::{
     buffer::journal::{Fault, MemoryFiles},
+    clock,
     demo::{backend::Backend, sender::Sender},
     pipeline::{Pipeline, Tuning},
     wire::status::retry_delay,
@@ -73,7 +74,12 @@ async fn a_full_disk_passes() {
     assert!(refused.message().contains("the journal is full"), "{refused}");
     assert!(retry_delay(&refused).is_some());
     files.limit_bytes(None);
-    sender.send(&support::trace(3, 3)).await.expect("there is room again");
+    // As its sender does, until the journal has seen that there is room again.
+    let end = clock::now() + support::PATIENCE;
+    while sender.send(&support::trace(3, 3)).await.is_err() {
+        assert!(clock::now() < end, "there is room again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     support::settled(&pipeline.watched, 6).await;
     let watched = pipeline.end().await;
     assert_eq!(support::books(&watched).delivered, 6);
