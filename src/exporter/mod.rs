@@ -118,7 +118,7 @@ impl Exporters {
     /// The same, for these destinations. Others that lack the trace get it when they have room, as long as it is in
     /// memory; a trace that no destination has taken when this returns is not.
     pub async fn send_to(&self, trace: EnrichedTrace, destinations: &[Destination]) {
-        trace.lease.hold(Stage::Export, trace.bytes());
+        trace.lease.hold(Stage::Export, trace.held_bytes());
         let trace = Arc::new(trace);
         let mut missing = Vec::new();
         // The first comes last: the others have the trace when it has to wait.

@@ -345,7 +345,7 @@ async fn hand_on_all(
 
 /// Of the memory limit, so much is for what is not spans: the program itself, connections, what the allocator keeps ready.
 fn spans_share(limit_bytes: u64) -> u64 {
-    limit_bytes - (limit_bytes / 4).min(BESIDE_SPANS_BYTES)
+    limit_bytes - (limit_bytes / 5 * 2).min(BESIDE_SPANS_BYTES)
 }
 
 /// Measured under overload: what is resident beside the bytes that are accounted for.

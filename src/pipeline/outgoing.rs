@@ -93,7 +93,7 @@ impl Outgoing {
             (record, weaving::apply(&woven.fragments, &nothing))
         });
         let (outgoing, enriched) = (self.clone(), woven.into_enriched());
-        enriched.lease.hold(Stage::Export, enriched.bytes());
+        enriched.lease.hold(Stage::Export, enriched.held_bytes());
         keeper.keep_plan(record, move |place| match (place, plain) {
             (None, Some((record, pieces))) => {
                 outgoing.metrics.weaving.unwoven_traces.increment(1);
@@ -195,6 +195,6 @@ fn enriched(revived: Revived) -> EnrichedTrace {
     let Revived { key, fragments, plan, lease, .. } = revived;
     let pieces = weaving::apply(&fragments, &plan);
     let trace = EnrichedTrace { key, pieces, lease };
-    trace.lease.hold(Stage::Export, trace.bytes());
+    trace.lease.hold(Stage::Export, trace.held_bytes());
     trace
 }

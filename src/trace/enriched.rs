@@ -26,10 +26,21 @@ pub struct Piece {
     pub added_spans: u64,
 }
 
+/// What a piece costs beside its bytes: here, in a batch, in the request's list.
+const PIECE_BYTES: usize = 2 * size_of::<Piece>() + size_of::<Bytes>();
+/// What a trace costs beside its pieces: its lease, its lists, its place in a queue.
+const OVERHEAD_BYTES: u64 = 500;
+
 impl EnrichedTrace {
     /// Wire bytes of all pieces.
     pub fn bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX)).sum()
+    }
+
+    /// Memory that the trace holds until every destination has it.
+    pub fn held_bytes(&self) -> u64 {
+        let pieces = u64::try_from(self.pieces.len() * PIECE_BYTES).unwrap_or(u64::MAX);
+        self.bytes() + pieces + OVERHEAD_BYTES
     }
 
     /// Received spans.

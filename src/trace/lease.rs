@@ -53,22 +53,24 @@ impl Parked {
     /// A parked trace that takes its memory from this reservation.
     pub fn new(
         durable: Arc<dyn Durable>,
-        places: Vec<Place>,
+        mut places: Vec<Place>,
         plan: Place,
-        lacking: Vec<(Destination, u64)>,
+        mut lacking: Vec<(Destination, u64)>,
         life: Option<u64>,
         mut memory: Reservation,
     ) -> Self {
+        places.shrink_to_fit();
+        lacking.shrink_to_fit();
         memory.transfer(Stage::Export);
         memory.resize(parked_bytes(places.len(), lacking.len()));
         Self { durable, places, plan, lacking, life, memory }
     }
 }
 
-/// Memory a parked trace takes: this struct, its lists, its place in a queue.
+/// Memory a parked trace takes: this struct, its lists, its place in a queue, the allocator's rounding.
 fn parked_bytes(places: usize, lacking: usize) -> u64 {
     let lists = places * size_of::<Place>() + lacking * size_of::<(Destination, u64)>();
-    u64::try_from(size_of::<Parked>() + lists + 32).unwrap_or(u64::MAX)
+    u64::try_from(size_of::<Parked>() + lists + 64).unwrap_or(u64::MAX)
 }
 
 /// A trace's space in the journal.

@@ -63,6 +63,11 @@ pub struct Arrivals {
 
 /// The life of one released trace. A trace whose spans come in several parts has one for each.
 pub struct Life {
+    /// In a box, so that leases which refer to a forgotten life hold next to nothing of it.
+    facts: Box<Facts>,
+}
+
+struct Facts {
     number: u64,
     id: TraceId,
     /// Tells tenants apart without showing who they are.
@@ -105,7 +110,7 @@ struct End {
 
 impl fmt::Debug for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Life").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Life").field("id", &self.facts.id).finish_non_exhaustive()
     }
 }
 
@@ -123,7 +128,7 @@ impl Life {
     ) -> Self {
         let age = now.saturating_duration_since(arrivals.first);
         let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        Self {
+        let facts = Facts {
             number,
             id,
             origin,
@@ -133,22 +138,23 @@ impl Life {
             destinations,
             events: Mutex::default(),
             _memory: memory,
-        }
+        };
+        Self { facts: Box::new(facts) }
     }
 
     /// Finds it again, see [`super::Lives::again`].
     pub fn number(&self) -> u64 {
-        self.number
+        self.facts.number
     }
 
     /// Whose life it is; two tenants may use one id.
     pub fn id(&self) -> TraceId {
-        self.id
+        self.facts.id
     }
 
     /// Something happened.
     pub fn note(&self, now: Instant, event: Event) {
-        let mut events = self.events.lock();
+        let mut events = self.facts.events.lock();
         match event {
             Event::Asked => {
                 events.asks += 1;
@@ -168,18 +174,18 @@ impl Life {
 
     /// What is known by now.
     pub fn told(&self) -> Told {
-        let events = self.events.lock();
+        let events = self.facts.events.lock();
         let moment = |reason: &str, at| Moment { reason: reason.to_owned(), at_ms: self.ms(at) };
-        let arrivals = &self.arrivals;
-        let destinations = self.destinations.iter().enumerate();
+        let arrivals = &self.facts.arrivals;
+        let destinations = self.facts.destinations.iter().enumerate();
         Told {
-            trace_id: self.id.to_string(),
-            origin: self.origin.map(|hash| format!("{hash:016x}")),
-            first_arrival_unix_ms: self.began_us / 1000,
+            trace_id: self.facts.id.to_string(),
+            origin: self.facts.origin.map(|hash| format!("{hash:016x}")),
+            first_arrival_unix_ms: self.facts.began_us / 1000,
             last_arrival_ms: self.ms(arrivals.last),
             fragments: arrivals.fragments,
             spans: arrivals.spans,
-            released: moment(arrivals.release.label(), self.released),
+            released: moment(arrivals.release.label(), self.facts.released),
             asks: events.first_ask.zip(events.last_ask).map(|(first, last)| Asks {
                 count: events.asks,
                 first_ms: self.ms(first),
@@ -216,7 +222,7 @@ impl Life {
 
     /// Milliseconds since the first arrival.
     fn ms(&self, at: Instant) -> u64 {
-        let since: Duration = at.saturating_duration_since(self.arrivals.first);
+        let since: Duration = at.saturating_duration_since(self.facts.arrivals.first);
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -72,6 +72,8 @@ impl Encoder for PiecesCodec {
     type Error = Status;
 
     fn encode(&mut self, pieces: Pieces, target: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        // At once: a buffer that grows by doubling is copied again and again, and half of it may stay empty.
+        target.reserve(pieces.iter().map(Bytes::len).sum());
         for piece in pieces {
             target.put(piece);
         }
