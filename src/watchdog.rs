@@ -205,6 +205,12 @@ impl Beat {
 
     async fn during_every<F: Future>(&self, every: Duration, wait: F) -> F::Output {
         let mut wait = pin!(wait);
+        // Mostly it is there already, and needs no timer.
+        self.beat();
+        let at_once = poll_fn(|context| Poll::Ready(wait.as_mut().poll(context))).await;
+        if let Poll::Ready(output) = at_once {
+            return output;
+        }
         loop {
             self.beat();
             if let Ok(output) = tokio::time::timeout(every, wait.as_mut()).await {

@@ -32,6 +32,9 @@ use crate::{
 /// For spans that are on their way from the cache when their trace's last part is due.
 const LAST_PART_GRACE: Duration = Duration::from_secs(1);
 
+/// Taken up in one round: waking up and showing numbers costs more than most messages.
+const MESSAGES_AT_ONCE: usize = 128;
+
 /// What the judge is told.
 pub(super) enum Message {
     /// A trace's alarm went off.
@@ -93,11 +96,14 @@ pub(super) struct Judge {
 
 impl Judge {
     pub(super) async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>, beat: Beat) {
-        while let Some(message) = self.next(&mut messages, &beat).await {
-            if matches!(message, Message::End) {
-                break;
+        let mut heard = Vec::with_capacity(MESSAGES_AT_ONCE);
+        let mut ended = false;
+        while !ended && self.next(&mut messages, &mut heard, &beat).await {
+            for message in heard.drain(..) {
+                ended |= matches!(message, Message::End);
+                beat.during(self.hear(message)).await;
             }
-            beat.during(self.hear(message)).await;
+            self.show();
         }
         // A trace may have been put back just before draining began.
         if let Some(store) = self.store() {
@@ -116,14 +122,15 @@ impl Judge {
     async fn next(
         &mut self,
         messages: &mut mpsc::UnboundedReceiver<Message>,
+        heard: &mut Vec<Message>,
         beat: &Beat,
-    ) -> Option<Message> {
+    ) -> bool {
         loop {
             let due = self.last_parts.next();
             tokio::select! {
                 // Messages first: spans that were released meanwhile are the last part.
                 biased;
-                message = beat.during(messages.recv()) => return message,
+                count = beat.during(messages.recv_many(heard, MESSAGES_AT_ONCE)) => return count > 0,
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() => {
                     beat.during(self.release_last_parts()).await;
                 }
@@ -202,7 +209,6 @@ impl Judge {
         if let Some(quiet) = self.order.begin(&key, quiet) {
             self.send(quiet).await;
         }
-        self.show();
     }
 
     /// Hands on a part whose turn it is, with what earlier ones left.
@@ -231,7 +237,6 @@ impl Judge {
         if let Some(next) = next {
             self.send(next).await;
         }
-        self.show();
     }
 
     fn show(&self) {

@@ -51,6 +51,9 @@ pub type Completed = (QuietTrace, Answer);
 /// Traces that have waited so long since their last span are asked for at shutdown, the others are too young.
 const SHUTDOWN_WAIT_MIN: Duration = Duration::from_secs(5);
 
+/// Traces taken up in one round: timers and gauges cost more than a trace that goes straight on.
+const TRACES_AT_ONCE: usize = 128;
+
 /// How the program is ending, if it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -139,6 +142,7 @@ impl Completion {
     ) {
         let mut open = true;
         let mut give_up = None;
+        let mut arrived = Vec::with_capacity(TRACES_AT_ONCE);
         self.show();
         while open || !self.policy.is_empty() {
             beat.beat();
@@ -148,10 +152,10 @@ impl Completion {
                     Ok((id, (reply, took))) => self.ended(id, reply, took),
                     Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
                 },
-                trace = traces.recv(), if open => match trace {
-                    Some(trace) => self.submit(trace),
-                    None => open = false,
-                },
+                count = traces.recv_many(&mut arrived, TRACES_AT_ONCE), if open => {
+                    open = count > 0;
+                    arrived.drain(..).for_each(|trace| self.submit(trace));
+                }
                 () = tokio::time::sleep(BEAT_EVERY) => {}
                 () = until(wake) => self.policy.tick(clock::now()),
                 // An error means that nobody is left to end it.

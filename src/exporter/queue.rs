@@ -233,6 +233,9 @@ impl Queue {
     }
 }
 
+/// Traces taken up in one round: timers cost more than a trace.
+const TRACES_AT_ONCE: usize = 64;
+
 struct Worker {
     sender: Arc<Sender>,
     batches: Batches,
@@ -245,6 +248,7 @@ struct Worker {
 impl Worker {
     async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Queued>, beat: Beat) {
         let mut open = true;
+        let mut arrived = Vec::with_capacity(TRACES_AT_ONCE);
         while open || !self.batches.is_empty() || !self.sending.is_empty() {
             beat.beat();
             self.send_due(open);
@@ -259,10 +263,10 @@ impl Worker {
                     self.take_missed(open);
                 }
                 () = self.missed.news(), if open => self.take_missed(open),
-                entry = entries.recv(), if open && !self.batches.has_full() => match entry {
-                    Some(entry) => self.add(entry),
-                    None => open = false,
-                },
+                count = entries.recv_many(&mut arrived, TRACES_AT_ONCE), if open && !self.batches.has_full() => {
+                    open = count > 0;
+                    arrived.drain(..).for_each(|entry| self.add(entry));
+                }
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() && has_slot => {}
                 () = tokio::time::sleep(BEAT_EVERY) => {}
             }

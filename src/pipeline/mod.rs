@@ -375,6 +375,9 @@ fn start_parked(
     (end, parked)
 }
 
+/// Traces that a weaver takes at once.
+const WEAVED_AT_ONCE: usize = 16;
+
 /// The heart of the pipeline: woven and sent, up to as many at once as there are cores.
 fn start_weavers(
     completed: mpsc::UnboundedReceiver<Completed>,
@@ -391,20 +394,26 @@ fn start_weavers(
         let (outgoing, metrics) = (outgoing.clone(), Arc::clone(&watched.metrics));
         let budget = Arc::clone(&watched.budget);
         let work = move |beat: Beat| async move {
+            let mut traces = Vec::with_capacity(WEAVED_AT_ONCE);
             loop {
-                let next = beat.during(async { completed.lock().await.recv().await }).await;
-                let Some((trace, answer)) = next else { return };
-                let key = trace.key.clone();
-                let loaded = beat.during(outgoing.load(trace, &budget)).await;
-                let Some(trace) = loaded else {
-                    buffer.woven(key, None);
-                    continue;
-                };
-                let mut woven = weaving::weave(trace, answer, &config);
-                count(&metrics, woven.woven);
-                woven.lease.note(Event::Woven(additions(woven.woven)));
-                buffer.woven(key, woven.sent.take());
-                outgoing.send(woven);
+                let next =
+                    async { completed.lock().await.recv_many(&mut traces, WEAVED_AT_ONCE).await };
+                if beat.during(next).await == 0 {
+                    return;
+                }
+                for (trace, answer) in traces.drain(..) {
+                    let key = trace.key.clone();
+                    let loaded = beat.during(outgoing.load(trace, &budget)).await;
+                    let Some(trace) = loaded else {
+                        buffer.woven(key, None);
+                        continue;
+                    };
+                    let mut woven = weaving::weave(trace, answer, &config);
+                    count(&metrics, woven.woven);
+                    woven.lease.note(Event::Woven(additions(woven.woven)));
+                    buffer.woven(key, woven.sent.take());
+                    outgoing.send(woven);
+                }
             }
         };
         weavers.spawn(watched.watchdog.supervise(&format!("weaver {number}"), work));

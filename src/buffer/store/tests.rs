@@ -13,6 +13,7 @@ use crate::{
     memory::{Budget, Stage},
     trace::{Fragment, Origin, SpanId, SpanKind, SpanRef, TraceId},
 };
+use std::sync::Arc;
 
 const WRITERS: u64 = 6;
 const KEYS: u64 = 300;
@@ -120,8 +121,8 @@ fn overfill(parts: u64) {
         }
         store.run_pending_tasks();
     }
-    let weight = store.held.weight();
-    assert!(weight <= CAPACITY_BYTES + CAPACITY_BYTES / GROWTH, "{weight} with {parts} parts");
+    let weight = store.open.held.weight();
+    assert!(weight <= CAPACITY_BYTES + CAPACITY_BYTES / 8, "{weight} with {parts} parts");
     let closed: Vec<Closed> = receiver.try_iter().collect();
     assert!(!closed.is_empty() && closed.iter().all(|closed| closed.brim), "{parts} parts");
 }
@@ -129,4 +130,40 @@ fn overfill(parts: u64) {
 #[test]
 fn what_is_closed_for_its_size_is_closed_at_the_brim() {
     (1..=4).for_each(overfill);
+}
+
+/// Scenario: the cache heard only of a trace's first span, and rings by that.
+#[test]
+fn an_early_alarm_is_put_off_until_the_last_span_is_old_enough() {
+    let (start, ms) = (clock::now(), Duration::from_millis);
+    let wait = Wait { idle: ms(1000), max_age: ms(60_000), max_spans: 500, max_bytes: 1 << 30 };
+    let budget = Budget::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let open = OpenTraces::new(wait, ms(250), 1 << 30, move |closed| drop(sender.send(closed)));
+    let key = key(1);
+    let append = |number, at: u64| {
+        let addition = OpenTrace {
+            first: start + ms(at),
+            last: start + ms(at),
+            ..addition(&key, number, &budget)
+        };
+        open.append(&key, addition)
+    };
+    assert!(matches!(append(0, 0), Tell::Weight(_)));
+    assert_eq!((append(1, 100), append(2, 300)), (Tell::Nothing, Tell::Use));
+    open.dropped(start + ms(1001), &key);
+    // Its alarm is for 1300 ms; meanwhile there are more spans.
+    assert_eq!(append(3, 500), Tell::Nothing);
+    open.ring(start + ms(1320));
+    assert!(receiver.try_recv().is_err() && open.has(&key));
+    open.ring(start + ms(1499 - 20));
+    assert!(receiver.try_recv().is_err());
+    open.ring(start + ms(1520));
+    let closed = receiver.try_recv().expect("it is closed");
+    assert_eq!((closed.trace.spans, open.has(&key)), (4, false));
+    drop(closed);
+    // Nobody rings for it a second time.
+    open.ring(start + ms(9000));
+    assert!(receiver.try_recv().is_err());
+    assert_eq!(budget.used_bytes(), 0);
 }

@@ -1,0 +1,296 @@
+//! The open traces themselves, in shards by trace id: appending locks one shard and asks nobody else.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{Closed, shape};
+use crate::{
+    buffer::{
+        open_trace::{OVERHEAD_BYTES, OpenTrace},
+        quiet::{Verdict, Wait, quiet},
+    },
+    clock::Instant,
+    trace::TraceKey,
+};
+
+/// So that threads which append at once seldom meet.
+const SHARDS: usize = 64;
+
+/// From so many bytes on a trace is weighed again when it has grown by an eighth; a smaller one when it has doubled.
+const LARGE_BYTES: u64 = 64 * 1024;
+
+/// Alarms of one such interval ring together.
+const TICK: Duration = Duration::from_millis(10);
+
+/// An open trace, and what the cache knows of it.
+#[derive(Debug)]
+struct Entry {
+    trace: OpenTrace,
+    /// When the cache heard of the trace last.
+    touched: Instant,
+    /// What the cache takes it to weigh.
+    weighed: u64,
+    /// The cache rings for it; else an alarm of ours does.
+    cached: bool,
+}
+
+/// What the cache is to be told after an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    Nothing,
+    /// The trace is in use.
+    Use,
+    /// It is there with this weight.
+    Weight(u64),
+    /// It is gone.
+    Gone,
+}
+
+/// See the module.
+pub(super) struct OpenTraces {
+    shards: Vec<Mutex<HashMap<TraceKey, Box<Entry>>>>,
+    hasher: RandomState,
+    pub(super) held: Held,
+    alarms: Mutex<Alarms>,
+    wait: Wait,
+    touch_every: Duration,
+    brim_bytes: u64,
+    closed: Box<dyn Fn(Closed) + Send + Sync>,
+}
+
+impl std::fmt::Debug for OpenTraces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenTraces").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Box<Entry>>>;
+
+impl OpenTraces {
+    pub(super) fn new(
+        wait: Wait,
+        touch_every: Duration,
+        brim_bytes: u64,
+        closed: impl Fn(Closed) + Send + Sync + 'static,
+    ) -> Self {
+        let hasher = RandomState::new();
+        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            held: Held::default(),
+            alarms: Mutex::default(),
+            wait,
+            touch_every,
+            brim_bytes,
+            closed: Box::new(closed),
+            hasher,
+        }
+    }
+
+    fn shard(&self, key: &TraceKey) -> Option<Shard<'_>> {
+        // Bits that the map itself does not look at first.
+        let number = usize::try_from(self.hasher.hash_one(key) >> 48).unwrap_or(0) % SHARDS;
+        self.shards.get(number).map(Mutex::lock)
+    }
+
+    pub(super) fn has(&self, key: &TraceKey) -> bool {
+        self.shard(key).is_some_and(|shard| shard.contains_key(key))
+    }
+
+    /// Adds spans to their trace, or opens it. A trace that has become too large or too old is closed at once.
+    pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) -> Tell {
+        let Some(mut shard) = self.shard(key) else { return Tell::Nothing };
+        self.held.add(&addition);
+        let now = addition.last;
+        let (trace, tell) = if let Some(entry) = shard.get_mut(key) {
+            self.held.merged();
+            entry.trace.merge(addition);
+            let tell = entry.tell(now, self.touch_every);
+            (&entry.trace, tell)
+        } else {
+            self.held.traces.fetch_add(1, Relaxed);
+            let weighed = addition.needed_bytes.max(self.held.likely_bytes());
+            let entry = Entry { trace: addition, touched: now, weighed, cached: true };
+            let entry = shard.entry(key.clone()).or_insert(Box::new(entry));
+            (&entry.trace, Tell::Weight(weighed))
+        };
+        let verdict = quiet(now, trace.first, now, shape(trace, false, false), &self.wait);
+        if let Verdict::Release(_) = verdict {
+            self.close_in(shard, key, false);
+            return Tell::Gone;
+        }
+        tell
+    }
+
+    /// Closes this trace now, whatever it waits for.
+    pub(super) fn close(&self, key: &TraceKey) -> Tell {
+        let closed = self.shard(key).is_some_and(|shard| self.close_in(shard, key, false));
+        if closed { Tell::Gone } else { Tell::Nothing }
+    }
+
+    /// The cache let go of the trace. Whatever its reason: a trace that is due is closed, for another an alarm is set,
+    /// so that each trace has somebody who rings for it.
+    pub(super) fn dropped(&self, now: Instant, key: &TraceKey) {
+        let brim = self.held.weight() >= self.brim_bytes;
+        self.look(now, key, brim, |entry| {
+            entry.cached = false;
+            true
+        });
+    }
+
+    /// Closes the traces whose alarm has come.
+    pub(super) fn ring(&self, now: Instant) {
+        loop {
+            // The lock goes before a shard's is taken: who looks at a trace may set an alarm.
+            let due = self.alarms.lock().pop_due(now);
+            let Some(keys) = due else { return };
+            for key in keys {
+                // The cache may have taken over meanwhile.
+                self.look(now, &key, false, |entry| !entry.cached);
+            }
+        }
+    }
+
+    fn look(&self, now: Instant, key: &TraceKey, brim: bool, mine: impl Fn(&mut Entry) -> bool) {
+        let Some(mut shard) = self.shard(key) else { return };
+        let Some(entry) = shard.get_mut(key) else { return };
+        if !mine(entry) {
+            return;
+        }
+        let trace = &entry.trace;
+        match quiet(now, trace.first, trace.last, shape(trace, brim, false), &self.wait) {
+            Verdict::Release(_) => drop(self.close_in(shard, key, brim)),
+            Verdict::WaitUntil(until) => self.alarms.lock().set(now, until, key.clone()),
+        }
+    }
+
+    fn close_in(&self, mut shard: Shard<'_>, key: &TraceKey, brim: bool) -> bool {
+        let Some((key, entry)) = shard.remove_entry(key) else { return false };
+        drop(shard);
+        self.hand_on(key, entry.trace, brim);
+        true
+    }
+
+    fn hand_on(&self, key: TraceKey, trace: OpenTrace, brim: bool) {
+        let (spans, bytes) = (trace.spans, trace.needed_bytes);
+        let loose_bytes = trace.bytes().saturating_sub(bytes);
+        (self.closed)(Closed { key, trace, brim });
+        // Counted out when it is handed on: who sees no trace left has been given all of them.
+        self.held.remove(spans, bytes, loose_bytes);
+    }
+
+    /// Closes every trace.
+    pub(super) fn close_all(&self) {
+        for shard in &self.shards {
+            let traces = std::mem::take(&mut *shard.lock());
+            for (key, entry) in traces {
+                self.hand_on(key, entry.trace, false);
+            }
+        }
+    }
+
+    /// Leaves spans' bytes to the journal until so many are free; gives how many are.
+    pub(super) fn spill(&self, wanted_bytes: u64) -> u64 {
+        let mut freed = 0;
+        for shard in &self.shards {
+            for entry in shard.lock().values_mut() {
+                if freed >= wanted_bytes || self.held.loose_bytes.load(Relaxed) == 0 {
+                    return freed;
+                }
+                let bytes = entry.trace.spill();
+                self.held.loose_bytes.fetch_sub(bytes, Relaxed);
+                freed += bytes;
+            }
+        }
+        freed
+    }
+}
+
+impl Entry {
+    /// The cache need not hear of every append.
+    fn tell(&mut self, now: Instant, touch_every: Duration) -> Tell {
+        let bytes = self.trace.needed_bytes;
+        let tolerated = if bytes < LARGE_BYTES { self.weighed } else { self.weighed / 8 };
+        let outgrown = bytes > self.weighed + tolerated;
+        let is_time = now.saturating_duration_since(self.touched) >= touch_every;
+        if !outgrown && !is_time {
+            return Tell::Nothing;
+        }
+        self.touched = now;
+        if self.cached && !outgrown {
+            return Tell::Use;
+        }
+        self.cached = true;
+        self.weighed = bytes.max(self.weighed);
+        Tell::Weight(self.weighed)
+    }
+}
+
+/// What is held, by our own count: the cache's lags behind.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) traces: AtomicU64,
+    pub(super) spans: AtomicU64,
+    bytes: AtomicU64,
+    /// Bytes in memory that could be left to the journal.
+    pub(super) loose_bytes: AtomicU64,
+}
+
+impl Held {
+    fn add(&self, trace: &OpenTrace) {
+        self.spans.fetch_add(trace.spans, Relaxed);
+        self.bytes.fetch_add(trace.needed_bytes, Relaxed);
+        self.loose_bytes.fetch_add(trace.bytes().saturating_sub(trace.needed_bytes), Relaxed);
+    }
+
+    fn remove(&self, spans: u64, bytes: u64, loose_bytes: u64) {
+        self.loose_bytes.fetch_sub(loose_bytes, Relaxed);
+        self.bytes.fetch_sub(bytes, Relaxed);
+        self.spans.fetch_sub(spans, Relaxed);
+        self.traces.fetch_sub(1, Relaxed);
+    }
+
+    /// Of two that became one, one costs nothing of its own any more.
+    fn merged(&self) {
+        self.bytes.fetch_sub(OVERHEAD_BYTES, Relaxed);
+    }
+
+    /// What a trace that begins will weigh: as much as one has now, and a quarter. Too much does no harm, for what the cache
+    /// lets go of below the brim goes on waiting.
+    fn likely_bytes(&self) -> u64 {
+        let mean = self.weight() / self.traces.load(Relaxed).max(1);
+        mean + mean / 4
+    }
+
+    /// As the cache weighs it, with what each trace costs of its own: else it would evict many small traces long before
+    /// the brim, and they would be put back again and again.
+    pub(super) fn weight(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+}
+
+/// Times of traces for which the cache does not ring, in ticks.
+#[derive(Debug, Default)]
+struct Alarms {
+    ticks: BTreeMap<Instant, Vec<TraceKey>>,
+}
+
+impl Alarms {
+    fn set(&mut self, now: Instant, until: Instant, key: TraceKey) {
+        // The last tick takes what comes a little later, too.
+        let near = self.ticks.range(until..until + TICK).next().map(|(at, _)| *at);
+        let at = near.unwrap_or(until.max(now + TICK));
+        self.ticks.entry(at).or_default().push(key);
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<Vec<TraceKey>> {
+        let first = self.ticks.first_entry().filter(|first| *first.key() <= now)?;
+        Some(first.remove())
+    }
+}
