@@ -74,7 +74,8 @@ fn by_trace(layout: &Layout) -> (Vec<TraceId>, Vec<Member>, Rejected) {
     let mut rejected = Rejected::default();
     let mut ids = Vec::new();
     let mut members = Vec::with_capacity(layout.spans.len());
-    let mut numbers: HashMap<TraceId, usize> = HashMap::new();
+    // Growing would hash each id again. The standard hasher: senders choose the ids.
+    let mut numbers: HashMap<TraceId, usize> = HashMap::with_capacity(layout.spans.len());
     let mut last = None;
     for (span, entry) in layout.spans.iter().enumerate() {
         let Some(id) = entry.trace_id else {
