@@ -1,6 +1,6 @@
 //! Request → fragments: one validated pass over the wire bytes, nothing decoded.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::wire::{
     layout::{Layout, SpanEntry},
-    splice::{self, Pick},
+    splice::{self, Picked, Run},
 };
 
 /// A request of one trace from this size on is shared instead of copied; below it the receiver's read buffer, which
@@ -22,41 +22,84 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 pub struct Scanned {
     request: Bytes,
     layout: Layout,
-    /// Indices of spans, by trace.
-    traces: Vec<(TraceId, Vec<usize>)>,
+    /// Trace by trace.
+    members: Vec<Member>,
+    /// In the order in which they first appear.
+    traces: Vec<Trace>,
+    /// Of all traces, one after the other.
+    runs: Vec<Run>,
     rejected: Rejected,
+}
+
+/// A span and the number of its trace.
+#[derive(Debug)]
+struct Member {
+    trace: usize,
+    span: usize,
+}
+
+impl Picked for Member {
+    fn span(&self) -> usize {
+        self.span
+    }
+}
+
+/// What a fragment will be made of.
+#[derive(Debug)]
+struct Trace {
+    id: TraceId,
+    members: Range<usize>,
+    runs: Range<usize>,
+    /// Bytes of the fragment.
+    len: usize,
 }
 
 /// Scans and checks a request; see [`Scanned::fragments`].
 pub fn scan(request: Bytes) -> Result<Scanned, SplitError> {
     let layout = Layout::validated(&request)?;
+    let (ids, members, rejected) = by_trace(&layout);
+    let (mut traces, mut runs) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
+    let mut next = 0;
+    for (id, own) in ids.into_iter().zip(members.chunk_by(|one, next| one.trace == next.trace)) {
+        let (member, run) = (next, runs.len());
+        let len = splice::plan(&layout, own, &mut runs);
+        next += own.len();
+        traces.push(Trace { id, members: member..next, runs: run..runs.len(), len });
+    }
+    Ok(Scanned { request, layout, members, traces, runs, rejected })
+}
+
+/// The traces in the order in which they first appear, and the good spans, trace by trace.
+fn by_trace(layout: &Layout) -> (Vec<TraceId>, Vec<Member>, Rejected) {
     let mut rejected = Rejected::default();
-    let mut traces: Vec<(TraceId, Vec<usize>)> = Vec::new();
-    let mut numbers: HashMap<TraceId, usize> = HashMap::new();
+    let mut ids = Vec::new();
+    let mut members = Vec::with_capacity(layout.spans.len());
+    // Growing would hash each id again. The standard hasher: senders choose the ids.
+    let mut numbers: HashMap<TraceId, usize> = HashMap::with_capacity(layout.spans.len());
     let mut last = None;
-    for (index, span) in layout.spans.iter().enumerate() {
-        let Some(trace_id) = span.trace_id else {
+    for (span, entry) in layout.spans.iter().enumerate() {
+        let Some(id) = entry.trace_id else {
             rejected.trace_id += 1;
             continue;
         };
-        if span.id.is_none() {
+        if entry.id.is_none() {
             rejected.span_id += 1;
             continue;
         }
         // Neighbours are mostly of one trace.
-        let number = match last {
-            Some((id, number)) if id == trace_id => number,
-            _ => *numbers.entry(trace_id).or_insert_with(|| {
-                traces.push((trace_id, Vec::new()));
-                traces.len() - 1
+        let trace = match last {
+            Some((last, trace)) if last == id => trace,
+            _ => *numbers.entry(id).or_insert_with(|| {
+                ids.push(id);
+                ids.len() - 1
             }),
         };
-        last = Some((trace_id, number));
-        if let Some((_, spans)) = traces.get_mut(number) {
-            spans.push(index);
-        }
+        last = Some((id, trace));
+        members.push(Member { trace, span });
     }
-    Ok(Scanned { request, layout, traces, rejected })
+    // Stable: a trace's spans stay in wire order. Costs next to nothing for traces that are in one piece already.
+    members.sort_by_key(|member| member.trace);
+    (ids, members, rejected)
 }
 
 /// Scans a request and makes its fragments.
@@ -67,23 +110,19 @@ pub fn split(origin: &Origin, request: Bytes) -> Result<Split, SplitError> {
 impl Scanned {
     /// Spans that will be in the fragments.
     pub fn spans(&self) -> u64 {
-        self.traces.iter().map(|(_, spans)| u64::try_from(spans.len()).unwrap_or(u64::MAX)).sum()
+        u64::try_from(self.members.len()).unwrap_or(u64::MAX)
     }
 
     /// The traces in it.
     pub fn trace_ids(&self) -> impl Iterator<Item = TraceId> {
-        self.traces.iter().map(|(id, _)| *id)
+        self.traces.iter().map(|trace| trace.id)
     }
 
     /// Memory that the fragments will hold. A resource is repeated for each trace below it, so that this can be many
     /// times the size of the request.
     pub fn fragment_bytes(&self) -> u64 {
-        let bytes = |spans: &Vec<usize>| {
-            let picks = whole(spans);
-            let wire = splice::emitted_len(&self.layout, &picks);
-            wire + spans.len() * size_of::<SpanRef>() + OVERHEAD_BYTES
-        };
-        let sum: usize = self.traces.iter().map(|(_, spans)| bytes(spans)).sum();
+        let wire: usize = self.traces.iter().map(|trace| trace.len + OVERHEAD_BYTES).sum();
+        let sum = wire + self.members.len() * size_of::<SpanRef>();
         u64::try_from(sum).unwrap_or(u64::MAX)
     }
 
@@ -93,42 +132,45 @@ impl Scanned {
             && self.rejected.spans() == 0
             && !self.layout.has_unknown_fields
             && self.request.len() >= SHARED_BYTES_MIN;
-        let fragments = self.traces.iter().map(|(id, spans)| {
-            let key = TraceKey { origin: origin.clone(), id: *id };
-            if shared {
-                fragment(key, self.request.clone(), &self.layout)
-            } else {
-                let bytes = splice::emit(&self.request, &self.layout, &whole(spans));
-                copied(key, Bytes::from(bytes))
-            }
+        let fragments = self.traces.iter().map(|trace| {
+            let (bytes, spans) = if shared { self.shared() } else { self.copied(trace) };
+            let key = TraceKey { origin: origin.clone(), id: trace.id };
+            Fragment { key, bytes, spans, place: None }
         });
         Split { fragments: fragments.collect(), rejected: self.rejected }
     }
-}
 
-fn whole(spans: &[usize]) -> Vec<Pick> {
-    spans.iter().map(|&span| Pick { span, patch: None }).collect()
-}
+    /// The whole request.
+    fn shared(&self) -> (Bytes, Vec<SpanRef>) {
+        let mut spans = Vec::with_capacity(self.layout.spans.len());
+        spans.extend(self.layout.spans.iter().filter_map(|span| {
+            span_ref(span, span.body.start, self.layout.resource_of(span.scope))
+        }));
+        (self.request.clone(), spans)
+    }
 
-/// The copy is laid out anew: scanning it again costs less than keeping two sets of offsets right.
-fn copied(key: TraceKey, bytes: Bytes) -> Fragment {
-    let layout = Layout::trusted(&bytes).unwrap_or_default();
-    fragment(key, bytes, &layout)
-}
-
-fn fragment(key: TraceKey, bytes: Bytes, layout: &Layout) -> Fragment {
-    // Exactly as many as were announced: what is held is accounted for.
-    let mut spans = Vec::with_capacity(layout.spans.len());
-    spans.extend(layout.spans.iter().filter_map(|span| span_ref(layout, span)));
-    Fragment { key, bytes, spans, place: None }
+    /// A trace's own copy.
+    fn copied(&self, trace: &Trace) -> (Bytes, Vec<SpanRef>) {
+        let members = self.members.get(trace.members.clone()).unwrap_or_default();
+        let runs = self.runs.get(trace.runs.clone()).unwrap_or_default();
+        // Exactly as many as were announced: what is held is accounted for.
+        let mut bytes = Vec::with_capacity(trace.len);
+        let mut spans = Vec::with_capacity(members.len());
+        let from = (&*self.request, &self.layout);
+        splice::write(&mut bytes, from, members, runs, |span, offset, resource| {
+            let entry = self.layout.spans.get(span);
+            spans.extend(entry.and_then(|span| span_ref(span, offset, resource)));
+        });
+        (Bytes::from(bytes), spans)
+    }
 }
 
 /// `None` can't be for spans that passed the scan: they have an id, and a request is below 4 GiB.
-fn span_ref(layout: &Layout, span: &SpanEntry) -> Option<SpanRef> {
+fn span_ref(span: &SpanEntry, offset: usize, resource: usize) -> Option<SpanRef> {
     Some(SpanRef {
-        offset: u32::try_from(span.body.start).ok()?,
+        offset: u32::try_from(offset).ok()?,
         len: u32::try_from(span.body.len()).ok()?,
-        resource: u32::try_from(layout.resource_of(span.scope)).ok()?,
+        resource: u32::try_from(resource).ok()?,
         id: span.id?,
         parent: span.parent,
         kind: span.kind,

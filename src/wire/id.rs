@@ -17,6 +17,7 @@ pub struct NotAnId;
 
 impl TraceId {
     /// The id in these wire bytes; `None` when they are not 16 or all zero.
+    #[inline]
     pub fn from_wire(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; 16] = bytes.try_into().ok()?;
         NonZeroU128::new(u128::from_be_bytes(bytes)).map(Self)
@@ -30,12 +31,14 @@ impl TraceId {
 
 impl SpanId {
     /// The id in these wire bytes; `None` when they are not 8 or all zero.
+    #[inline]
     pub fn from_wire(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; 8] = bytes.try_into().ok()?;
         Self::from_number(u64::from_be_bytes(bytes))
     }
 
     /// The id whose big-endian bytes are this number; `None` for 0.
+    #[inline]
     pub fn from_number(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
     }

@@ -20,6 +20,7 @@ pub enum SpanKind {
 
 impl SpanKind {
     /// The kind behind a wire number.
+    #[inline]
     pub fn from_wire(number: u64) -> Self {
         match number {
             1 => Self::Internal,

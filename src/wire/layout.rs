@@ -262,6 +262,9 @@ fn scan_span<const CHECK: bool>(
             }
             (7, WireType::Fixed64) => span.start_ns = field::fixed64(bytes, &mut at)?,
             (8, WireType::Fixed64) => span.end_ns = field::fixed64(bytes, &mut at)?,
+            (9, WireType::Delimited) if CHECK => {
+                schema::check_attribute(value(bytes, &mut at)?, enter(depth)?)?;
+            }
             (number, wire) if CHECK => {
                 SPAN.check_value(bytes, &mut at, number, wire, depth)?;
             }
@@ -271,6 +274,7 @@ fn scan_span<const CHECK: bool>(
     Ok(span)
 }
 
+#[inline]
 fn value<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a [u8], Malformed> {
     let range = field::delimited(bytes, at)?;
     bytes.get(range).ok_or(Malformed::Truncated)

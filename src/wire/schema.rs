@@ -21,19 +21,21 @@ pub enum Shape {
     Bytes,
     /// string, UTF-8.
     Text,
-    /// A nested message.
+    /// A KeyValue: a message, but most of what a request is made of.
+    Attribute,
+    /// Any other nested message.
     Message(&'static Schema),
 }
 
 /// A message's fields, by number.
 pub struct Schema(&'static [Shape]);
 
-use Shape::{Bytes, Fixed32, Fixed64, Message, Text, Unknown, Varint};
+use Shape::{Attribute, Bytes, Fixed32, Fixed64, Message, Text, Unknown, Varint};
 
 /// ResourceSpans.resource
-pub static RESOURCE: Schema = Schema(&[Unknown, Message(&KEY_VALUE), Varint, Message(&ENTITY_REF)]);
+pub static RESOURCE: Schema = Schema(&[Unknown, Attribute, Varint, Message(&ENTITY_REF)]);
 /// ScopeSpans.scope
-pub static SCOPE: Schema = Schema(&[Unknown, Text, Text, Message(&KEY_VALUE), Varint]);
+pub static SCOPE: Schema = Schema(&[Unknown, Text, Text, Attribute, Varint]);
 /// ScopeSpans.spans
 pub static SPAN: Schema = Schema(&[
     Unknown,
@@ -45,7 +47,7 @@ pub static SPAN: Schema = Schema(&[
     Varint,
     Fixed64,
     Fixed64,
-    Message(&KEY_VALUE),
+    Attribute,
     Varint,
     Message(&EVENT),
     Varint,
@@ -55,8 +57,8 @@ pub static SPAN: Schema = Schema(&[
     Fixed32,
 ]);
 static ENTITY_REF: Schema = Schema(&[Unknown, Text, Text, Text, Text]);
-static EVENT: Schema = Schema(&[Unknown, Fixed64, Text, Message(&KEY_VALUE), Varint]);
-static LINK: Schema = Schema(&[Unknown, Bytes, Bytes, Text, Message(&KEY_VALUE), Varint, Fixed32]);
+static EVENT: Schema = Schema(&[Unknown, Fixed64, Text, Attribute, Varint]);
+static LINK: Schema = Schema(&[Unknown, Bytes, Bytes, Text, Attribute, Varint, Fixed32]);
 static STATUS: Schema = Schema(&[Unknown, Unknown, Text, Varint]);
 static KEY_VALUE: Schema = Schema(&[Unknown, Text, Message(&ANY_VALUE), Varint]);
 static ANY_VALUE: Schema = Schema(&[
@@ -71,7 +73,7 @@ static ANY_VALUE: Schema = Schema(&[
     Varint,
 ]);
 static ARRAY_VALUE: Schema = Schema(&[Unknown, Message(&ANY_VALUE)]);
-static KEY_VALUE_LIST: Schema = Schema(&[Unknown, Message(&KEY_VALUE)]);
+static KEY_VALUE_LIST: Schema = Schema(&[Unknown, Attribute]);
 
 impl Schema {
     #[inline]
@@ -109,6 +111,10 @@ impl Schema {
                 let range = field::delimited(bytes, at)?;
                 check_text(bytes.get(range).unwrap_or_default())
             }
+            (Attribute, WireType::Delimited) => {
+                let range = field::delimited(bytes, at)?;
+                check_attribute(bytes.get(range).unwrap_or_default(), enter(depth)?)
+            }
             (Message(inner), WireType::Delimited) => {
                 let range = field::delimited(bytes, at)?;
                 inner.check(bytes.get(range).unwrap_or_default(), enter(depth)?)
@@ -124,8 +130,83 @@ pub fn enter(depth: u32) -> Result<u32, Malformed> {
     depth.checked_sub(1).ok_or(Malformed::Recursion)
 }
 
+/// Checks a whole KeyValue. `depth` is how many levels may still be entered.
+#[inline]
+pub fn check_attribute(bytes: &[u8], depth: u32) -> Result<(), Malformed> {
+    // Only the value is one level deeper.
+    if depth > 0 && is_plain(bytes) { Ok(()) } else { KEY_VALUE.check(bytes, depth) }
+}
+
+/// The form of nearly all attributes, which is valid at a glance: an ASCII key, then a number or a short ASCII string.
+/// Anything else is not refused but looked at field by field.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let Some((key, rest)) = short(1, bytes) else { return false };
+    let Some((value, [])) = short(2, rest) else { return false };
+    let is_value = match value {
+        [0x0a, ..] => short(1, value).is_some_and(|(text, rest)| rest.is_empty() && is_ascii(text)),
+        [0x10 | 0x18, number @ ..] => {
+            let mut at = 0;
+            field::varint(number, &mut at).is_ok() && at == number.len()
+        }
+        [0x21, number @ ..] => number.len() == 8,
+        _ => false,
+    };
+    is_value && is_ascii(key)
+}
+
+/// The value of a delimited field that comes first and is shorter than 128 bytes, and what follows it.
+#[inline]
+fn short(number: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [key, len @ ..0x80, rest @ ..] if *key == number << 3 | 2 => {
+            rest.split_at_checked(usize::from(*len))
+        }
+        _ => None,
+    }
+}
+
 /// Checks that a string is UTF-8.
 #[inline]
 pub fn check_text(bytes: &[u8]) -> Result<(), Malformed> {
+    if is_ascii(bytes) {
+        return Ok(());
+    }
     std::str::from_utf8(bytes).map(drop).map_err(|_| Malformed::Utf8)
+}
+
+/// Looks at whole words, the last of which overlaps the one before it: most strings are short, and the standard
+/// library's checks go byte by byte there.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH_BITS: u128 = u128::from_ne_bytes([0x80; 16]);
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let (words, _) = bytes.as_chunks::<16>();
+        let or = |all: u128, word: &[u8; 16]| all | u128::from_ne_bytes(*word);
+        return words.iter().fold(u128::from_ne_bytes(*last), or) & HIGH_BITS == 0;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        let all = u64::from_ne_bytes(*first) | u64::from_ne_bytes(*last);
+        return u128::from(all) & HIGH_BITS == 0;
+    }
+    bytes.iter().fold(0, |all, byte| all | byte) < 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_string_is_looked_at() {
+        for len in 0..70 {
+            let text = vec![b'a'; len];
+            assert_eq!(check_text(&text), Ok(()), "{len}");
+            for at in 0..len {
+                let mut text = text.clone();
+                text[at] = 0x80;
+                assert_eq!(check_text(&text), Err(Malformed::Utf8), "{at} of {len}");
+            }
+        }
+        assert_eq!(check_text("a string that is not ASCII: grüße €".as_bytes()), Ok(()));
+    }
 }

@@ -76,99 +76,130 @@ fn put_attribute(out: &mut Vec<u8>, key: &str, value: &str) {
     out.extend(value.as_bytes());
 }
 
+/// What is written of a span: the span as it came for a plain index.
+pub(crate) trait Picked {
+    /// Index in [`Layout::spans`].
+    fn span(&self) -> usize;
+
+    /// What changes in it.
+    fn patch(&self) -> Option<&Patch> {
+        None
+    }
+}
+
+impl Picked for Pick {
+    fn span(&self) -> usize {
+        self.span
+    }
+
+    fn patch(&self) -> Option<&Patch> {
+        self.patch.as_ref()
+    }
+}
+
+/// Neighbouring picks of one scope, with the lengths around them: worked out once, needed for the room that is asked
+/// for and again for what is written.
+#[derive(Debug)]
+pub(crate) struct Run {
+    scope: usize,
+    resource: usize,
+    picks: usize,
+    /// Of the scope spans message.
+    len: usize,
+    /// Of the resource spans message, if one begins here.
+    resource_len: Option<usize>,
+}
+
+/// Appends the runs of these picks; gives the bytes that [`write()`] will write for them.
+pub(crate) fn plan(layout: &Layout, picks: &[impl Picked], runs: &mut Vec<Run>) -> usize {
+    let first = runs.len();
+    for pick in picks {
+        let scope = layout.spans.get(pick.span()).map_or(0, |span| span.scope);
+        let len = delimited_len(span_len(layout, pick));
+        match runs.get_mut(first..).and_then(<[_]>::last_mut) {
+            Some(run) if run.scope == scope => {
+                run.picks += 1;
+                run.len += len;
+            }
+            _ => {
+                let resource = layout.resource_of(scope);
+                let len = layout.scope_header_len(scope) + len;
+                runs.push(Run { scope, resource, picks: 1, len, resource_len: None });
+            }
+        }
+    }
+    enclose(layout, runs.get_mut(first..).unwrap_or_default())
+}
+
+/// Gives each first run of a resource the resource's length; the sum of them with their heads.
+fn enclose(layout: &Layout, runs: &mut [Run]) -> usize {
+    let mut total = 0;
+    for runs in runs.chunk_by_mut(|run, next| run.resource == next.resource) {
+        let inner: usize = runs.iter().map(|run| delimited_len(run.len)).sum();
+        if let Some(run) = runs.first_mut() {
+            let len = layout.resource_header_len(run.resource) + inner;
+            run.resource_len = Some(len);
+            total += delimited_len(len);
+        }
+    }
+    total
+}
+
+/// Writes picks that were planned; tells of each where its span message begins, and the number of its resource spans.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    (request, layout): (&[u8], &Layout),
+    mut picks: &[impl Picked],
+    runs: &[Run],
+    mut landed: impl FnMut(usize, usize, usize),
+) {
+    let mut resources = 0;
+    for run in runs {
+        if let Some(len) = run.resource_len {
+            put_delimited_head(out, 1, len);
+            put_pieces(out, request, layout.resource_header(run.resource));
+            resources += 1;
+        }
+        put_delimited_head(out, 2, run.len);
+        put_pieces(out, request, layout.scope_header(run.scope));
+        let (here, others) = picks.split_at_checked(run.picks).unwrap_or_default();
+        for pick in here {
+            put_delimited_head(out, 2, span_len(layout, pick));
+            landed(pick.span(), out.len(), resources - 1);
+            put_span(out, request, layout, pick);
+        }
+        picks = others;
+    }
+}
+
 /// Bytes that [`emit`] will write for these picks.
 pub fn emitted_len(layout: &Layout, picks: &[Pick]) -> usize {
-    groups(layout, picks).map(|group| delimited_len(resource_len(layout, picks, &group))).sum()
+    plan(layout, picks, &mut Vec::new())
 }
 
 /// Writes the picked spans, each under its own resource and scope, as an `ExportTraceServiceRequest`.
 ///
 /// Picks must be in wire order; neighbours that share a resource or scope share its header.
 pub fn emit(request: &[u8], layout: &Layout, picks: &[Pick]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(emitted_len(layout, picks));
-    for group in groups(layout, picks) {
-        put_delimited_head(&mut out, 1, resource_len(layout, picks, &group));
-        put_pieces(&mut out, request, layout.resource_header(group.resource));
-        for scope in scopes(layout, picks, group.picks.clone()) {
-            put_delimited_head(&mut out, 2, scope_len(layout, picks, &scope));
-            put_pieces(&mut out, request, layout.scope_header(scope.scope));
-            for pick in picks.get(scope.picks).unwrap_or_default() {
-                put_span(&mut out, request, layout, pick);
-            }
-        }
-    }
+    let mut runs = Vec::new();
+    let mut out = Vec::with_capacity(plan(layout, picks, &mut runs));
+    write(&mut out, (request, layout), picks, &runs, |_, _, _| {});
     out
 }
 
-struct ResourceGroup {
-    resource: usize,
-    picks: Range<usize>,
-}
-
-struct ScopeGroup {
-    scope: usize,
-    picks: Range<usize>,
-}
-
-fn groups<'a>(layout: &'a Layout, picks: &'a [Pick]) -> impl Iterator<Item = ResourceGroup> + 'a {
-    let resource_at = move |pick: usize| layout.resource_of(scope_at(layout, picks, pick));
-    runs(0..picks.len(), resource_at).map(|(resource, picks)| ResourceGroup { resource, picks })
-}
-
-fn scopes<'a>(
-    layout: &'a Layout,
-    picks: &'a [Pick],
-    within: Range<usize>,
-) -> impl Iterator<Item = ScopeGroup> + 'a {
-    runs(within, move |pick| scope_at(layout, picks, pick))
-        .map(|(scope, picks)| ScopeGroup { scope, picks })
-}
-
-fn scope_at(layout: &Layout, picks: &[Pick], pick: usize) -> usize {
-    picks.get(pick).and_then(|pick| layout.spans.get(pick.span)).map_or(0, |span| span.scope)
-}
-
-/// Runs of equal keys.
-fn runs(
-    mut rest: Range<usize>,
-    key: impl Fn(usize) -> usize,
-) -> impl Iterator<Item = (usize, Range<usize>)> {
-    std::iter::from_fn(move || {
-        let first = rest.next()?;
-        let value = key(first);
-        while !rest.is_empty() && key(rest.start) == value {
-            rest.start += 1;
-        }
-        Some((value, first..rest.start))
-    })
-}
-
-fn resource_len(layout: &Layout, picks: &[Pick], group: &ResourceGroup) -> usize {
-    let scopes = scopes(layout, picks, group.picks.clone());
-    let inner: usize = scopes.map(|scope| delimited_len(scope_len(layout, picks, &scope))).sum();
-    layout.resource_header_len(group.resource) + inner
-}
-
-fn scope_len(layout: &Layout, picks: &[Pick], group: &ScopeGroup) -> usize {
-    let spans = picks.get(group.picks.clone()).unwrap_or_default();
-    let inner: usize = spans.iter().map(|pick| delimited_len(span_len(layout, pick))).sum();
-    layout.scope_header_len(group.scope) + inner
-}
-
-fn span_len(layout: &Layout, pick: &Pick) -> usize {
-    match &pick.patch {
+fn span_len(layout: &Layout, pick: &impl Picked) -> usize {
+    match pick.patch() {
         Some(patch) => patch.len(),
-        None => layout.spans.get(pick.span).map_or(0, |span| span.body.len()),
+        None => layout.spans.get(pick.span()).map_or(0, |span| span.body.len()),
     }
 }
 
-fn put_span(out: &mut Vec<u8>, request: &[u8], layout: &Layout, pick: &Pick) {
-    put_delimited_head(out, 2, span_len(layout, pick));
-    if let Some(patch) = &pick.patch {
+fn put_span(out: &mut Vec<u8>, request: &[u8], layout: &Layout, pick: &impl Picked) {
+    if let Some(patch) = pick.patch() {
         put_pieces(out, request, &patch.kept);
         out.extend(&patch.appended);
     } else {
-        let body = layout.spans.get(pick.span).map(|span| span.body.clone());
+        let body = layout.spans.get(pick.span()).map(|span| span.body.clone());
         out.extend(body.and_then(|body| request.get(body)).unwrap_or_default());
     }
 }
@@ -193,8 +224,8 @@ pub fn cut(request: &[u8], bytes_max: usize) -> Result<Vec<(Vec<u8>, usize)>, Ma
             + layout.resource_header_len(layout.resource_of(span.scope))
             + LENGTHS_MAX;
         // Neighbours of one scope share its headers.
-        let shares =
-            picks.last().is_some_and(|_| scope_at(&layout, &picks, picks.len() - 1) == span.scope);
+        let last = picks.last().and_then(|pick| layout.spans.get(pick.span));
+        let shares = last.is_some_and(|last| last.scope == span.scope);
         let mut cost = span.body.len() + LENGTHS_MAX + if shares { 0 } else { headers };
         if len + cost > bytes_max && !picks.is_empty() {
             parts.push((emit(request, &layout, &picks), picks.len()));

@@ -166,10 +166,23 @@ pub(crate) fn deep(levels: usize) -> Vec<u8> {
 }
 
 fn text(rng: &mut Rng) -> Vec<u8> {
+    let letters = |rng: &mut Rng, len| (0..len).map(|_| rng.u8(b'a'..=b'z')).collect::<Vec<_>>();
     match rng.u8(..200) {
         0 => vec![0xff],
         1 => "grüße €".into(),
-        _ => (0..rng.usize(..6)).map(|_| rng.u8(b'a'..=b'z')).collect(),
+        2..10 => {
+            // As long as those in real requests, and longer than a length of one byte can say.
+            let len = rng.usize(6..140);
+            let mut text = letters(rng, len);
+            if rng.u8(..8) == 0 {
+                text[rng.usize(..len)] |= 0x80;
+            }
+            text
+        }
+        _ => {
+            let len = rng.usize(..6);
+            letters(rng, len)
+        }
     }
 }
 
