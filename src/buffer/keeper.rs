@@ -174,10 +174,7 @@ impl Keeper {
     /// The fragment at a place that an earlier run wrote.
     pub(super) fn fragment(&self, place: &Place, origin: &Origin) -> Result<Fragment, ReadError> {
         let bytes = self.read(place)?;
-        let fragments = trace::split(origin, bytes).map(|split| split.fragments);
-        // One fragment is what was written.
-        let mut fragments = fragments.unwrap_or_default();
-        let fragment = fragments.pop().filter(|_| fragments.is_empty());
+        let fragment = trace::written(origin, bytes);
         let mut fragment = fragment.ok_or(ReadError::Gone { number: place.number })?;
         fragment.place = Some(*place);
         Ok(fragment)

@@ -38,4 +38,4 @@ pub use quiet::{QuietTrace, Release};
 pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, TOO_SLOW, receipt};
 pub use sent::{Forgotten, Sent, SentRow, SentSpan};
 pub use span::{AppSpan, SpanRef};
-pub use split::{Scanned, scan, split};
+pub use split::{Scanned, scan, split, written};

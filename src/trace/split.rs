@@ -107,6 +107,30 @@ pub fn split(origin: &Origin, request: Bytes) -> Result<Split, SplitError> {
     Ok(scan(request)?.fragments(origin))
 }
 
+/// The one fragment in bytes that were a fragment's before: checked when they came, so that they are not again. `None`
+/// when they are no fragment.
+pub fn written(origin: &Origin, bytes: Bytes) -> Option<Fragment> {
+    let layout = Layout::trusted(&bytes).ok()?;
+    let id = layout.spans.first()?.trace_id?;
+    if layout.spans.iter().any(|span| span.trace_id != Some(id) || span.id.is_none()) {
+        return None;
+    }
+    let spans = whole(&layout);
+    Some(Fragment { key: TraceKey { origin: origin.clone(), id }, bytes, spans, place: None })
+}
+
+/// The spans of a request that is one fragment.
+fn whole(layout: &Layout) -> Vec<SpanRef> {
+    let mut spans = Vec::with_capacity(layout.spans.len());
+    spans.extend(
+        layout
+            .spans
+            .iter()
+            .filter_map(|span| span_ref(span, span.body.start, layout.resource_of(span.scope))),
+    );
+    spans
+}
+
 impl Scanned {
     /// Spans that will be in the fragments.
     pub fn spans(&self) -> u64 {
@@ -133,20 +157,15 @@ impl Scanned {
             && !self.layout.has_unknown_fields
             && self.request.len() >= SHARED_BYTES_MIN;
         let fragments = self.traces.iter().map(|trace| {
-            let (bytes, spans) = if shared { self.shared() } else { self.copied(trace) };
+            let (bytes, spans) = if shared {
+                (self.request.clone(), whole(&self.layout))
+            } else {
+                self.copied(trace)
+            };
             let key = TraceKey { origin: origin.clone(), id: trace.id };
             Fragment { key, bytes, spans, place: None }
         });
         Split { fragments: fragments.collect(), rejected: self.rejected }
-    }
-
-    /// The whole request.
-    fn shared(&self) -> (Bytes, Vec<SpanRef>) {
-        let mut spans = Vec::with_capacity(self.layout.spans.len());
-        spans.extend(self.layout.spans.iter().filter_map(|span| {
-            span_ref(span, span.body.start, self.layout.resource_of(span.scope))
-        }));
-        (self.request.clone(), spans)
     }
 
     /// A trace's own copy.

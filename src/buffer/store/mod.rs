@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use moka::{notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use self::open::{OpenTraces, Tell};
 use super::{
@@ -60,12 +60,8 @@ impl Store {
         let brim_bytes = capacity_bytes / 10 * 9;
         let open = Arc::new(OpenTraces::new(wait, touch_every, brim_bytes, closed));
         let traces = Arc::clone(&open);
-        let listener = move |key: Arc<TraceKey>, _, cause| {
-            // What was replaced is there still.
-            if cause != RemovalCause::Replaced {
-                traces.dropped(clock::now(), &key);
-            }
-        };
+        // Whatever the cause, which is not always told right: of a trace that was only weighed anew it costs an alarm.
+        let listener = move |key: Arc<TraceKey>, _, _| traces.dropped(clock::now(), &key);
         let cache = Cache::builder()
             .max_capacity(capacity_bytes)
             .weigher(|_, weight: &u32| *weight)
