@@ -23,10 +23,10 @@ pub struct Origin(Option<Arc<Vec<(String, String)>>>);
 /// What a trace is kept under: two tenants may use one trace id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TraceKey {
+    /// Its id; first, for it is what tells traces apart.
+    pub id: TraceId,
     /// Whose trace it is.
     pub origin: Origin,
-    /// Its id.
-    pub id: TraceId,
 }
 
 impl Origin {

@@ -4,32 +4,36 @@
 //! a custom `Expiry` may stall for seconds; only the LRU policy takes newcomers at capacity; expiry is lazy, so a
 //! thread drives it; the weigher runs on insert only; the listener runs under moka's lock, so it neither blocks nor
 //! touches the cache, and it never panics, for that would switch it off for good. An append costs moka 1.5 µs and a
-//! new entry with its end some 5 µs, so moka hears of a trace when it is opened, then a few times a second at most.
+//! new entry with its end 5 to 10, so an entry is a cohort: traces that were opened or used within the same 20 ms.
 //!
 //! A span can arrive while its trace is being evicted. So the traces themselves are not in the cache: [`OpenTraces`] has
-//! them under locks of its own, and what the cache says of a key is a hint to look at the trace that is there now,
-//! whoever put it in. A trace is closed by being taken out of its shard, and that happens once.
+//! them under locks of its own, and that the cache lets go of a cohort is a reason to look at its traces as they are
+//! now, whoever put them there. A trace is closed by being taken out of its shard, and that happens once.
 //! `no_span_is_lost_or_doubled_under_eviction` is the proof.
 
 mod open;
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use self::open::{OpenTraces, Tell};
+use self::open::{Cohort, OpenTraces};
 use super::{
     open_trace::OpenTrace,
     quiet::{Shape, Wait},
 };
 use crate::{clock, trace::TraceKey};
 
-/// The cache hears of a trace in use so often; never less than a few times while it waits.
-const TOUCH_EVERY: Duration = Duration::from_millis(250);
-const TOUCHES_MIN: u32 = 4;
+/// A trace in use joins a new cohort so often; never less than a few times while it waits. Until the old one is gone it
+/// is weighed twice.
+const REJOIN_AFTER: Duration = Duration::from_millis(250);
+const REJOINS: u32 = 4;
 
 /// A trace whose alarm went off.
 #[derive(Debug)]
@@ -43,8 +47,8 @@ pub(super) struct Closed {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Store {
-    /// Only weights: what is to be weighed and to be rung for.
-    cache: Cache<TraceKey, u32>,
+    cache: Cache<u64, Arc<Cohort>>,
+    cohorts: AtomicU64,
     open: Arc<OpenTraces>,
 }
 
@@ -56,20 +60,22 @@ impl Store {
         capacity_bytes: u64,
         closed: impl Fn(Closed) + Send + Sync + 'static,
     ) -> Self {
-        let touch_every = TOUCH_EVERY.min(wait.idle / TOUCHES_MIN);
+        let rejoin_after = REJOIN_AFTER.max(wait.idle / REJOINS).min(wait.idle / 2);
         let brim_bytes = capacity_bytes / 10 * 9;
-        let open = Arc::new(OpenTraces::new(wait, touch_every, brim_bytes, closed));
+        let open = Arc::new(OpenTraces::new(wait, rejoin_after, brim_bytes, closed));
         let traces = Arc::clone(&open);
-        // Whatever the cause, which is not always told right: of a trace that was only weighed anew it costs an alarm.
-        let listener = move |key: Arc<TraceKey>, _, _| traces.dropped(clock::now(), &key);
+        let listener = move |_, cohort: Arc<Cohort>, _| {
+            let now = clock::now();
+            cohort.traces.iter().for_each(|key| traces.dropped(now, key));
+        };
         let cache = Cache::builder()
             .max_capacity(capacity_bytes)
-            .weigher(|_, weight: &u32| *weight)
+            .weigher(|_, cohort: &Arc<Cohort>| u32::try_from(cohort.bytes).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru())
             .time_to_idle(wait.idle)
             .eviction_listener(listener)
             .build();
-        Self { cache, open }
+        Self { cache, cohorts: AtomicU64::new(0), open }
     }
 
     /// The trace is open; asking does not keep it open longer.
@@ -79,26 +85,19 @@ impl Store {
 
     /// Adds spans to their trace, or opens it; also the way back for a trace that was closed too early.
     pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) {
-        self.tell(key, self.open.append(key, addition));
+        if let Some(cohort) = self.open.append(key, addition) {
+            self.put(cohort);
+        }
     }
 
     /// Outside of any lock of ours: the cache may call back at once.
-    fn tell(&self, key: &TraceKey, tell: Tell) {
-        match tell {
-            Tell::Nothing => {}
-            Tell::Use => drop(self.cache.get(key)),
-            Tell::Weight(bytes) => {
-                let weight = u32::try_from(bytes).unwrap_or(u32::MAX);
-                self.cache.insert(key.clone(), weight);
-            }
-            // A trace of this name that was opened meanwhile gets an alarm instead.
-            Tell::Gone => self.cache.invalidate(key),
-        }
+    fn put(&self, cohort: Cohort) {
+        self.cache.insert(self.cohorts.fetch_add(1, Relaxed), Arc::new(cohort));
     }
 
     /// Hands this trace to the judge now.
     pub(super) fn close(&self, key: &TraceKey) {
-        self.tell(key, self.open.close(key));
+        self.open.close(key);
     }
 
     /// Leaves spans' bytes to the journal until so many are free; gives how many are.
@@ -113,6 +112,9 @@ impl Store {
 
     /// Closes what has been idle; to be called often.
     pub(super) fn run_pending_tasks(&self) {
+        if let Some(cohort) = self.open.cohort() {
+            self.put(cohort);
+        }
         self.cache.run_pending_tasks();
         self.open.ring(clock::now());
     }

@@ -22,6 +22,10 @@ use crate::{
 /// So that threads which append at once seldom meet.
 const SHARDS: usize = 64;
 
+/// A cohort goes to the cache when it has so many traces or bytes, or when the driver comes by.
+const COHORT_TRACES: usize = 64;
+const COHORT_BYTES: u64 = 1024 * 1024;
+
 /// From so many bytes on a trace is weighed again when it has grown by an eighth; a smaller one when it has doubled.
 const LARGE_BYTES: u64 = 64 * 1024;
 
@@ -32,24 +36,12 @@ const TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 struct Entry {
     trace: OpenTrace,
-    /// When the cache heard of the trace last.
-    touched: Instant,
+    /// When the trace joined a cohort last.
+    joined: Instant,
     /// What the cache takes it to weigh.
     weighed: u64,
     /// The cache rings for it; else an alarm of ours does.
     cached: bool,
-}
-
-/// What the cache is to be told after an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tell {
-    Nothing,
-    /// The trace is in use.
-    Use,
-    /// It is there with this weight.
-    Weight(u64),
-    /// It is gone.
-    Gone,
 }
 
 /// See the module.
@@ -58,8 +50,9 @@ pub(super) struct OpenTraces {
     hasher: RandomState,
     pub(super) held: Held,
     alarms: Mutex<Alarms>,
+    growing: Mutex<Cohort>,
     wait: Wait,
-    touch_every: Duration,
+    rejoin_after: Duration,
     brim_bytes: u64,
     closed: Box<dyn Fn(Closed) + Send + Sync>,
 }
@@ -75,7 +68,7 @@ type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Box<Entry>>>;
 impl OpenTraces {
     pub(super) fn new(
         wait: Wait,
-        touch_every: Duration,
+        rejoin_after: Duration,
         brim_bytes: u64,
         closed: impl Fn(Closed) + Send + Sync + 'static,
     ) -> Self {
@@ -85,8 +78,9 @@ impl OpenTraces {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             held: Held::default(),
             alarms: Mutex::default(),
+            growing: Mutex::default(),
             wait,
-            touch_every,
+            rejoin_after,
             brim_bytes,
             closed: Box::new(closed),
             hasher,
@@ -103,39 +97,56 @@ impl OpenTraces {
         self.shard(key).is_some_and(|shard| shard.contains_key(key))
     }
 
-    /// Adds spans to their trace, or opens it. A trace that has become too large or too old is closed at once.
-    pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) -> Tell {
-        let Some(mut shard) = self.shard(key) else { return Tell::Nothing };
+    /// Adds spans to their trace, or opens it. A trace that has become too large or too old is closed at once. Gives a
+    /// cohort that is full: the cache is to have it.
+    pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) -> Option<Cohort> {
+        let mut shard = self.shard(key)?;
         self.held.add(&addition);
         let now = addition.last;
-        let (trace, tell) = if let Some(entry) = shard.get_mut(key) {
+        let (trace, joins) = if let Some(entry) = shard.get_mut(key) {
             self.held.merged();
             entry.trace.merge(addition);
-            let tell = entry.tell(now, self.touch_every);
-            (&entry.trace, tell)
+            let joins = entry.joins(now, self.rejoin_after);
+            (&entry.trace, joins)
         } else {
             self.held.traces.fetch_add(1, Relaxed);
             let weighed = addition.needed_bytes.max(self.held.likely_bytes());
-            let entry = Entry { trace: addition, touched: now, weighed, cached: true };
+            let entry = Entry { trace: addition, joined: now, weighed, cached: true };
             let entry = shard.entry(key.clone()).or_insert(Box::new(entry));
-            (&entry.trace, Tell::Weight(weighed))
+            (&entry.trace, Some(weighed))
         };
         let verdict = quiet(now, trace.first, now, shape(trace, false, false), &self.wait);
         if let Verdict::Release(_) = verdict {
             self.close_in(shard, key, false);
-            return Tell::Gone;
+            return None;
         }
-        tell
+        drop(shard);
+        self.join(key, joins?)
+    }
+
+    fn join(&self, key: &TraceKey, bytes: u64) -> Option<Cohort> {
+        let mut growing = self.growing.lock();
+        growing.traces.push(key.clone());
+        growing.bytes += bytes;
+        let full = growing.traces.len() >= COHORT_TRACES || growing.bytes >= COHORT_BYTES;
+        full.then(|| std::mem::take(&mut *growing))
+    }
+
+    /// What has joined since the last cohort, if anything has.
+    pub(super) fn cohort(&self) -> Option<Cohort> {
+        let cohort = std::mem::take(&mut *self.growing.lock());
+        (!cohort.traces.is_empty()).then_some(cohort)
     }
 
     /// Closes this trace now, whatever it waits for.
-    pub(super) fn close(&self, key: &TraceKey) -> Tell {
-        let closed = self.shard(key).is_some_and(|shard| self.close_in(shard, key, false));
-        if closed { Tell::Gone } else { Tell::Nothing }
+    pub(super) fn close(&self, key: &TraceKey) {
+        if let Some(shard) = self.shard(key) {
+            self.close_in(shard, key, false);
+        }
     }
 
-    /// The cache let go of the trace. Whatever its reason: a trace that is due is closed, for another an alarm is set,
-    /// so that each trace has somebody who rings for it.
+    /// The cache let go of a cohort the trace was in. Whatever its reason: a trace that is due is closed, for another an
+    /// alarm is set, so that each trace has somebody who rings for it.
     pub(super) fn dropped(&self, now: Instant, key: &TraceKey) {
         let brim = self.held.weight() >= self.brim_bytes;
         self.look(now, key, brim, |entry| {
@@ -187,6 +198,7 @@ impl OpenTraces {
 
     /// Closes every trace.
     pub(super) fn close_all(&self) {
+        drop(self.cohort());
         for shard in &self.shards {
             let traces = std::mem::take(&mut *shard.lock());
             for (key, entry) in traces {
@@ -213,23 +225,28 @@ impl OpenTraces {
 }
 
 impl Entry {
-    /// The cache need not hear of every append.
-    fn tell(&mut self, now: Instant, touch_every: Duration) -> Tell {
+    /// With what weight the trace is to join a new cohort, if it is: the cache need not hear of every append.
+    fn joins(&mut self, now: Instant, rejoin_after: Duration) -> Option<u64> {
         let bytes = self.trace.needed_bytes;
         let tolerated = if bytes < LARGE_BYTES { self.weighed } else { self.weighed / 8 };
         let outgrown = bytes > self.weighed + tolerated;
-        let is_time = now.saturating_duration_since(self.touched) >= touch_every;
+        let is_time = now.saturating_duration_since(self.joined) >= rejoin_after;
         if !outgrown && !is_time {
-            return Tell::Nothing;
+            return None;
         }
-        self.touched = now;
-        if self.cached && !outgrown {
-            return Tell::Use;
-        }
+        self.joined = now;
         self.cached = true;
         self.weighed = bytes.max(self.weighed);
-        Tell::Weight(self.weighed)
+        Some(self.weighed)
     }
+}
+
+/// Traces that joined at about the same time, for which the cache rings together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cohort {
+    pub(super) traces: Vec<TraceKey>,
+    /// What they weigh.
+    pub(super) bytes: u64,
 }
 
 /// What is held, by our own count: the cache's lags behind.
