@@ -39,7 +39,7 @@ pub(super) enum Verdict {
     WaitUntil(Instant),
 }
 
-/// The cache's clock and ours are read a moment apart.
+/// The cache's clock and ours are read a moment apart; never more than a tenth of the wait.
 const TOLERANCE: Duration = Duration::from_millis(20);
 
 /// The cache is the alarm, this is the judge: an alarm that comes early, late or for another reason does no harm.
@@ -52,13 +52,14 @@ pub(super) fn quiet(
 ) -> Verdict {
     let age = now.saturating_duration_since(first);
     let idle = now.saturating_duration_since(last);
+    let tolerance = TOLERANCE.min(wait.idle / 10);
     let release = if shape.spans >= wait.max_spans {
         Release::Spans
     } else if shape.bytes >= wait.max_bytes {
         Release::Bytes
-    } else if idle + TOLERANCE >= wait.idle {
+    } else if idle + tolerance >= wait.idle {
         Release::Idle
-    } else if age + TOLERANCE >= wait.max_age {
+    } else if age + tolerance >= wait.max_age {
         Release::MaxAge
     } else if shape.draining {
         Release::Shutdown
@@ -87,6 +88,15 @@ mod tests {
         let first = now - Duration::from_secs(age_s);
         let last = now - Duration::from_secs(idle_s);
         assert_eq!(quiet(now, first, last, shape, &WAIT), expected, "{age_s} {idle_s} {shape:?}");
+    }
+
+    #[test]
+    fn a_short_wait_is_waited_for() {
+        let wait = Wait { idle: Duration::from_millis(20), ..WAIT };
+        let (last, shape) = (clock::now(), Shape::default());
+        let after = |ms| quiet(last + Duration::from_millis(ms), last, last, shape, &wait);
+        assert_eq!(after(0), Verdict::WaitUntil(last + wait.idle));
+        assert_eq!(after(18), Verdict::Release(Release::Idle));
     }
 
     #[test]

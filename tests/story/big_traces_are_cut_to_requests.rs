@@ -18,6 +18,8 @@ const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 async fn big_traces_are_cut_to_requests() {
     let deepflow = DeepflowConfig { synthesise: true, ..DeepflowConfig::default() };
     let setup = Setup {
+        // A trace's share of it is more than 11 MiB.
+        memory: "limit: 512MiB",
         buffer: "idle: 2s",
         deepflow: "timeout: 20s, deadline: 30s, reask: []",
         ..Setup::default()
