@@ -54,7 +54,7 @@ impl Row {
 
     /// The same with one figure more.
     pub(crate) fn with(mut self, name: &str, value: f64) -> Self {
-        self.more.insert(name.to_owned(), (value * 100.0).round().mul_add(0.01, 0.0).into());
+        self.more.insert(name.to_owned(), ((value * 100.0).round() / 100.0).into());
         self
     }
 
