@@ -27,6 +27,8 @@ use super::{
     template::{digest, is_sampled},
 };
 
+/// Nothing takes longer, however much is still coming.
+const SETTLED_AFTER_MAX: Duration = Duration::from_mins(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A running backend. Ends with itself.
@@ -104,11 +106,17 @@ impl Sink {
         format!("http://{}", self.address)
     }
 
-    /// Returns when so many different spans have come, or after this time; the verdict tells.
+    /// Returns when so many different spans have come, or when for so long none came; the verdict tells. What is only
+    /// late, behind a slow step, is not lost.
     pub(crate) async fn settle(&self, spans: u64, patience: Duration) {
-        let end = clock::now() + patience;
-        while self.shared.seen.lock().spans < spans && clock::now() < end {
+        let begun = clock::now();
+        let (mut end, mut come) = (begun + patience, 0);
+        while come < spans && clock::now() < end.min(begun + SETTLED_AFTER_MAX) {
             tokio::time::sleep(LOOK_EVERY).await;
+            let now_come = self.shared.seen.lock().spans;
+            if now_come > come {
+                (end, come) = (clock::now() + patience, now_come);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     sink::Sink,
 };
 
-/// After its wait a trace arrives within this, or is lost.
+/// When for so long nothing arrives, beside the wait, what is missing is lost.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How a program is configured.
