@@ -1,0 +1,150 @@
+//! [`Step`]: what is measured alone, each on the reference load or on a recorded answer of DeepFlow.
+
+use std::{fs, path::Path, sync::mpsc};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use serde::{Deserialize, de::DeserializeOwned};
+use tracestitch::{
+    buffer::journal::{Journal, Settings, SyncMode},
+    completion::deepflow::answer::{Outcome, classify},
+    telemetry::Metrics,
+    trace::{Origin, SpanId, split},
+    weaving::{Config, pieces},
+    wire::{
+        layout::Layout,
+        splice::{self, Patch, Pick},
+    },
+};
+
+use crate::{shape::Shape, template::Template};
+
+/// Something that can be done again and again.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    /// What the time is shown for …
+    pub(crate) unit: &'static str,
+    /// … and how many of them a call has.
+    pub(crate) units: f64,
+    /// Gives a number, so that nothing is optimised away.
+    pub(crate) call: Box<dyn FnMut() -> usize>,
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    http_status: u16,
+    body: serde_json::Value,
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Step> {
+    let request = Bytes::from(Template::new(Shape::REFERENCE, 0).filled(1, 1));
+    vec![
+        fill(),
+        decode(request.clone()),
+        scan(request.clone()),
+        split_request(request.clone()),
+        reparent(request.clone()),
+        append(&request),
+        read_answer(),
+        weave(),
+    ]
+}
+
+fn of_spans(name: &'static str, call: impl FnMut() -> usize + 'static) -> Step {
+    Step { name, unit: "span", units: 512.0, call: Box::new(call) }
+}
+
+/// What the load of `pipeline` costs.
+fn fill() -> Step {
+    let template = Template::new(Shape::REFERENCE, 0);
+    of_spans("fill a template", move || template.filled(1, 1).len())
+}
+
+/// For comparison: nothing in the pipeline does it.
+fn decode(request: Bytes) -> Step {
+    let decoded = move || ExportTraceServiceRequest::decode(request.clone()).expect("OTLP");
+    of_spans("decode by prost", move || decoded().resource_spans.len())
+}
+
+fn scan(request: Bytes) -> Step {
+    of_spans("scan and check", move || Layout::validated(&request).expect("OTLP").spans.len())
+}
+
+fn split_request(request: Bytes) -> Step {
+    let origin = Origin::default();
+    let fragments = move || split(&origin, request.clone()).expect("OTLP").fragments;
+    of_spans("split into 256 traces", move || fragments().len())
+}
+
+fn reparent(request: Bytes) -> Step {
+    let layout = Layout::trusted(&request).expect("OTLP");
+    let parent = SpanId::from_number(7);
+    of_spans("splice, each span with a new parent", move || {
+        let spans = layout.spans.iter().enumerate();
+        let picks = spans.map(|(span, entry)| {
+            let patch = Patch::reparent(&request, entry.body.clone(), entry.parent, parent);
+            Pick { span, patch: Some(patch.expect("OTLP")) }
+        });
+        splice::emit(&request, &layout, &picks.collect::<Vec<_>>()).len()
+    })
+}
+
+/// The parts of one request become one record, and are forgotten at once.
+fn append(request: &Bytes) -> Step {
+    let directory = tempfile::tempdir().expect("a directory");
+    let names = vec!["otlp".to_owned()];
+    let metrics = Metrics::new(&names).into();
+    let settings = Settings {
+        sync: SyncMode::Never,
+        ..Settings::new(directory.path().to_owned(), names, metrics)
+    };
+    let (journal, _recovery) = Journal::open(settings).expect("a new one");
+    let fragments = split(&Origin::default(), request.clone()).expect("OTLP").fragments;
+    let parts: Vec<Bytes> = fragments.into_iter().map(|fragment| fragment.bytes).collect();
+    of_spans("append to the journal and wait", move || {
+        let _stays = &directory;
+        let (done, places) = mpsc::sync_channel(1);
+        let then = move |outcome| done.send(outcome).expect("somebody waits");
+        journal.append_spans(vec![0; 16], parts.clone(), then);
+        let places = places.recv().expect("an answer").expect("kept");
+        journal.done(0, &places);
+        journal.release(&places);
+        places.len()
+    })
+}
+
+fn read_answer() -> Step {
+    let Recorded { http_status, body } = recorded("answer.json");
+    let body = body.to_string();
+    let call =
+        move || usize::from(matches!(classify(http_status, body.as_bytes()), Outcome::Found(_)));
+    Step {
+        name: "read a recorded answer",
+        unit: "answer of 100 spans",
+        units: 1.0,
+        call: Box::new(call),
+    }
+}
+
+fn weave() -> Step {
+    let Recorded { http_status, body } = recorded("answer.json");
+    let Outcome::Found(found) = classify(http_status, body.to_string().as_bytes()) else {
+        panic!("a recorded answer has spans");
+    };
+    let trace: ExportTraceServiceRequest = recorded("trace.otlp.json");
+    let fragments =
+        split(&Origin::default(), trace.encode_to_vec().into()).expect("OTLP").fragments;
+    let id = fragments.first().expect("a trace").key.id;
+    let config = Config::default();
+    let call = move || pieces(id, &fragments, &found, &config).0.len();
+    Step { name: "weave a recorded answer", unit: "trace", units: 1.0, call: Box::new(call) }
+}
+
+fn recorded<T: DeserializeOwned>(file: &str) -> T {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/deepflow/fixtures/l_big_100");
+    let text = fs::read(folder.join(file)).expect("a recorded file");
+    serde_json::from_slice(&text).expect("what was recorded")
+}
