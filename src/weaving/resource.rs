@@ -1,10 +1,11 @@
 //! Whose span it is: the process that OpenTelemetry instruments, if the span was seen in it, else what DeepFlow names.
 
-use std::collections::HashMap;
+use std::{cell::OnceCell, collections::HashMap};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, any_value},
     resource::v1::Resource,
+    trace::v1::ResourceSpans,
 };
 use prost::Message;
 
@@ -30,6 +31,8 @@ struct Process {
     header: Option<Vec<u8>>,
     /// What is remembered of a process that went out with an earlier part.
     service: Option<String>,
+    /// What its header says; read once, for each found span asks.
+    named: OnceCell<Option<String>>,
 }
 
 impl Processes {
@@ -74,7 +77,8 @@ impl Processes {
         let next = self.all.len();
         let number = *self.numbers.entry(key).or_insert(next);
         if number == next {
-            self.all.push(Process { key, header: None, service: None });
+            let named = OnceCell::new();
+            self.all.push(Process { key, header: None, service: None, named });
         }
         number
     }
@@ -91,14 +95,17 @@ impl Processes {
 impl Process {
     fn service_name(&self) -> Option<String> {
         let Some(header) = &self.header else { return self.service.clone() };
-        // The header is a ResourceSpans without spans.
-        let spans = opentelemetry_proto::tonic::trace::v1::ResourceSpans::decode(header.as_slice());
-        let attributes = spans.ok()?.resource?.attributes;
-        let name = attributes.into_iter().find(|attribute| attribute.key == "service.name")?;
-        match name.value {
-            Some(AnyValue { value: Some(any_value::Value::StringValue(name)) }) => Some(name),
-            _ => None,
-        }
+        self.named.get_or_init(|| service_name(header)).clone()
+    }
+}
+
+/// The header is a ResourceSpans without spans.
+fn service_name(header: &[u8]) -> Option<String> {
+    let attributes = ResourceSpans::decode(header).ok()?.resource?.attributes;
+    let name = attributes.into_iter().find(|attribute| attribute.key == "service.name")?;
+    match name.value {
+        Some(AnyValue { value: Some(any_value::Value::StringValue(name)) }) => Some(name),
+        _ => None,
     }
 }
 
