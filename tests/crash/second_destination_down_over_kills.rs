@@ -41,6 +41,7 @@ async fn the_first_has_every_span_once() {
     program.kill();
     world.killed();
 
+    world.sink(1).hang_up();
     world.sink(1).set_down(false);
     let (program, addresses) = start(&mut world).await;
     world.settle(&addresses, &HashSet::new()).await;

@@ -44,6 +44,8 @@ pub(crate) struct Sink {
 #[derive(Debug, Default)]
 struct Seen {
     down: AtomicBool,
+    peers: Mutex<HashSet<SocketAddr>>,
+    gone: Mutex<HashSet<SocketAddr>>,
     spans: Mutex<HashMap<Key, Arrivals>>,
 }
 
@@ -96,6 +98,12 @@ impl Sink {
         self.seen.down.store(down, Relaxed);
     }
 
+    /// Who was connected is gone: what of theirs is still on its way is refused, whenever it arrives. On a busy machine
+    /// that can be long after the program was killed.
+    pub(crate) fn hang_up(&self) {
+        self.seen.gone.lock().extend(self.seen.peers.lock().drain());
+    }
+
     /// Takes those out that are here.
     pub(crate) fn retain_missing(&self, keys: &mut Vec<Key>) {
         let spans = self.seen.spans.lock();
@@ -125,7 +133,10 @@ struct Service(Arc<Seen>);
 #[tonic::async_trait]
 impl TraceService for Service {
     async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-        if self.0.down.load(Relaxed) {
+        let peer = request.remote_addr();
+        self.0.peers.lock().extend(peer);
+        let is_gone = peer.is_some_and(|peer| self.0.gone.lock().contains(&peer));
+        if is_gone || self.0.down.load(Relaxed) {
             return Err(Status::unavailable("down for a while"));
         }
         let request = ExportTraceServiceRequest::decode(request.into_inner())
