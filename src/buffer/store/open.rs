@@ -148,11 +148,27 @@ impl OpenTraces {
     /// The cache let go of a cohort the trace was in. Whatever its reason: a trace that is due is closed, for another an
     /// alarm is set, so that each trace has somebody who rings for it.
     pub(super) fn dropped(&self, now: Instant, key: &TraceKey) {
-        let brim = self.held.weight() >= self.brim_bytes;
-        self.look(now, key, brim, |entry| {
+        self.relieve(now);
+        self.look(now, key, self.is_full(), |entry| {
             entry.cached = false;
             true
         });
+    }
+
+    fn is_full(&self) -> bool {
+        self.held.weight() >= self.brim_bytes
+    }
+
+    /// At the brim those go first that the cache let go of before: they were used least recently, and are due first.
+    fn relieve(&self, now: Instant) {
+        while self.is_full() {
+            let first = self.alarms.lock().pop_first();
+            let Some(keys) = first else { return };
+            for key in keys {
+                // Below the brim again it gets its alarm back.
+                self.look(now, &key, self.is_full(), |entry| !entry.cached);
+            }
+        }
     }
 
     /// Closes the traces whose alarm has come.
@@ -307,7 +323,11 @@ impl Alarms {
     }
 
     fn pop_due(&mut self, now: Instant) -> Option<Vec<TraceKey>> {
-        let first = self.ticks.first_entry().filter(|first| *first.key() <= now)?;
-        Some(first.remove())
+        let is_due = self.ticks.first_key_value().is_some_and(|(at, _)| *at <= now);
+        if is_due { self.pop_first() } else { None }
+    }
+
+    fn pop_first(&mut self) -> Option<Vec<TraceKey>> {
+        self.ticks.pop_first().map(|(_, keys)| keys)
     }
 }
