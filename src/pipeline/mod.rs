@@ -376,7 +376,7 @@ fn start_parked(
 }
 
 /// Traces that a weaver takes at once.
-const WEAVED_AT_ONCE: usize = 16;
+const WOVEN_AT_ONCE: usize = 16;
 
 /// The heart of the pipeline: woven and sent, up to as many at once as there are cores.
 fn start_weavers(
@@ -394,10 +394,10 @@ fn start_weavers(
         let (outgoing, metrics) = (outgoing.clone(), Arc::clone(&watched.metrics));
         let budget = Arc::clone(&watched.budget);
         let work = move |beat: Beat| async move {
-            let mut traces = Vec::with_capacity(WEAVED_AT_ONCE);
+            let mut traces = Vec::with_capacity(WOVEN_AT_ONCE);
             loop {
                 let next =
-                    async { completed.lock().await.recv_many(&mut traces, WEAVED_AT_ONCE).await };
+                    async { completed.lock().await.recv_many(&mut traces, WOVEN_AT_ONCE).await };
                 if beat.during(next).await == 0 {
                     return;
                 }

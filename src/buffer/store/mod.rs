@@ -11,6 +11,8 @@
 //! now, whoever put them there. A trace is closed by being taken out of its shard, and that happens once.
 //! `no_span_is_lost_or_doubled_under_eviction` is the proof.
 
+mod alarms;
+mod held;
 mod open;
 
 use std::{

@@ -1,18 +1,18 @@
 //! The open traces themselves, in shards by trace id: appending locks one shard and asks nobody else.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::RandomState},
+    collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Closed, shape};
+use super::{Closed, alarms::Alarms, held::Held, shape};
 use crate::{
     buffer::{
-        open_trace::{OVERHEAD_BYTES, OpenTrace},
+        open_trace::OpenTrace,
         quiet::{Verdict, Wait, quiet},
     },
     clock::Instant,
@@ -28,9 +28,6 @@ const COHORT_BYTES: u64 = 1024 * 1024;
 
 /// From so many bytes on a trace is weighed again when it has grown by an eighth; a smaller one when it has doubled.
 const LARGE_BYTES: u64 = 64 * 1024;
-
-/// Alarms of one such interval ring together.
-const TICK: Duration = Duration::from_millis(10);
 
 /// An open trace, and what the cache knows of it.
 #[derive(Debug)]
@@ -263,71 +260,4 @@ pub(super) struct Cohort {
     pub(super) traces: Vec<TraceKey>,
     /// What they weigh.
     pub(super) bytes: u64,
-}
-
-/// What is held, by our own count: the cache's lags behind.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    pub(super) traces: AtomicU64,
-    pub(super) spans: AtomicU64,
-    bytes: AtomicU64,
-    /// Bytes in memory that could be left to the journal.
-    pub(super) loose_bytes: AtomicU64,
-}
-
-impl Held {
-    fn add(&self, trace: &OpenTrace) {
-        self.spans.fetch_add(trace.spans, Relaxed);
-        self.bytes.fetch_add(trace.needed_bytes, Relaxed);
-        self.loose_bytes.fetch_add(trace.bytes().saturating_sub(trace.needed_bytes), Relaxed);
-    }
-
-    fn remove(&self, spans: u64, bytes: u64, loose_bytes: u64) {
-        self.loose_bytes.fetch_sub(loose_bytes, Relaxed);
-        self.bytes.fetch_sub(bytes, Relaxed);
-        self.spans.fetch_sub(spans, Relaxed);
-        self.traces.fetch_sub(1, Relaxed);
-    }
-
-    /// Of two that became one, one costs nothing of its own any more.
-    fn merged(&self) {
-        self.bytes.fetch_sub(OVERHEAD_BYTES, Relaxed);
-    }
-
-    /// What a trace that begins will weigh: as much as one has now, and a quarter. Too much does no harm, for what the cache
-    /// lets go of below the brim goes on waiting.
-    fn likely_bytes(&self) -> u64 {
-        let mean = self.weight() / self.traces.load(Relaxed).max(1);
-        mean + mean / 4
-    }
-
-    /// As the cache weighs it, with what each trace costs of its own: else it would evict many small traces long before
-    /// the brim, and they would be put back again and again.
-    pub(super) fn weight(&self) -> u64 {
-        self.bytes.load(Relaxed)
-    }
-}
-
-/// Times of traces for which the cache does not ring, in ticks.
-#[derive(Debug, Default)]
-struct Alarms {
-    ticks: BTreeMap<Instant, Vec<TraceKey>>,
-}
-
-impl Alarms {
-    fn set(&mut self, now: Instant, until: Instant, key: TraceKey) {
-        // The last tick takes what comes a little later, too.
-        let near = self.ticks.range(until..until + TICK).next().map(|(at, _)| *at);
-        let at = near.unwrap_or(until.max(now + TICK));
-        self.ticks.entry(at).or_default().push(key);
-    }
-
-    fn pop_due(&mut self, now: Instant) -> Option<Vec<TraceKey>> {
-        let is_due = self.ticks.first_key_value().is_some_and(|(at, _)| *at <= now);
-        if is_due { self.pop_first() } else { None }
-    }
-
-    fn pop_first(&mut self) -> Option<Vec<TraceKey>> {
-        self.ticks.pop_first().map(|(_, keys)| keys)
-    }
 }
