@@ -31,8 +31,11 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 async fn serve(config: &Config) -> Result<(), CliError> {
     let mut signals = Signals::new().map_err(|error| CliError::runtime(&error))?;
     let pipeline = Pipeline::start(config).await.map_err(|error| CliError::runtime(&error))?;
+    let guard = pipeline.guard_resident_memory(config);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "tracestitch is ready");
-    until_the_end(config, pipeline, &mut signals).await
+    let outcome = until_the_end(config, pipeline, &mut signals).await;
+    guard.abort();
+    outcome
 }
 
 /// Serves until a signal, or until a task is gone without which it would only look as if it served.

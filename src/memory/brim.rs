@@ -1,5 +1,6 @@
 //! What happens as memory fills, step by step: first waiting spans stay on disk only, then new traces are refused, at the
-//! limit everything is. Each step ends below where it began, so that it does not flutter.
+//! limit everything is. Each step ends below where it began, so that it does not flutter. The marks are of what the budget
+//! allows: its limit, or less while the process is larger than it should be.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -15,6 +16,9 @@ const NEW_TRACES_PERCENT: u64 = 85;
 /// … until so much is free again.
 const NEW_TRACES_END_PERCENT: u64 = 75;
 
+/// Of the memory limit: with less resident the budget allows more again.
+const RESIDENT_LOW_PERCENT: u64 = 95;
+
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
@@ -22,6 +26,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Brim {
     limit_bytes: u64,
+    allowed_bytes: AtomicU64,
     new_traces_refused: AtomicBool,
     given_back_bytes: AtomicU64,
     /// Bytes a second, smoothed; 0 as long as nothing was seen.
@@ -33,6 +38,7 @@ impl Brim {
     pub(super) fn new(limit_bytes: u64) -> Self {
         Self {
             limit_bytes,
+            allowed_bytes: AtomicU64::new(limit_bytes),
             new_traces_refused: AtomicBool::new(false),
             given_back_bytes: AtomicU64::new(0),
             drain_rate_bytes: AtomicU64::new(0),
@@ -41,7 +47,27 @@ impl Brim {
     }
 
     fn mark(&self, percent: u64) -> u64 {
-        self.limit_bytes / 100 * percent
+        self.allowed_bytes() / 100 * percent
+    }
+
+    /// Bytes that may be held now.
+    pub(super) fn allowed_bytes(&self) -> u64 {
+        self.allowed_bytes.load(Relaxed)
+    }
+
+    /// See [`super::Budget::adjust`].
+    pub(super) fn adjust(&self, used_bytes: u64, resident_bytes: u64, resident_max_bytes: u64) {
+        let allowed = self.allowed_bytes();
+        let next = if resident_bytes > resident_max_bytes {
+            // From what is held, not from what was allowed: less must come to be held.
+            used_bytes.min(allowed).saturating_sub(self.limit_bytes / 32)
+        } else if resident_bytes < resident_max_bytes / 100 * RESIDENT_LOW_PERCENT {
+            allowed + self.limit_bytes / 64
+        } else {
+            allowed
+        };
+        let next = next.clamp(self.limit_bytes / 2, self.limit_bytes);
+        self.allowed_bytes.store(next, Relaxed);
     }
 
     /// Bytes that waiting spans should give up; 0 below the mark.
@@ -117,6 +143,26 @@ mod tests {
         assert_eq!([499, 500, 600].map(|used| brim.to_spill(used)), [0, 100, 200]);
         let taken = [840, 850, 800, 750, 749, 800].map(|used| brim.takes_new_traces(used));
         assert_eq!(taken, [true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_process_that_is_too_large_may_hold_less_but_half() {
+        let brim = Brim::new(6400);
+        let allowed = |used, resident| {
+            brim.adjust(used, resident, 10_000);
+            brim.allowed_bytes()
+        };
+        assert_eq!(allowed(6000, 10_000), 6400, "within the limit");
+        assert_eq!([allowed(6000, 10_001), allowed(6000, 10_001)], [5800, 5600]);
+        assert_eq!(allowed(5000, 10_001), 4800, "what is held comes down");
+        assert_eq!([allowed(4800, 9_500), allowed(4800, 9_499)], [4800, 4900]);
+        assert_eq!(allowed(100, 20_000), 3200, "never less than half");
+        for _ in 0..100 {
+            allowed(100, 0);
+        }
+        assert_eq!(allowed(100, 0), 6400);
+        allowed(3000, 20_000);
+        assert!(!brim.takes_new_traces(3000), "the marks come down with it");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod brim;
 pub mod machine;
+pub mod resident;
 
 use std::{
     sync::{
@@ -107,6 +108,22 @@ impl Budget {
         self.limit_bytes
     }
 
+    /// Bytes that may be held now: the limit, or down to half of it while the process is larger than it should be.
+    pub fn allowed_bytes(&self) -> u64 {
+        self.brim.allowed_bytes()
+    }
+
+    /// So many bytes are resident of those that should be at most: what is beside spans (buffers of connections, pages
+    /// the allocator keeps) has no reservations, but must find room.
+    pub fn adjust(&self, resident_bytes: u64, resident_max_bytes: u64) {
+        self.brim.adjust(self.used_bytes(), resident_bytes, resident_max_bytes);
+    }
+
+    /// At least half of the limit is held.
+    pub fn is_half_used(&self) -> bool {
+        self.used_bytes() >= self.limit_bytes / 2
+    }
+
     /// Bytes held now.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes.load(Relaxed)
@@ -166,7 +183,7 @@ impl Reservation {
 
     /// Takes more, if the budget has room.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Full> {
-        let limit = self.budget.limit_bytes;
+        let limit = self.budget.allowed_bytes();
         self.budget
             .used_bytes
             .fetch_update(Relaxed, Relaxed, |used| {

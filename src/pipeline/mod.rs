@@ -19,7 +19,7 @@ use crate::{
     config::{Interval, MemoryLimit, Problems},
     exporter::{self, Exporters},
     ledger::Ledger,
-    memory::{Budget, machine},
+    memory::{Budget, machine, resident},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
     trace::{Additions, Durable, Event, Intake, Lives},
@@ -262,6 +262,14 @@ impl Pipeline {
     /// Where the admin pages are.
     pub fn admin(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Where the process is this pipeline and nothing else: keeps it within `memory.limit`, also what no stage accounts
+    /// for. The task goes on until it is aborted.
+    pub fn guard_resident_memory(&self, config: &Config) -> JoinHandle<()> {
+        let (budget, limit) = (Arc::clone(&self.watched.budget), config.memory_limit_bytes());
+        let work = move |beat| resident::guard(budget, limit, beat);
+        tokio::spawn(self.watched.watchdog.supervise("resident memory", work))
     }
 
     /// Takes nothing new and ends, by `shutdown.mode`: everything is sent within the drain timeout, or left to the

@@ -13,10 +13,11 @@ use tracestitch::{
 use crate::support::{self, Setup, World, http};
 
 /// Not 0 from the start.
-const SAY_SOMETHING: [&str; 4] = [
+const SAY_SOMETHING: [&str; 5] = [
     "tracestitch_build_info",
     "tracestitch_completion_mode",
     "tracestitch_memory_limit_bytes",
+    "tracestitch_memory_allowed_bytes",
     "tracestitch_exporter_queue_capacity_bytes",
 ];
 

@@ -8,6 +8,7 @@ use crate::memory::{Budget, Stage};
 #[derive(Debug)]
 pub(super) struct MemoryMetrics {
     limit: Gauge,
+    allowed: Gauge,
     stages: Family<Gauge>,
 }
 
@@ -18,6 +19,11 @@ impl MemoryMetrics {
                 "tracestitch_memory_limit_bytes",
                 &[],
                 "Bytes of spans that may be held before senders are refused.",
+            ),
+            allowed: declare.gauge(
+                "tracestitch_memory_allowed_bytes",
+                &[],
+                "Of the limit, what may be held now: less while the process is larger than memory.limit.",
             ),
             stages: declare.gauges(
                 "tracestitch_memory_bytes",
@@ -31,6 +37,7 @@ impl MemoryMetrics {
     /// The budget as it stands.
     pub(super) fn show(&self, budget: &Budget) {
         self.limit.set(bytes(budget.limit_bytes()));
+        self.allowed.set(bytes(budget.allowed_bytes()));
         for stage in Stage::ALL {
             if let Some(gauge) = self.stages.of(stage as usize) {
                 gauge.set(bytes(budget.stage_bytes(stage)));
