@@ -18,6 +18,10 @@ use std::{
 
 use tracestitch::clock;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUNDS: u32 = 15;
 /// A round is about so long.
 const ROUND: Duration = Duration::from_millis(200);
