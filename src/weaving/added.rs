@@ -1,19 +1,19 @@
 //! The spans to add, written as a request.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, trace::v1::ScopeSpans};
-use prost::Message;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Config, NetworkKind, SystemKind,
-    attributes::{self, Place},
+    attributes::{Place, SpanWriter},
     network::Line,
-    resource::Resources,
+    resource::{Resource, Resources},
 };
 use crate::{
     trace::{Found, Fragment, SpanId, TraceId},
-    wire::field::{self, WireType, put_delimited_head},
+    wire::{
+        attributes::put_text,
+        field::{self, WireType, delimited_len, put_delimited_head},
+    },
 };
 
 /// The spans to add, and what they are made of.
@@ -33,56 +33,44 @@ impl Added<'_> {
     pub(super) fn encode(&self, resources: &Resources<'_>) -> (Vec<u8>, u64, u64) {
         let contexts = self.contexts();
         let (mut system, mut network) = (0, 0);
-        // By resource and scope, in a fixed order: the same input gives the same bytes.
-        let mut groups: BTreeMap<(Vec<u8>, bool), ScopeSpans> = BTreeMap::new();
-        let spans = self.found.spans.iter().zip(self.ids).enumerate();
-        for (index, (found, id)) in spans {
+        let mut writer = SpanWriter::new(self.trace_id, self.found.truncated, self.kinds());
+        let mut groups = Groups::default();
+        for (index, (found, id)) in self.found.spans.iter().zip(self.ids).enumerate() {
             if self.line.kept.get(index) != Some(&true) {
                 continue;
             }
             let parent = self.line.found_parents.get(index).copied().flatten();
             let (flags, trace_state) = self.context(parent, &contexts);
-            let place = Place { parent, flags, trace_state };
+            let span = writer.write(*id, Place { parent, flags, trace_state }, found);
             let is_network = !found.point.is_process();
             *(if is_network { &mut network } else { &mut system }) += 1;
-            let kinds = (
-                self.config.system_kind,
-                match self.config.network_kind {
-                    NetworkKind::Internal => SystemKind::Internal,
-                    NetworkKind::Span => SystemKind::Span,
-                },
-            );
-            let span =
-                attributes::span(self.trace_id, *id, place, found, self.found.truncated, kinds);
-            let header = resources.header(found, *id, parent);
-            let group = groups.entry((header, is_network)).or_insert_with(|| scope(is_network));
-            group.spans.push(span);
+            groups.add(resources.of(found, *id, parent), is_network, span);
         }
-        let mut out = Vec::new();
-        for ((header, _), scope) in groups {
-            let scope = scope.encode_to_vec();
-            put_delimited_head(&mut out, 1, header.len() + field::delimited_len(scope.len()));
-            out.extend(header);
-            put_delimited_head(&mut out, 2, scope.len());
-            out.extend(scope);
-        }
-        (out, system, network)
+        (groups.encode(resources), system, network)
+    }
+
+    fn kinds(&self) -> (SystemKind, SystemKind) {
+        let network = match self.config.network_kind {
+            NetworkKind::Internal => SystemKind::Internal,
+            NetworkKind::Span => SystemKind::Span,
+        };
+        (self.config.system_kind, network)
     }
 
     /// Flags and trace state of the nearest received span above.
-    fn context(
+    fn context<'c>(
         &self,
         mut parent: Option<SpanId>,
-        contexts: &HashMap<SpanId, Context>,
-    ) -> (u32, String) {
+        contexts: &'c HashMap<SpanId, Context>,
+    ) -> (u32, &'c str) {
         for _ in 0..=self.ids.len() {
             match parent.and_then(|id| contexts.get(&id)) {
-                Some(Context::App { flags, trace_state }) => return (*flags, trace_state.clone()),
+                Some(Context::App { flags, trace_state }) => return (*flags, trace_state),
                 Some(Context::Found(above)) => parent = *above,
                 None => break,
             }
         }
-        (0, String::new())
+        (0, "")
     }
 
     fn contexts(&self) -> HashMap<SpanId, Context> {
@@ -133,12 +121,74 @@ impl Context {
     }
 }
 
-fn scope(is_network: bool) -> ScopeSpans {
+/// The spans of each resource and scope.
+#[derive(Default)]
+struct Groups<'a> {
+    numbers: HashMap<(Resource<'a>, bool), usize>,
+    all: Vec<Group<'a>>,
+}
+
+struct Group<'a> {
+    resource: Resource<'a>,
+    is_network: bool,
+    /// As in a `ScopeSpans`.
+    spans: Vec<u8>,
+}
+
+/// Field numbers: resource spans of a request, scope spans and their parts.
+const RESOURCE_SPANS: u8 = 1;
+const SCOPE_SPANS: u8 = 2;
+const SCOPE: u8 = 1;
+const SPANS: u8 = 2;
+const SCOPE_SCHEMA_URL: u8 = 3;
+
+impl<'a> Groups<'a> {
+    fn add(&mut self, resource: Resource<'a>, is_network: bool, span: &[u8]) {
+        let all = &mut self.all;
+        let number = *self.numbers.entry((resource.clone(), is_network)).or_insert_with(|| {
+            all.push(Group { resource, is_network, spans: Vec::new() });
+            all.len() - 1
+        });
+        if let Some(group) = all.get_mut(number) {
+            put_delimited_head(&mut group.spans, SPANS, span.len());
+            group.spans.extend_from_slice(span);
+        }
+    }
+
+    /// In a fixed order: the same input gives the same bytes.
+    fn encode(self, resources: &Resources<'_>) -> Vec<u8> {
+        let headed = self.all.into_iter().map(|group| (resources.header(&group.resource), group));
+        let mut groups: Vec<_> = headed.collect();
+        groups.sort_by(|(one, group), (other, second)| {
+            (one, group.is_network).cmp(&(other, second.is_network))
+        });
+        let len = groups.iter().map(|(header, group)| header.len() + group.spans.len() + 200).sum();
+        let mut out = Vec::with_capacity(len);
+        for (header, Group { is_network, spans, .. }) in groups {
+            let scope = scope(is_network);
+            let scope_spans_len =
+                delimited_len(scope.len()) + spans.len() + delimited_len(SCHEMA_URL.len());
+            put_delimited_head(
+                &mut out,
+                RESOURCE_SPANS,
+                header.len() + delimited_len(scope_spans_len),
+            );
+            out.extend(header);
+            put_delimited_head(&mut out, SCOPE_SPANS, scope_spans_len);
+            put_delimited_head(&mut out, SCOPE, scope.len());
+            out.extend(scope);
+            out.extend(spans);
+            put_text(&mut out, SCOPE_SCHEMA_URL, SCHEMA_URL);
+        }
+        out
+    }
+}
+
+/// An `InstrumentationScope`.
+fn scope(is_network: bool) -> Vec<u8> {
     let name = if is_network { "tracestitch.network" } else { "tracestitch.system" };
-    let scope = InstrumentationScope {
-        name: name.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
-    ScopeSpans { scope: Some(scope), spans: Vec::new(), schema_url: SCHEMA_URL.to_owned() }
+    let mut out = Vec::with_capacity(40);
+    put_text(&mut out, 1, name);
+    put_text(&mut out, 2, env!("CARGO_PKG_VERSION"));
+    out
 }

@@ -203,7 +203,7 @@ impl Evidence<'_> {
             SentRow { row, region, id: *id, parent: *parent, is_stale: false }
         });
         for (key, service) in self.processes.services() {
-            sent.add_service(key, &service);
+            sent.add_service(key, service);
         }
         let forgotten = sent.add(spans.collect(), rows.collect(), !self.part.more);
         woven.forgotten_spans = count(forgotten.spans);

@@ -3,24 +3,19 @@
 //!
 //! Left out until masking exists, for they hold people's data: SQL text, query strings, Redis arguments, error texts.
 
-use crate::trace::{FoundSpan, ResponseStatus};
+use std::borrow::Cow;
 
-/// A span's name, its attributes, and how it failed.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Description {
-    pub(super) name: String,
-    pub(super) attributes: Vec<(&'static str, Value)>,
+use crate::{
+    trace::{FoundSpan, ResponseStatus},
+    wire::attributes::Attributes,
+};
+
+/// What its protocol makes of a request, beside its attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Description<'a> {
+    pub(super) name: Cow<'a, str>,
     /// `error.type`, when it failed as its side sees it.
-    pub(super) error: Option<String>,
-}
-
-/// An attribute's value.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
-    Text(String),
-    Number(i64),
-    Flag(bool),
-    Texts(Vec<String>),
+    pub(super) error: Option<Cow<'a, str>>,
 }
 
 /// Names are for grouping: longer ones don't.
@@ -33,63 +28,52 @@ const FASTCGI: u16 = 44;
 const GRPC: u16 = 41;
 const DNS: u16 = 120;
 
-/// Describes the request behind a found span.
-pub(super) fn describe(span: &FoundSpan) -> Description {
+/// Describes the request behind a found span, and adds its attributes.
+pub(super) fn describe<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
     let mut description = match span.protocol {
-        HTTP | HTTP2 | FASTCGI => http(span),
-        GRPC => grpc(span),
-        40 | 43 | 45 | 46 | 49 => rpc(span),
-        60..=63 => sql(span),
-        80..=82 => key_value_store(span),
-        100..=102 | 104 | 105 | 107 => messaging(span),
-        DNS => dns(span),
-        _ => Description {
-            name: protocol_name(span),
-            attributes: Vec::new(),
-            error: plain_error(span),
-        },
+        HTTP | HTTP2 | FASTCGI => http(span, attributes),
+        GRPC => grpc(span, attributes),
+        40 | 43 | 45 | 46 | 49 => rpc(span, attributes),
+        60..=63 => sql(span, attributes),
+        80..=82 => key_value_store(span, attributes),
+        100..=102 | 104 | 105 | 107 => messaging(span, attributes),
+        DNS => dns(span, attributes),
+        _ => Description { name: protocol_name(span), error: plain_error(span) },
     };
-    if description.name.chars().count() > NAME_CHARS_MAX {
-        description.name = description.name.chars().take(NAME_CHARS_MAX).collect();
+    if let Some((end, _)) = description.name.char_indices().nth(NAME_CHARS_MAX) {
+        description.name.to_mut().truncate(end);
     }
     description
 }
 
-fn text(value: impl Into<String>) -> Value {
-    Value::Text(value.into())
-}
-
-fn http(span: &FoundSpan) -> Description {
+fn http<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
     const METHODS: [&str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
-    let mut attributes = Vec::new();
-    let method = METHODS.into_iter().find(|method| *method == span.request_type);
-    attributes.push(("http.request.method", text(method.unwrap_or("_OTHER"))));
-    if method.is_none() && !span.request_type.is_empty() {
-        attributes.push(("http.request.method_original", text(&span.request_type)));
+    let given: &str = &span.request_type;
+    let method = METHODS.into_iter().find(|method| *method == given);
+    attributes.text("http.request.method", method.unwrap_or("_OTHER"));
+    if method.is_none() {
+        attributes.some_text("http.request.method_original", given);
     }
-    let path = url_path(&span.request_resource);
-    if !path.is_empty() {
-        attributes.push(("url.path", text(path)));
-    }
+    attributes.some_text("url.path", url_path(&span.request_resource));
     let protocol = if span.protocol == FASTCGI { "fastcgi" } else { "http" };
-    attributes.push(("network.protocol.name", text(protocol)));
+    attributes.text("network.protocol.name", protocol);
     if span.protocol == HTTP2 {
-        attributes.push(("network.protocol.version", text("2")));
+        attributes.text("network.protocol.version", "2");
     }
     let code = span.response_code.filter(|code| (100..600).contains(code));
     if let Some(code) = code {
-        attributes.push(("http.response.status_code", Value::Number(code)));
+        attributes.number("http.response.status_code", code);
     }
     // The code is the response's, the status may be the request row's (contract section 5).
     let error = match code {
-        Some(code) if code >= 500 => Some(code.to_string()),
-        Some(code) if code >= 400 && span.point.is_client_side() => Some(code.to_string()),
+        Some(code) if code >= 500 => Some(code.to_string().into()),
+        Some(code) if code >= 400 && span.point.is_client_side() => Some(code.to_string().into()),
         Some(_) => None,
         None => plain_error(span)
             .filter(|_| span.status != ResponseStatus::ClientError || span.point.is_client_side()),
     };
-    Description { name: method.unwrap_or("HTTP").to_owned(), attributes, error }
+    Description { name: method.unwrap_or("HTTP").into(), error }
 }
 
 /// The path alone: the resource may be a full URL, and what follows `?` holds data.
@@ -103,24 +87,22 @@ fn url_path(resource: &str) -> &str {
     resource.split(['?', '#']).next().unwrap_or_default()
 }
 
-fn grpc(span: &FoundSpan) -> Description {
+fn grpc<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
     let method = span.endpoint.strip_prefix('/').filter(|method| method.contains('/'));
-    let mut attributes = vec![("rpc.system.name", text("grpc"))];
-    if let Some(method) = method {
-        attributes.push(("rpc.method", text(method)));
-    }
+    attributes.text("rpc.system.name", "grpc");
+    attributes.some_text("rpc.method", method.unwrap_or_default());
     let code = span.response_code.and_then(grpc_code);
     if let Some((code, _)) = code {
-        attributes.push(("rpc.response.status_code", text(code)));
+        attributes.text("rpc.response.status_code", code);
     }
     let error = match code {
         Some(("OK", _)) => None,
         Some((code, server_fault)) => {
-            (server_fault || span.point.is_client_side()).then(|| code.to_owned())
+            (server_fault || span.point.is_client_side()).then_some(code.into())
         }
         None => plain_error(span),
     };
-    Description { name: method.unwrap_or("grpc").to_owned(), attributes, error }
+    Description { name: method.unwrap_or("grpc").into(), error }
 }
 
 /// A gRPC code's name, and whether it is an error on the server's side, too (semantic conventions, RPC).
@@ -148,42 +130,36 @@ fn grpc_code(code: i64) -> Option<(&'static str, bool)> {
 }
 
 /// Dubbo and its like: service and method come apart.
-fn rpc(span: &FoundSpan) -> Description {
-    let method = match (span.request_resource.as_str(), span.request_type.as_str()) {
-        ("", "") => String::new(),
-        ("", method) => method.to_owned(),
-        (service, "") => service.to_owned(),
-        (service, method) => format!("{service}/{method}"),
+fn rpc<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
+    let [service, method]: [&str; 2] = [&span.request_resource, &span.request_type];
+    let method: Cow<'_, str> = match (service, method) {
+        ("", method) => method.into(),
+        (service, "") => service.into(),
+        (service, method) => format!("{service}/{method}").into(),
     };
-    let mut attributes = vec![("rpc.system.name", text(protocol_name(span)))];
-    if method.is_empty() {
-        return Description { name: protocol_name(span), attributes, error: plain_error(span) };
-    }
-    attributes.push(("rpc.method", text(&method)));
-    Description { name: method, attributes, error: plain_error(span) }
+    attributes.text("rpc.system.name", &protocol_name(span));
+    attributes.some_text("rpc.method", &method);
+    let name = if method.is_empty() { protocol_name(span) } else { method };
+    Description { name, error: plain_error(span) }
 }
 
-fn sql(span: &FoundSpan) -> Description {
+fn sql<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
     let system = match span.protocol {
         60 => "mysql",
         61 => "postgresql",
         62 => "oracle.db",
         _ => "dameng",
     };
-    let statement = Statement::of(&span.request_resource);
-    let mut attributes = Vec::new();
-    if let Some(operation) = statement.operation {
-        attributes.push(("db.operation.name", text(operation)));
-    }
-    if let Some(table) = statement.table {
-        attributes.push(("db.collection.name", text(table)));
-    }
-    let name = match (statement.operation, statement.table) {
-        (Some(operation), Some(table)) => format!("{operation} {table}"),
-        (Some(operation), None) => operation.to_owned(),
-        _ => system.to_owned(),
+    attributes.text("db.system.name", system);
+    let Statement { operation, table } = Statement::of(&span.request_resource);
+    attributes.some_text("db.operation.name", operation.unwrap_or_default());
+    attributes.some_text("db.collection.name", table.unwrap_or_default());
+    let name = match (operation, table) {
+        (Some(operation), Some(table)) => format!("{operation} {table}").into(),
+        (Some(operation), None) => operation.into(),
+        _ => system.into(),
     };
-    database(span, system, name, attributes)
+    database(span, name, attributes)
 }
 
 /// The request's type, without what it works on, which is the user's: the command alone of a key-value store.
@@ -194,32 +170,28 @@ pub(super) fn request_type(span: &FoundSpan) -> &str {
     }
 }
 
-fn key_value_store(span: &FoundSpan) -> Description {
+fn key_value_store<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
     let system = match span.protocol {
         80 => "redis",
         81 => "mongodb",
         _ => "memcached",
     };
+    attributes.text("db.system.name", system);
     let command = Some(request_type(span)).filter(|word| !word.is_empty());
     let command = command.filter(|word| word.len() <= 32 && word.bytes().all(is_word));
-    let attributes = command.map(|command| ("db.operation.name", text(command)));
-    let name = command.unwrap_or(system).to_owned();
-    database(span, system, name, attributes.into_iter().collect())
+    attributes.some_text("db.operation.name", command.unwrap_or_default());
+    database(span, command.unwrap_or(system).into(), attributes)
 }
 
-fn database(
+fn database<'a>(
     span: &FoundSpan,
-    system: &'static str,
-    name: String,
-    mut attributes: Vec<(&'static str, Value)>,
-) -> Description {
-    attributes.insert(0, ("db.system.name", text(system)));
+    name: Cow<'a, str>,
+    attributes: &mut Attributes,
+) -> Description<'a> {
     let code = span.response_code.filter(|code| *code != 0).map(|code| code.to_string());
-    if let Some(code) = &code {
-        attributes.push(("db.response.status_code", text(code)));
-    }
-    let error = plain_error(span).map(|class| code.unwrap_or(class));
-    Description { name, attributes, error }
+    attributes.some_text("db.response.status_code", code.as_deref().unwrap_or_default());
+    let error = plain_error(span).map(|class| code.map_or(class, Cow::Owned));
+    Description { name, error }
 }
 
 /// What can be said of an SQL text without saying what is in it.
@@ -262,7 +234,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$')
 }
 
-fn messaging(span: &FoundSpan) -> Description {
+fn messaging<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
     let system = match span.protocol {
         100 => "kafka",
         101 => "mqtt",
@@ -271,63 +243,57 @@ fn messaging(span: &FoundSpan) -> Description {
         105 => "pulsar",
         _ => "rocketmq",
     };
-    let mut attributes = vec![("messaging.system", text(system))];
-    if !span.request_type.is_empty() {
-        attributes.push(("messaging.operation.name", text(&span.request_type)));
-    }
-    if !span.request_resource.is_empty() {
-        attributes.push(("messaging.destination.name", text(&span.request_resource)));
-    }
+    let [operation, destination]: [&str; 2] = [&span.request_type, &span.request_resource];
+    attributes.text("messaging.system", system);
+    attributes.some_text("messaging.operation.name", operation);
+    attributes.some_text("messaging.destination.name", destination);
     // MQTT topics and NATS subjects often name a device or a reply box: too many for a name.
-    let destination = matches!(span.protocol, 100 | 105 | 107).then_some(&span.request_resource);
-    let name = match (span.request_type.as_str(), destination) {
-        ("", _) => system.to_owned(),
-        (operation, Some(destination)) if !destination.is_empty() => {
-            format!("{operation} {destination}")
-        }
-        (operation, _) => operation.to_owned(),
+    let is_named = matches!(span.protocol, 100 | 105 | 107) && !destination.is_empty();
+    let name = match operation {
+        "" => system.into(),
+        operation if is_named => format!("{operation} {destination}").into(),
+        operation => operation.into(),
     };
-    Description { name, attributes, error: plain_error(span) }
+    Description { name, error: plain_error(span) }
 }
 
-fn dns(span: &FoundSpan) -> Description {
-    let mut attributes = Vec::new();
-    if !span.request_resource.is_empty() {
-        attributes.push(("dns.question.name", text(&span.request_resource)));
-    }
-    let name = match span.request_type.as_str() {
-        "" => "DNS".to_owned(),
-        question => format!("DNS {question}"),
-    };
-    Description { name, attributes, error: plain_error(span) }
+fn dns<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
+    attributes.some_text("dns.question.name", &span.request_resource);
+    let question: &str = &span.request_type;
+    let name = if question.is_empty() { "DNS".into() } else { format!("DNS {question}").into() };
+    Description { name, error: plain_error(span) }
 }
 
-fn protocol_name(span: &FoundSpan) -> String {
-    match span.protocol_name.as_str() {
-        "" => "network".to_owned(),
-        name => name.to_lowercase(),
-    }
+fn protocol_name(span: &FoundSpan) -> Cow<'_, str> {
+    let name: &str = &span.protocol_name;
+    if name.is_empty() { "network".into() } else { name.to_lowercase().into() }
 }
 
 /// A timeout is none: in releases before 2025-03 the same number means "unknown" (contract section 5).
-fn plain_error(span: &FoundSpan) -> Option<String> {
+fn plain_error(span: &FoundSpan) -> Option<Cow<'static, str>> {
     let class = match span.status {
         ResponseStatus::Error => "error",
         ResponseStatus::ServerError => "server_error",
         ResponseStatus::ClientError => "client_error",
         ResponseStatus::Success | ResponseStatus::Timeout | ResponseStatus::Unknown => return None,
     };
-    Some(class.to_owned())
+    Some(class.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::{
+        common::v1::{KeyValue, any_value::Value},
+        trace::v1::Span,
+    };
+    use prost::Message;
+
     use super::*;
     use crate::{
         completion::deepflow::answer::{Outcome, classify},
         weaving::{
             SystemKind,
-            attributes::{self, Place},
+            attributes::{Place, SpanWriter},
         },
     };
 
@@ -342,13 +308,16 @@ mod tests {
 
     /// A row's fields; its name, its attributes in one line, its `error.type`.
     fn check(fields: &str, name: &str, attributes: &str, error: &str) {
-        let description = describe(&found(fields));
-        let shown = |(key, value): (&'static str, Value)| match value {
-            Value::Text(text) => format!("{key}={text}"),
-            Value::Number(number) => format!("{key}={number}"),
-            Value::Flag(_) | Value::Texts(_) => format!("{key}=?"),
+        let span = found(fields);
+        let mut written = Attributes::new(9);
+        let description = describe(&span, &mut written);
+        let shown = |KeyValue { key, value, .. }| match value.and_then(|value| value.value) {
+            Some(Value::StringValue(text)) => format!("{key}={text}"),
+            Some(Value::IntValue(number)) => format!("{key}={number}"),
+            other => format!("{key}={other:?}"),
         };
-        let shown: Vec<String> = description.attributes.into_iter().map(shown).collect();
+        let read = Span::decode(written.bytes()).expect("attributes");
+        let shown: Vec<String> = read.attributes.into_iter().map(shown).collect();
         assert_eq!(description.name, name, "{fields}");
         assert_eq!(shown.join(" "), attributes, "{fields}");
         assert_eq!(description.error.unwrap_or_default(), error, "{fields}");
@@ -454,7 +423,8 @@ mod tests {
             let trace_id = "00000000000000000000000000000001".parse().expect("an id");
             let id = "0000000000000001".parse().expect("an id");
             let kinds = (SystemKind::Span, SystemKind::Internal);
-            let span = attributes::span(trace_id, id, Place::default(), &span, false, kinds);
+            let mut writer = SpanWriter::new(trace_id, false, kinds);
+            let span = Span::decode(writer.write(id, Place::default(), &span)).expect("a span");
             assert!(!format!("{span:?}").contains("s3cret"), "{span:#?}");
         }
     }

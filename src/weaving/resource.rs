@@ -1,18 +1,17 @@
 //! Whose span it is: the process that OpenTelemetry instruments, if the span was seen in it, else what DeepFlow names.
 
-use std::{cell::OnceCell, collections::HashMap};
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, any_value},
-    resource::v1::Resource,
     trace::v1::ResourceSpans,
 };
 use prost::Message;
 
-use super::{attributes::key_value, identity::digest, protocol::Value};
+use super::identity::digest;
 use crate::{
     trace::{AppSpan, FoundSpan, SpanId},
-    wire::field::put_delimited_head,
+    wire::{attributes::Attributes, field::put_delimited_head},
 };
 
 /// The received processes, by number.
@@ -68,7 +67,7 @@ impl Processes {
     }
 
     /// Keys and service names of those that came with this part.
-    pub(super) fn services(&self) -> impl Iterator<Item = (u64, String)> {
+    pub(super) fn services(&self) -> impl Iterator<Item = (u64, &str)> {
         let own = self.all.iter().filter(|process| process.header.is_some());
         own.filter_map(|process| Some((process.key, process.service_name()?)))
     }
@@ -87,15 +86,15 @@ impl Processes {
         self.all.get(process)?.header.as_deref()
     }
 
-    fn service_name(&self, process: usize) -> Option<String> {
+    fn service_name(&self, process: usize) -> Option<&str> {
         self.all.get(process)?.service_name()
     }
 }
 
 impl Process {
-    fn service_name(&self) -> Option<String> {
-        let Some(header) = &self.header else { return self.service.clone() };
-        self.named.get_or_init(|| service_name(header)).clone()
+    fn service_name(&self) -> Option<&str> {
+        let Some(header) = &self.header else { return self.service.as_deref() };
+        self.named.get_or_init(|| service_name(header)).as_deref()
     }
 }
 
@@ -109,7 +108,16 @@ fn service_name(header: &[u8]) -> Option<String> {
     }
 }
 
-/// Gives each found span the header of its resource spans.
+/// Whose a found span is. Those that are equal have the same header.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Resource<'a> {
+    /// A received process, by its number.
+    Process(usize),
+    /// One of DeepFlow's making.
+    Own { service: Cow<'a, str>, ip: &'a str },
+}
+
+/// Gives each found span its resource.
 pub(super) struct Resources<'a> {
     processes: &'a Processes,
     /// By span id: the process of a received span.
@@ -117,7 +125,7 @@ pub(super) struct Resources<'a> {
     /// By id of a found span: the process of a received SERVER or CONSUMER span below it.
     server_of: HashMap<SpanId, usize>,
     /// DeepFlow's service name → the one the instrumented process gives itself, where all agree.
-    names: HashMap<&'a str, Option<String>>,
+    names: HashMap<&'a str, Option<&'a str>>,
 }
 
 impl<'a> Resources<'a> {
@@ -141,7 +149,7 @@ impl<'a> Resources<'a> {
                 && !span.service.is_empty()
             {
                 let name = processes.service_name(process);
-                let known = resources.names.entry(&span.service).or_insert_with(|| name.clone());
+                let known = resources.names.entry(&span.service).or_insert(name);
                 if *known != name {
                     *known = None;
                 }
@@ -163,37 +171,51 @@ impl<'a> Resources<'a> {
         }
     }
 
-    /// The header fields of the span's resource spans.
-    pub(super) fn header(&self, span: &FoundSpan, id: SpanId, parent: Option<SpanId>) -> Vec<u8> {
+    /// The resource of a span.
+    pub(super) fn of(
+        &self,
+        span: &'a FoundSpan,
+        id: SpanId,
+        parent: Option<SpanId>,
+    ) -> Resource<'a> {
         let process = self.process(span, id, parent);
-        if let Some(header) = process.and_then(|process| self.processes.header(process)) {
-            return header.to_vec();
+        if let Some(process) = process.filter(|process| self.processes.header(*process).is_some()) {
+            return Resource::Process(process);
         }
         // The process may have gone out with an earlier part: then its name is left.
-        let own = process.and_then(|process| self.processes.service_name(process));
-        own_resource(span, own.or_else(|| self.names.get(span.service.as_str()).cloned().flatten()))
+        let name = process.and_then(|process| self.processes.service_name(process));
+        let service: &str = &span.service;
+        let name = name.or_else(|| self.names.get(service).copied().flatten());
+        Resource::Own { service: name.map_or_else(|| own_name(span), Cow::Borrowed), ip: &span.ip }
+    }
+
+    /// The header fields of its resource spans.
+    pub(super) fn header(&self, resource: &Resource<'_>) -> Vec<u8> {
+        match resource {
+            Resource::Process(process) => {
+                self.processes.header(*process).unwrap_or_default().to_vec()
+            }
+            Resource::Own { service, ip } => own_header(service, ip),
+        }
     }
 }
 
-/// A resource of DeepFlow's making.
-fn own_resource(span: &FoundSpan, name: Option<String>) -> Vec<u8> {
-    let fallback = || {
-        [&span.service, &span.process_name, &span.ip]
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .cloned()
-            .unwrap_or_else(|| format!("deepflow-{}", span.point_name))
-    };
-    let text = |key, value| key_value(key, Value::Text(value));
-    let mut attributes = vec![
-        text("service.name", name.unwrap_or_else(fallback)),
-        text("telemetry.distro.name", "tracestitch".to_owned()),
-        text("telemetry.distro.version", env!("CARGO_PKG_VERSION").to_owned()),
-    ];
-    if !span.ip.is_empty() {
-        attributes.push(text("host.ip", span.ip.clone()));
+/// The name of a service that no instrumented process names.
+fn own_name(span: &FoundSpan) -> Cow<'_, str> {
+    let names: [&str; 3] = [&span.service, &span.process_name, &span.ip];
+    match names.into_iter().find(|name| !name.is_empty()) {
+        Some(name) => name.into(),
+        None => format!("deepflow-{}", span.point_name).into(),
     }
-    let resource = Resource { attributes, ..Resource::default() }.encode_to_vec();
+}
+
+fn own_header(service: &str, ip: &str) -> Vec<u8> {
+    let mut attributes = Attributes::new(1);
+    attributes.text("service.name", service);
+    attributes.text("telemetry.distro.name", "tracestitch");
+    attributes.text("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
+    attributes.some_text("host.ip", ip);
+    let resource = attributes.bytes();
     let mut header = Vec::with_capacity(resource.len() + 4);
     put_delimited_head(&mut header, 1, resource.len());
     header.extend(resource);

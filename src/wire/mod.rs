@@ -4,6 +4,7 @@
 //! The generated [`otlp`] service takes and gives [`bytes::Bytes`]: a request is scanned, not decoded
 //! (a validated scan costs about a fifth of prost's decoding, ARCHITECTURE.md "The raw-bytes path").
 
+pub mod attributes;
 mod codec;
 pub mod field;
 mod id;
