@@ -107,8 +107,9 @@ impl Brim {
         let bytes = self.given_back_bytes.swap(0, Relaxed);
         let now = u128::from(bytes) * 1_000_000 / passed.as_micros().max(1);
         let before = u128::from(self.drain_rate_bytes.load(Relaxed));
-        // A quarter of the new one each time: a second or so of memory.
-        let rate = (before * 3 + now) / 4;
+        // Up within a second, down within ten: senders that wait bring nothing, and a lull says nothing about how fast
+        // what they bring would leave.
+        let rate = if now > before { (before * 3 + now) / 4 } else { (before * 31 + now) / 32 };
         self.drain_rate_bytes.store(u64::try_from(rate).unwrap_or(u64::MAX), Relaxed);
     }
 
@@ -179,7 +180,7 @@ mod tests {
         }
         near(brim.retry_after(950), 5000 * 40 / 37);
         near(brim.retry_after(751), 1000);
-        for _ in 0..50 {
+        for _ in 0..500 {
             brim.tick(Duration::from_millis(250));
         }
         near(brim.retry_after(1000), 7500);

@@ -27,8 +27,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Traces brought back at a time, and bytes, unless a single trace is more.
 const REVIVED_MAX: usize = 64;
 const REVIVED_BYTES: u64 = 4 * 1024 * 1024;
-/// How often it is looked whether there is memory to read spans back into.
-const LOAD_EVERY: Duration = Duration::from_millis(20);
+/// How often it is looked whether there is memory to read spans back into …
+const LOAD_EVERY: Duration = Duration::from_millis(5);
+/// … and of the limit, so much may be on its way out before that is waited for: what fills the memory leaves it only this
+/// way, so that it must never be a trickle.
+const LEAVING_SHARE: u64 = 8;
 
 /// The way out.
 #[derive(Debug, Clone)]
@@ -62,7 +65,8 @@ impl Outgoing {
         let spilled = trace.fragments.iter().any(Fragment::is_spilled);
         let Some(keeper) = self.keeper.clone().filter(|_| spilled) else { return Some(trace) };
         // What is on its way out makes room.
-        while budget.is_short() && budget.stage_bytes(Stage::Export) > 0 {
+        let enough = budget.limit_bytes() / LEAVING_SHARE;
+        while budget.is_short() && budget.stage_bytes(Stage::Export) > enough {
             tokio::time::sleep(LOAD_EVERY).await;
         }
         let load = move || {

@@ -26,10 +26,13 @@ use crate::{
     },
 };
 
-/// Bytes a connection may send ahead of being read: more would be memory that nobody accounts for.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-const STREAMS_MAX: u32 = 256;
+/// Bytes a request may send ahead of being read: more would be memory that nobody accounts for.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Further requests of a connection wait in their sender.
+const STREAMS_MAX: u32 = 32;
+/// Room for all of them: otherwise requests that wait for their turn take the window of those that have it, and nobody
+/// gets on until the waiting ones are refused.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
 
 /// Serves until closing, then finishes the requests under way.
 pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch::Receiver<bool>) {
