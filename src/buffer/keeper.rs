@@ -315,8 +315,8 @@ impl Durable for Keeper {
         self.journal.poisoned()
     }
 
-    fn done(&self, destination: Destination, places: &[Place]) {
-        self.journal.done(destination.0, places);
+    fn done(&self, destination: Destination, places: Vec<Place>, last: Vec<Place>) {
+        self.journal.settle(destination.0, places, last);
     }
 
     fn release(&self, places: &[Place]) {

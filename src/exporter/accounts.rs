@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::share::Share;
 use crate::{
     ledger::{Account, Destination},
     telemetry::catalogue::ExporterMetrics,
-    trace::Lease,
+    trace::{Lease, Settlement},
 };
 
 /// Who a destination is, and where its spans are counted.
@@ -19,6 +20,27 @@ pub(super) struct Accounts {
 impl Accounts {
     /// These received spans have found their end.
     pub(super) fn settle(&self, lease: &Lease, account: Account, spans: u64) {
+        let mut settlement = Settlement::at(self.destination);
+        self.settle_in(&mut settlement, lease, account, spans);
+    }
+
+    /// Traces that nothing more is on its way of, told to ledger and journal at once, before they go.
+    pub(super) fn settle_all(&self, mut shares: Vec<Share>) {
+        let mut settlement = Settlement::at(self.destination);
+        for share in &mut shares {
+            share.settle(&mut settlement);
+        }
+        drop(settlement);
+    }
+
+    /// Received spans have found their end, together with others.
+    pub(super) fn settle_in(
+        &self,
+        settlement: &mut Settlement,
+        lease: &Lease,
+        account: Account,
+        spans: u64,
+    ) {
         if spans == 0 {
             return;
         }
@@ -28,7 +50,7 @@ impl Accounts {
             Account::Dropped(reason) => self.metrics.send_failed_spans.add(reason as usize, spans),
             Account::Held | Account::HandedBack => {}
         }
-        lease.settle(self.destination, account, spans);
+        settlement.add(lease, account, spans);
     }
 
     /// The same for added spans, which the ledger does not know: nobody waits for them.

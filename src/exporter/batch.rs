@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Profile, profile::Fitted, queue::Queued};
+use super::{Profile, profile::Fitted, queued::Queued};
 use crate::{
     clock::Instant,
     trace::{Origin, Piece},

@@ -13,6 +13,7 @@ mod otlp_grpc;
 mod outage;
 mod profile;
 mod queue;
+mod queued;
 pub mod replay;
 mod share;
 #[cfg(test)]

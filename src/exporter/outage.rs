@@ -10,7 +10,7 @@ use super::{
     accounts::Accounts,
     batch::Batch,
     dead_letter::{DeadLetters, Letter},
-    queue::Queued,
+    queued::Queued,
     share::Share,
 };
 use crate::{

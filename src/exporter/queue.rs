@@ -16,13 +16,12 @@ use super::{
     otlp_grpc::PartialSuccess,
     outage::{Outage, Overflow},
     profile::Fitted,
-    share::Share,
+    queued::{Queued, Room},
 };
 use crate::{
     clock,
     ledger::{Account, DropReason},
     retry::Backoff,
-    telemetry::catalogue::ExporterMetrics,
     trace::{EnrichedTrace, Piece},
     watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
@@ -64,43 +63,6 @@ impl Limits {
             backoff: Backoff { initial_interval, max_interval },
             elapsed_max: max_elapsed_time.get(),
         }
-    }
-}
-
-/// A trace in the queue, and its place in it.
-#[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) share: Arc<Share>,
-    bytes: f64,
-    metrics: Arc<ExporterMetrics>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Queued {
-    fn new(
-        trace: Arc<EnrichedTrace>,
-        place: OwnedSemaphorePermit,
-        accounts: &Arc<Accounts>,
-    ) -> Self {
-        let metrics = Arc::clone(&accounts.metrics);
-        #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-        let bytes = trace.bytes() as f64;
-        metrics.queue_bytes.increment(bytes);
-        let share = Arc::new(Share::new(trace, Arc::clone(accounts)));
-        Self { share, bytes, metrics, _place: place }
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        self.metrics.queue_bytes.decrement(self.bytes);
-    }
-}
-
-/// Two are equal when they are the same one.
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
     }
 }
 
@@ -331,13 +293,13 @@ impl Sender {
 
     fn settle(&self, batch: Batch<Arc<Queued>>, end: Result<PartialSuccess, DropReason>) {
         match end {
-            Ok(partial) => self.delivered(&batch, &partial),
+            Ok(partial) => self.delivered(batch, &partial),
             Err(reason) => self.outage.give_up(batch, reason),
         }
     }
 
     /// The destination has the batch, but for what it refused: which spans these are it does not say.
-    fn delivered(&self, batch: &Batch<Arc<Queued>>, partial: &PartialSuccess) {
+    fn delivered(&self, batch: Batch<Arc<Queued>>, partial: &PartialSuccess) {
         let accounts = &self.outage.accounts;
         if partial.rejected_spans > 0 || !partial.message.is_empty() {
             let (exporter, rejected) = (&accounts.name, partial.rejected_spans);
@@ -345,13 +307,18 @@ impl Sender {
             tracing::warn!(exporter, rejected, why, "the destination took a request in part");
         }
         let mut rejected = partial.rejected_spans;
-        for (queued, piece) in &batch.items {
+        let ended = batch.items.into_iter().filter_map(|(queued, piece)| {
             let refused = rejected.min(piece.app_spans);
             rejected -= refused;
-            let taken = Piece { app_spans: piece.app_spans - refused, ..piece.clone() };
+            let taken = Piece { app_spans: piece.app_spans - refused, ..piece };
             queued.share.end_spans(Account::Dropped(DropReason::Rejected), refused);
             queued.share.end(&taken, Account::Delivered);
-        }
+            Queued::into_rest(queued)
+        });
+        let (rooms, shares): (Vec<Room>, Vec<_>) = ended.unzip();
+        accounts.settle_all(shares.into_iter().flatten().collect());
+        // Given back at once.
+        drop(rooms.into_iter().reduce(Room::join));
     }
 
     fn count(&self, fitted: Fitted) {

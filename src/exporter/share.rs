@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::accounts::Accounts;
 use crate::{
     ledger::Account,
-    trace::{EnrichedTrace, Piece},
+    trace::{EnrichedTrace, Piece, Settlement},
 };
 
 /// Held by all pieces of the trace that are on their way to the destination; settles when the last one is gone. Pieces
@@ -44,7 +44,9 @@ impl Share {
 
     /// The same for some received spans of a piece.
     pub(super) fn end_spans(&self, account: Account, spans: u64) {
-        self.ends.lock().add(account, spans);
+        if spans > 0 {
+            self.ends.lock().add(account, spans);
+        }
     }
 
     /// The program ends before the piece could be sent. What the journal has is left to the next start.
@@ -53,6 +55,17 @@ impl Share {
             self.end(piece, account);
         } else if piece.added_spans > 0 {
             self.ends.lock().lacks_added = true;
+        }
+    }
+
+    /// All pieces of the trace are gone: what they came to is settled, once.
+    pub(super) fn settle(&mut self, settlement: &mut Settlement) {
+        let Ends { spans, lacks_added } = std::mem::take(self.ends.get_mut());
+        if lacks_added {
+            return;
+        }
+        for (account, spans) in spans {
+            self.accounts.settle_in(settlement, &self.trace.lease, account, spans);
         }
     }
 }
@@ -68,12 +81,7 @@ impl Ends {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let Ends { spans, lacks_added } = std::mem::take(self.ends.get_mut());
-        if lacks_added {
-            return;
-        }
-        for (account, spans) in spans {
-            self.accounts.settle(&self.trace.lease, account, spans);
-        }
+        let mut settlement = Settlement::at(self.accounts.destination);
+        self.settle(&mut settlement);
     }
 }

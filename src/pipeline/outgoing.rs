@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    buffer::{Keeper, PlanToKeep, Revived},
+    buffer::{Keeper, Revived},
     clock,
     exporter::Exporters,
     ledger::Destination,
@@ -90,26 +90,26 @@ impl Outgoing {
             return self.hand_on(woven.into_enriched());
         };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
-        // On a full disk there is room for this one.
-        let nothing = Plan::default();
-        let plain = (!woven.plan.is_empty()).then(|| {
-            let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &nothing);
-            (record, weaving::apply(&woven.fragments, &nothing))
-        });
-        let (outgoing, enriched) = (self.clone(), woven.into_enriched());
-        enriched.lease.hold(Stage::Export, enriched.held_bytes());
-        keeper.keep_plan(record, move |place| match (place, plain) {
-            (None, Some((record, pieces))) => {
-                outgoing.metrics.weaving.unwoven_traces.increment(1);
-                outgoing.send_plain(record, EnrichedTrace { pieces, ..enriched });
-            }
-            (place, _) => outgoing.send_planned(place, enriched),
+        let WovenTrace { key, fragments, plan, lease, .. } = woven;
+        let pieces = weaving::apply(&fragments, &plan);
+        // On a full disk there is room for the plan that changes nothing.
+        let unwoven = (!plan.is_empty()).then_some(fragments);
+        let trace = EnrichedTrace { key, pieces, lease };
+        trace.lease.hold(Stage::Export, trace.held_bytes());
+        let outgoing = self.clone();
+        keeper.keep_plan(record, move |place| match (place, unwoven) {
+            (None, Some(fragments)) => outgoing.send_plain(&fragments, trace),
+            (place, _) => outgoing.send_planned(place, trace),
         });
     }
 
     /// The plan found no room: the trace goes out as it came, and the journal knows that.
-    fn send_plain(&self, record: PlanToKeep, trace: EnrichedTrace) {
+    fn send_plain(&self, fragments: &[Fragment], trace: EnrichedTrace) {
+        self.metrics.weaving.unwoven_traces.increment(1);
+        let nothing = Plan::default();
+        let trace = EnrichedTrace { pieces: weaving::apply(fragments, &nothing), ..trace };
         let Some(keeper) = &self.keeper else { return self.hand_on(trace) };
+        let record = keeper.plan_to_keep(&trace.key, fragments, &nothing);
         let outgoing = self.clone();
         keeper.keep_plan(record, move |place| outgoing.send_planned(place, trace));
     }

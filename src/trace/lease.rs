@@ -2,15 +2,12 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Weak},
 };
 
 use parking_lot::Mutex;
 
-use super::{Event, Life, Place};
+use super::{Event, Life, Place, Settlement, settlement::Parts};
 use crate::{
     clock,
     ledger::{Account, Destination, DropReason, Ledger},
@@ -22,8 +19,9 @@ pub trait Durable: fmt::Debug + Send + Sync {
     /// Why nothing can be kept any more; `None` as long as it can.
     fn failure(&self) -> Option<String>;
 
-    /// These parts need not go to this destination again.
-    fn done(&self, destination: Destination, places: &[Place]);
+    /// These parts need not go to this destination again. Those in `last` nobody else needs either: their space may be given
+    /// back.
+    fn done(&self, destination: Destination, places: Vec<Place>, last: Vec<Place>);
 
     /// Nobody needs these parts any more: their space may be given back.
     fn release(&self, places: &[Place]);
@@ -81,6 +79,13 @@ struct Space {
     plan: Option<Place>,
 }
 
+impl Space {
+    /// The parts of the spans, and the plan behind them.
+    fn parts(&self) -> impl Iterator<Item = Place> {
+        self.places.iter().copied().chain(self.plan)
+    }
+}
+
 /// Memory, journal space, and the duty to account for the spans at every destination.
 ///
 /// Ends on drop: memory is given back, and so is journal space once every destination is settled. Spans that nobody
@@ -89,25 +94,25 @@ struct Space {
 pub struct Lease {
     ledger: Arc<Ledger>,
     spans: u64,
-    settled: Vec<AtomicU64>,
-    memory: Mutex<Reservation>,
-    space: Mutex<Option<Space>>,
+    state: Mutex<State>,
     /// As long as it is among the last ones.
     life: Option<Weak<Life>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// For each destination the spans that found their end there.
+    settled: Vec<u64>,
+    memory: Reservation,
+    space: Option<Space>,
 }
 
 impl Lease {
     /// A lease for this many held spans.
     pub fn new(ledger: Arc<Ledger>, spans: u64, memory: Reservation) -> Self {
-        let settled = (0..ledger.destinations()).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            ledger,
-            spans,
-            settled,
-            memory: Mutex::new(memory),
-            space: Mutex::new(None),
-            life: None,
-        }
+        let settled = vec![0; ledger.destinations()];
+        let state = Mutex::new(State { settled, memory, space: None });
+        Self { ledger, spans, state, life: None }
     }
 
     /// The same, with its trace's life to be told.
@@ -127,64 +132,77 @@ impl Lease {
     /// The same, with these parts in a journal.
     #[must_use]
     pub fn kept(self, durable: Arc<dyn Durable>, places: Vec<Place>) -> Self {
-        *self.space.lock() = Some(Space { durable, places, plan: None });
+        self.state.lock().space = Some(Space { durable, places, plan: None });
         self
     }
 
     /// The trace's plan is in the journal, too: from now on the trace can wait there.
     pub fn planned(&self, plan: Place) {
-        if let Some(space) = self.space.lock().as_mut() {
-            space.places.push(plan);
-            space.plan = Some(plan);
+        if let Some(space) = &mut self.state.lock().space {
+            space.places.extend(space.plan.replace(plan));
         }
     }
 
     /// The trace's parts are in a journal: what is let go at the program's end is there at the next start.
     pub fn is_kept(&self) -> bool {
-        self.space.lock().is_some()
+        self.state.lock().space.is_some()
     }
 
     /// The destination has not all of the spans yet, nor has it given them up.
     pub fn lacks(&self, destination: Destination) -> bool {
         // A trace of added spans alone owes nothing, but it has to go out.
-        self.spans == 0 || self.unsettled(destination.0) > 0
+        self.spans == 0 || self.unsettled(destination) > 0
     }
 
     /// The trace can leave memory and come back.
     pub fn can_park(&self) -> bool {
-        self.space.lock().as_ref().is_some_and(|space| space.plan.is_some())
+        self.state.lock().space.as_ref().is_some_and(|space| space.plan.is_some())
     }
 
     /// The destination had these spans, or gave them up, before this lease began: they are accounted for.
     pub fn settled_before(&self, destination: Destination, spans: u64) {
-        if let Some(settled) = self.settled.get(destination.0) {
-            settled.fetch_add(spans, Relaxed);
+        if let Some(settled) = self.state.lock().settled.get_mut(destination.0) {
+            *settled = settled.saturating_add(spans);
         }
     }
 
     /// Some of the spans found their end at a destination. A trace that comes back from the journal goes out whole: what of
     /// it was settled before is not settled again.
     pub fn settle(&self, destination: Destination, account: Account, spans: u64) {
-        let Some(settled) = self.settled.get(destination.0) else { return };
-        let most = self.spans;
-        let add = |settled: u64| Some(settled.saturating_add(spans).min(most));
-        let before = settled.fetch_update(Relaxed, Relaxed, add).unwrap_or(most);
-        let spans = spans.min(most.saturating_sub(before));
-        self.ledger.settle(destination, account, spans);
-        if spans > 0 {
-            self.note(Event::Settled(destination, account, spans));
+        Settlement::at(destination).add(self, account, spans);
+    }
+
+    /// How many of these spans had not found their end at the destination; now they have. When none is left its parts are
+    /// done, and with the last destination they leave the lease: under one lock, so that there is one that is the last.
+    pub(super) fn end(&self, destination: Destination, spans: u64, parts: &mut Parts) -> u64 {
+        let mut state = self.state.lock();
+        let State { settled, space, .. } = &mut *state;
+        let Some(count) = settled.get_mut(destination.0) else { return 0 };
+        let spans = spans.min(self.spans.saturating_sub(*count));
+        *count += spans;
+        if spans == 0 || *count < self.spans {
+            return spans;
         }
-        if before < most
-            && before + spans == most
-            && let Some(space) = self.space.lock().as_ref()
-        {
-            space.durable.done(destination, &space.places);
+        let is_last = settled.iter().all(|count| *count >= self.spans);
+        if let Some(space) = space {
+            parts.durable.get_or_insert_with(|| Arc::clone(&space.durable));
+            if is_last {
+                parts.last.extend(space.parts());
+                (space.places, space.plan) = (Vec::new(), None);
+            } else {
+                parts.needed.extend(space.parts());
+            }
         }
+        spans
+    }
+
+    pub(super) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// All spans that have not found their end at a destination find it now.
     pub fn settle_rest(&self, destination: Destination, account: Account) {
-        let rest = self.unsettled(destination.0);
+        let rest = self.unsettled(destination);
         if rest > 0 {
             self.settle(destination, account, rest);
         }
@@ -192,27 +210,28 @@ impl Lease {
 
     /// The trace is in this stage now and holds this many bytes.
     pub fn hold(&self, stage: Stage, bytes: u64) {
-        let mut memory = self.memory.lock();
+        let memory = &mut self.state.lock().memory;
         memory.transfer(stage);
         memory.resize(bytes);
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        self.memory.lock().bytes()
+        self.state.lock().memory.bytes()
     }
 
-    fn unsettled(&self, destination: usize) -> u64 {
-        let settled = self.settled.get(destination).map_or(0, |settled| settled.load(Relaxed));
-        self.spans.saturating_sub(settled)
+    fn unsettled(&self, destination: Destination) -> u64 {
+        let settled = self.state.lock().settled.get(destination.0).copied();
+        self.spans.saturating_sub(settled.unwrap_or(0))
     }
 
     /// The destinations that lack spans of the trace, and how many.
     pub fn lacking(&self) -> Vec<(Destination, u64)> {
-        let unsettled = (0..self.settled.len()).map(|number| (number, self.unsettled(number)));
-        unsettled
+        let state = self.state.lock();
+        let settled = state.settled.iter().enumerate();
+        settled
+            .map(|(number, settled)| (Destination(number), self.spans.saturating_sub(*settled)))
             .filter(|(_, spans)| *spans > 0)
-            .map(|(number, spans)| (Destination(number), spans))
             .collect()
     }
 }
@@ -220,10 +239,11 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let lacking = self.lacking();
-        match (self.space.get_mut().take(), lacking.is_empty()) {
-            (Some(space), true) => space.durable.release(&space.places),
+        let space = self.state.get_mut().space.take();
+        match (space, lacking.is_empty()) {
+            (Some(space), true) => release_rest(&space),
             (None, true) => {}
-            (Some(Space { durable, places, plan: Some(plan) }), false)
+            (Some(Space { durable, mut places, plan: Some(plan) }), false)
                 if !self.ledger.is_ending() =>
             {
                 for &(destination, spans) in &lacking {
@@ -231,8 +251,9 @@ impl Drop for Lease {
                 }
                 let life = self.life.as_ref().and_then(Weak::upgrade);
                 let life = life.map(|life| life.number());
-                let memory = self.memory.get_mut().split(0);
+                let memory = self.state.get_mut().memory.split(0);
                 let to = Arc::clone(&durable);
+                places.push(plan);
                 to.park(Parked::new(durable, places, plan, lacking, life, memory));
             }
             // What is on disk is there after a restart, too.
@@ -241,6 +262,14 @@ impl Drop for Lease {
                 self.let_go(&lacking, Account::Dropped(self.ledger.reason_for_letting_go()));
             }
         }
+    }
+}
+
+/// Mostly nothing is left: the last destination's parts are released with what is done.
+fn release_rest(space: &Space) {
+    let rest: Vec<Place> = space.parts().collect();
+    if !rest.is_empty() {
+        space.durable.release(&rest);
     }
 }
 
@@ -280,7 +309,7 @@ mod tests {
             None
         }
 
-        fn done(&self, _: Destination, _: &[Place]) {}
+        fn done(&self, _: Destination, _: Vec<Place>, _: Vec<Place>) {}
 
         fn release(&self, _: &[Place]) {}
 

@@ -1,5 +1,7 @@
 //! What the handles ask of the writer.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::error::AppendError;
@@ -12,7 +14,7 @@ pub(super) enum Message {
     /// A destination does not need these parts any more.
     Done {
         destination: usize,
-        numbers: Vec<u64>,
+        numbers: Vec<Range<u64>>,
     },
     /// A segment can be deleted.
     Reclaim,

@@ -36,6 +36,7 @@ mod survey;
 mod writer;
 
 use std::{
+    ops::Range,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -55,6 +56,7 @@ use self::{
     message::{Append, Message, Then, What},
     reserve::Reserve,
     shared::Shared,
+    space::ranges,
     writer::Writer,
 };
 use crate::{telemetry::Metrics, trace::Place, watchdog::Watchdog};
@@ -194,7 +196,28 @@ impl Journal {
     /// These parts need not go to this destination again, nor after a restart.
     pub fn done(&self, destination: usize, places: &[Place]) {
         self.0.shared.space.lock().note_done(destination, places);
-        let numbers = places.iter().map(|place| place.number).collect();
+        self.say_done(destination, ranges(places).collect());
+    }
+
+    /// The same for parts in any order; of those in `last` this destination was the last one that needed them, and they are
+    /// released.
+    pub fn settle(&self, destination: usize, mut places: Vec<Place>, mut last: Vec<Place>) {
+        places.sort_unstable_by_key(|place| place.number);
+        last.sort_unstable_by_key(|place| place.number);
+        let numbers = ranges(&places).chain(ranges(&last)).collect();
+        let emptied = {
+            let mut space = self.0.shared.space.lock();
+            space.note_done(destination, &places);
+            space.release(&last)
+        };
+        // In this order: what is done is written before a segment is deleted for it.
+        self.say_done(destination, numbers);
+        if emptied {
+            self.send(Message::Reclaim);
+        }
+    }
+
+    fn say_done(&self, destination: usize, numbers: Vec<Range<u64>>) {
         self.send(Message::Done { destination, numbers });
     }
 

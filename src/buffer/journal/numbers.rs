@@ -18,6 +18,11 @@ impl Numbers {
         self.range_around(number).is_some()
     }
 
+    /// All of these are in; at least one must be asked for.
+    pub(super) fn contains_all(&self, range: &Range<u64>) -> bool {
+        self.range_around(range.start).is_some_and(|around| range.end <= around.end)
+    }
+
     /// Ascending, with gaps between them.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         self.ranges.iter().map(|(&start, &end)| start..end)
@@ -34,34 +39,30 @@ impl Numbers {
 
     /// Takes all these numbers in.
     pub(super) fn insert_range(&mut self, range: Range<u64>) {
-        let Range { mut start, mut end } = range;
+        let Range { start, mut end } = range;
         if start >= end {
             return;
         }
-        if let Some((&before, &until)) = self.ranges.range(..=start).next_back()
-            && until >= start
-        {
-            start = before;
-            end = end.max(until);
-        }
-        while let Some((&next, &until)) = self.ranges.range(start..=end).next() {
+        while let Some((&next, &until)) = self.ranges.range(start + 1..=end).next() {
             self.ranges.remove(&next);
             end = end.max(until);
         }
-        self.ranges.insert(start, end);
+        // Mostly what comes continues what is there.
+        match self.ranges.range_mut(..=start).next_back() {
+            Some((_, until)) if *until >= start => *until = end.max(*until),
+            _ => {
+                self.ranges.insert(start, end);
+            }
+        }
     }
 
     /// Takes a number out; false if it was not in.
     pub(super) fn remove(&mut self, number: u64) -> bool {
-        let Some(Range { start, end }) = self.range_around(number) else { return false };
-        self.ranges.remove(&start);
-        if start < number {
-            self.ranges.insert(start, number);
+        let is_in = self.contains(number);
+        if is_in {
+            self.remove_range(number..number + 1);
         }
-        if number + 1 < end {
-            self.ranges.insert(number + 1, end);
-        }
-        true
+        is_in
     }
 
     /// Takes all these numbers out.
@@ -70,12 +71,15 @@ impl Numbers {
         if start >= end {
             return;
         }
-        if let Some((&before, &until)) = self.ranges.range(..start).next_back()
-            && until > start
+        if let Some((_, until)) = self.ranges.range_mut(..start).next_back()
+            && *until > start
         {
-            self.ranges.insert(before, start);
-            // What is cut off at the front may reach beyond the end.
-            self.ranges.insert(start, until);
+            let rest = std::mem::replace(until, start);
+            if rest > end {
+                // Nothing else of it can be in there.
+                self.ranges.insert(end, rest);
+                return;
+            }
         }
         while let Some((&next, &until)) = self.ranges.range(start..end).next() {
             self.ranges.remove(&next);
@@ -190,6 +194,10 @@ mod tests {
             let (numbers, model) = both(steps);
             prop_assert_eq!(flat(&numbers), model.iter().copied().collect::<Vec<_>>());
             prop_assert!((0..100).all(|number| numbers.contains(number) == model.contains(&number)));
+            prop_assert!((0..100).flat_map(|start| [1, 2, 5].map(|len| start..start + len)).all(
+                |mut range| numbers.contains_all(&range)
+                    == range.all(|number| model.contains(&number))
+            ));
             prop_assert_eq!(numbers.is_empty(), model.is_empty());
             let ranges: Vec<_> = numbers.ranges().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));

@@ -1,6 +1,6 @@
 //! From what is asked of the writer to records.
 
-use std::mem;
+use std::{mem, ops::Range};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -88,10 +88,10 @@ impl Writer {
         }
     }
 
-    pub(super) fn owe(&mut self, destination: usize, numbers: &[u64]) {
+    pub(super) fn owe(&mut self, destination: usize, numbers: Vec<Range<u64>>) {
         let owed = self.owed_to(destination);
-        for number in numbers {
-            owed.insert(*number);
+        for range in numbers {
+            owed.insert_range(range);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    ops::Range,
     sync::Arc,
     time::Duration,
 };
@@ -63,12 +64,41 @@ impl Segment {
         was_live
     }
 
+    /// All parts of a run are live, so that it can be dealt with as one.
+    fn has(&self, run: &[Place]) -> bool {
+        self.live.contains_all(&numbers(run))
+    }
+
+    fn remove_run(&mut self, run: &[Place]) {
+        self.live.remove_range(numbers(run));
+        let bytes = run.iter().map(|place| u64::from(place.len)).sum();
+        self.live_bytes = self.live_bytes.saturating_sub(bytes);
+    }
+
     /// The last quarter or less of an old segment pins the rest and all that comes behind it.
     fn is_straggling(&self, now: Instant, age: Duration) -> bool {
         self.sealed
             && !self.live.is_empty()
             && now.saturating_duration_since(self.born) >= age
             && self.live_bytes <= self.bytes / 4
+    }
+}
+
+/// Parts one after the other, as they were written: what becomes of them is mostly the same for all.
+fn runs(places: &[Place]) -> impl Iterator<Item = &[Place]> {
+    places.chunk_by(|one, next| next.number == one.number + 1 && next.segment == one.segment)
+}
+
+/// The numbers of these parts, as few ranges as follow from their order.
+pub(super) fn ranges(places: &[Place]) -> impl Iterator<Item = Range<u64>> {
+    places.chunk_by(|one, next| next.number == one.number + 1).map(numbers)
+}
+
+/// The numbers of a run.
+fn numbers(run: &[Place]) -> Range<u64> {
+    match (run.first(), run.last()) {
+        (Some(first), Some(last)) => first.number..last.number + 1,
+        _ => 0..0,
     }
 }
 
@@ -108,10 +138,10 @@ impl Space {
 
     /// New parts were written.
     pub(super) fn enlist(&mut self, places: &[Place]) {
-        for run in places.chunk_by(|one, next| next.number == one.number + 1) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-            let Some(segment) = self.segments.get_mut(&first.segment) else { continue };
-            segment.live.insert_range(first.number..last.number + 1);
+        for run in runs(places) {
+            let segment = run.first().and_then(|first| self.segments.get_mut(&first.segment));
+            let Some(segment) = segment else { continue };
+            segment.live.insert_range(numbers(run));
             segment.live_bytes += run.iter().map(|place| u64::from(place.len)).sum::<u64>();
         }
     }
@@ -134,13 +164,32 @@ impl Space {
 
     /// A destination does not need these parts any more. What is not live is of no interest.
     pub(super) fn note_done(&mut self, destination: usize, places: &[Place]) {
-        for place in places {
-            if self.is_live(place)
-                && let Some(done) = self.done.get_mut(destination)
-            {
-                done.insert(place.number);
+        for run in runs(places) {
+            if self.live_run(run).is_some() {
+                self.note_numbers_done(destination, numbers(run));
+                continue;
+            }
+            for place in run {
+                if self.is_live(place) {
+                    self.note_numbers_done(destination, place.number..place.number + 1);
+                }
             }
         }
+    }
+
+    fn note_numbers_done(&mut self, destination: usize, numbers: Range<u64>) {
+        if let Some(done) = self.done.get_mut(destination) {
+            done.insert_range(numbers);
+        }
+    }
+
+    /// The segment of a run that is live, and where it was written first.
+    fn live_run(&mut self, run: &[Place]) -> Option<&mut Segment> {
+        let first = run.first()?;
+        if !self.moved.is_empty() && run.iter().any(|part| self.moved.contains_key(&part.number)) {
+            return None;
+        }
+        self.segments.get_mut(&first.segment).filter(|segment| segment.has(run))
     }
 
     /// The number of a destination, also of one that is not configured any more.
@@ -176,24 +225,32 @@ impl Space {
 
     /// Nobody needs these parts any more. True if that emptied the oldest segment, so that it can be deleted.
     pub(super) fn release(&mut self, places: &[Place]) -> bool {
-        let oldest = self.segments.keys().next().copied();
-        let mut emptied = false;
-        for place in places {
-            let place = self.current(place);
-            let Some(segment) = self.segments.get_mut(&place.segment) else { continue };
-            if segment.remove(&place) {
-                emptied |=
-                    segment.sealed && segment.live.is_empty() && oldest == Some(place.segment);
-                self.forget_part(place.number);
+        let was_deletable = self.deletable().is_some();
+        for run in runs(places) {
+            if let Some(segment) = self.live_run(run) {
+                segment.remove_run(run);
+                self.forget_parts(numbers(run));
+                continue;
+            }
+            for place in run {
+                let place = self.current(place);
+                let segment = self.segments.get_mut(&place.segment);
+                if segment.is_some_and(|segment| segment.remove(&place)) {
+                    self.forget_parts(place.number..place.number + 1);
+                }
             }
         }
-        emptied
+        !was_deletable && self.deletable().is_some()
     }
 
-    fn forget_part(&mut self, number: u64) {
-        self.moved.remove(&number);
-        for done in &mut self.done {
-            done.remove(number);
+    fn forget_parts(&mut self, numbers: Range<u64>) {
+        if !self.moved.is_empty() {
+            for number in numbers.clone() {
+                self.moved.remove(&number);
+            }
+        }
+        for done in self.done.iter_mut().filter(|done| !done.is_empty()) {
+            done.remove_range(numbers.clone());
         }
     }
 
@@ -237,8 +294,8 @@ impl Space {
         let Some(segment) = self.segments.get_mut(&number) else { return };
         let lost = std::mem::take(&mut segment.live);
         segment.live_bytes = 0;
-        for number in lost.ranges().flatten() {
-            self.forget_part(number);
+        for numbers in lost.ranges() {
+            self.forget_parts(numbers);
         }
     }
 

@@ -151,7 +151,7 @@ impl Writer {
                 None => break,
                 Some(Message::Close) => return false,
                 Some(Message::Reclaim) => {}
-                Some(Message::Done { destination, numbers }) => self.owe(destination, &numbers),
+                Some(Message::Done { destination, numbers }) => self.owe(destination, numbers),
                 Some(Message::Append(append)) => {
                     bytes += append.what.bytes();
                     self.take(append);

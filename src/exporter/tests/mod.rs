@@ -30,8 +30,9 @@ impl Durable for Journal {
         None
     }
 
-    fn done(&self, destination: Destination, _: &[Place]) {
+    fn done(&self, destination: Destination, _: Vec<Place>, last: Vec<Place>) {
         self.done.lock().push(destination);
+        self.released.lock().extend(last);
     }
 
     fn release(&self, places: &[Place]) {
