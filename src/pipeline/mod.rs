@@ -1,30 +1,34 @@
 //! The rooms put together: receiver → buffer → completion → weaving → exporter.
 
 mod outgoing;
+mod weavers;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
-use self::outgoing::{Outgoing, send_parked};
+use self::{
+    outgoing::{Outgoing, send_parked},
+    weavers::start_weavers,
+};
 use crate::{
     admin,
     buffer::{self, Keeper},
     clock,
-    completion::{self, Completed, Ending, deepflow::ClientError},
+    completion::{self, Ending, deepflow::ClientError},
     config::{Interval, MemoryLimit, Problems},
     exporter::{self, Exporters},
     ledger::Ledger,
     memory::{Budget, machine, resident},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
-    trace::{Additions, Durable, Event, Intake, Lives},
-    watchdog::{Beat, Watchdog},
-    weaving::{self, Woven},
+    trace::{Durable, Intake, Lives},
+    watchdog::Watchdog,
+    weaving,
 };
 
 pub use crate::buffer::Tuning;
@@ -381,69 +385,4 @@ fn start_parked(
         tokio::spawn(watched.watchdog.supervise("replay", work))
     });
     (end, parked)
-}
-
-/// Traces that a weaver takes at once.
-const WOVEN_AT_ONCE: usize = 16;
-
-/// The heart of the pipeline: woven and sent, up to as many at once as there are cores.
-fn start_weavers(
-    completed: mpsc::UnboundedReceiver<Completed>,
-    config: weaving::Config,
-    buffer: &Arc<buffer::Buffer>,
-    outgoing: &Outgoing,
-    watched: &Watched,
-) -> JoinSet<()> {
-    let completed = Arc::new(Mutex::new(completed));
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut weavers = JoinSet::new();
-    for number in 0..cores.max(2) {
-        let (completed, buffer) = (Arc::clone(&completed), Arc::clone(buffer));
-        let (outgoing, metrics) = (outgoing.clone(), Arc::clone(&watched.metrics));
-        let budget = Arc::clone(&watched.budget);
-        let work = move |beat: Beat| async move {
-            let mut traces = Vec::with_capacity(WOVEN_AT_ONCE);
-            loop {
-                let next =
-                    async { completed.lock().await.recv_many(&mut traces, WOVEN_AT_ONCE).await };
-                if beat.during(next).await == 0 {
-                    return;
-                }
-                for (trace, answer) in traces.drain(..) {
-                    let key = trace.key.clone();
-                    let loaded = beat.during(outgoing.load(trace, &budget)).await;
-                    let Some(trace) = loaded else {
-                        buffer.woven(key, None);
-                        continue;
-                    };
-                    let mut woven = weaving::weave(trace, answer, &config);
-                    count(&metrics, woven.woven);
-                    woven.lease.note(Event::Woven(additions(woven.woven)));
-                    buffer.woven(key, woven.sent.take());
-                    outgoing.send(woven);
-                }
-            }
-        };
-        weavers.spawn(watched.watchdog.supervise(&format!("weaver {number}"), work));
-    }
-    weavers
-}
-
-fn additions(woven: Woven) -> Additions {
-    let Woven { system, network, omitted, reparented, .. } = woven;
-    Additions { system, network, omitted, reparented }
-}
-
-fn count(metrics: &Metrics, woven: Woven) {
-    let metrics = &metrics.weaving;
-    metrics.added_spans.add(0, woven.system);
-    metrics.added_spans.add(1, woven.network);
-    metrics.omitted_spans.increment(woven.omitted);
-    metrics.reparented_spans.increment(woven.reparented);
-    metrics.stale_parents.increment(woven.stale_parents);
-    metrics.deferred_calls.increment(woven.deferred_calls);
-    metrics.beyond_limit_spans.add(0, woven.forgotten_spans);
-    metrics.beyond_limit_spans.add(1, woven.beyond_limit);
-    metrics.late_spans.add(0, woven.late_enriched);
-    metrics.late_spans.add(1, woven.late_forwarded);
 }

@@ -11,11 +11,12 @@ use tokio::{
 use crate::{
     buffer::{Keeper, Revived},
     clock,
+    completion::Completed,
     exporter::Exporters,
     ledger::Destination,
     memory::{Budget, Stage},
     telemetry::{Metrics, Watched},
-    trace::{EnrichedTrace, Fragment, Place, Plan, QuietTrace},
+    trace::{EnrichedTrace, Fragment, Place, Plan, TraceKey},
     watchdog::Beat,
     weaving::{self, WovenTrace},
 };
@@ -59,22 +60,29 @@ impl Outgoing {
         (Self { keeper, traces, metrics: Arc::clone(&watched.metrics) }, handing)
     }
 
-    /// Brings back what was left to the journal while the trace waited; `None` where the disk does not answer: then the
-    /// trace stays there for the next start.
-    pub(super) async fn load(&self, trace: QuietTrace, budget: &Budget) -> Option<QuietTrace> {
-        let spilled = trace.fragments.iter().any(Fragment::is_spilled);
-        let Some(keeper) = self.keeper.clone().filter(|_| spilled) else { return Some(trace) };
+    /// Brings back what was left to the journal while the traces waited; `None` for those of which the disk does not
+    /// answer: they stay there for the next start.
+    pub(super) async fn load(
+        &self,
+        traces: Vec<Completed>,
+        budget: &Budget,
+    ) -> Vec<Result<Completed, TraceKey>> {
+        let is_spilled = |(trace, _): &Completed| trace.fragments.iter().any(Fragment::is_spilled);
+        let Some(keeper) = self.keeper.clone().filter(|_| traces.iter().any(is_spilled)) else {
+            return traces.into_iter().map(Ok).collect();
+        };
         // What is on its way out makes room.
         let enough = budget.limit_bytes() / LEAVING_SHARE;
         while budget.is_short() && budget.stage_bytes(Stage::Export) > enough {
             tokio::time::sleep(LOAD_EVERY).await;
         }
-        let load = move || {
-            let mut trace = trace;
-            keeper.load(&mut trace.fragments, &trace.lease).then_some(trace)
+        let load = move |(mut trace, answer): Completed| {
+            let is_there = keeper.load(&mut trace.fragments, &trace.lease);
+            if is_there { Ok((trace, answer)) } else { Err(trace.key) }
         };
+        let load = move || traces.into_iter().map(load).collect();
         match tokio::task::spawn_blocking(load).await {
-            Ok(trace) => trace,
+            Ok(traces) => traces,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }

@@ -1,0 +1,122 @@
+//! The heart of the pipeline: traces and answers in, enriched traces out, on as many cores as there are.
+
+use std::{mem, sync::Arc};
+
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
+
+use super::outgoing::Outgoing;
+use crate::{
+    buffer,
+    completion::Completed,
+    memory::Budget,
+    telemetry::{Metrics, Watched},
+    trace::{Additions, Event, Fragment},
+    watchdog::Beat,
+    weaving::{self, Woven},
+};
+
+/// Traces that a weaver takes at once.
+const WOVEN_AT_ONCE: usize = 16;
+/// Bytes that it brings back from the journal at once, unless a single trace is more.
+const LOADED_BYTES: u64 = 1024 * 1024;
+
+/// Starts them; they end with `completed`.
+pub(super) fn start_weavers(
+    completed: mpsc::UnboundedReceiver<Completed>,
+    config: weaving::Config,
+    buffer: &Arc<buffer::Buffer>,
+    outgoing: &Outgoing,
+    watched: &Watched,
+) -> JoinSet<()> {
+    let completed = Arc::new(Mutex::new(completed));
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut weavers = JoinSet::new();
+    for number in 0..cores.max(2) {
+        let weaver = Weaver {
+            config,
+            buffer: Arc::clone(buffer),
+            outgoing: outgoing.clone(),
+            metrics: Arc::clone(&watched.metrics),
+            budget: Arc::clone(&watched.budget),
+        };
+        let completed = Arc::clone(&completed);
+        let work = move |beat: Beat| weaver.run(completed, beat);
+        weavers.spawn(watched.watchdog.supervise(&format!("weaver {number}"), work));
+    }
+    weavers
+}
+
+struct Weaver {
+    config: weaving::Config,
+    buffer: Arc<buffer::Buffer>,
+    outgoing: Outgoing,
+    metrics: Arc<Metrics>,
+    budget: Arc<Budget>,
+}
+
+impl Weaver {
+    async fn run(self, completed: Arc<Mutex<mpsc::UnboundedReceiver<Completed>>>, beat: Beat) {
+        loop {
+            let mut traces = Vec::with_capacity(WOVEN_AT_ONCE);
+            let next = async { completed.lock().await.recv_many(&mut traces, WOVEN_AT_ONCE).await };
+            if beat.during(next).await == 0 {
+                return;
+            }
+            for traces in loads(traces) {
+                for loaded in beat.during(self.outgoing.load(traces, &self.budget)).await {
+                    match loaded {
+                        Ok(completed) => self.weave(completed),
+                        Err(key) => self.buffer.woven(key, None),
+                    }
+                }
+            }
+        }
+    }
+
+    fn weave(&self, (trace, answer): Completed) {
+        let key = trace.key.clone();
+        let mut woven = weaving::weave(trace, answer, &self.config);
+        count(&self.metrics, woven.woven);
+        woven.lease.note(Event::Woven(additions(woven.woven)));
+        self.buffer.woven(key, woven.sent.take());
+        self.outgoing.send(woven);
+    }
+}
+
+/// What is brought back at once.
+fn loads(traces: Vec<Completed>) -> Vec<Vec<Completed>> {
+    let (mut loads, mut load, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for completed in traces {
+        let own: u64 = completed.0.fragments.iter().map(Fragment::wire_bytes).sum();
+        if !load.is_empty() && bytes + own > LOADED_BYTES {
+            loads.push(mem::take(&mut load));
+            bytes = 0;
+        }
+        bytes += own;
+        load.push(completed);
+    }
+    loads.push(load);
+    loads
+}
+
+fn additions(woven: Woven) -> Additions {
+    let Woven { system, network, omitted, reparented, .. } = woven;
+    Additions { system, network, omitted, reparented }
+}
+
+fn count(metrics: &Metrics, woven: Woven) {
+    let metrics = &metrics.weaving;
+    metrics.added_spans.add(0, woven.system);
+    metrics.added_spans.add(1, woven.network);
+    metrics.omitted_spans.increment(woven.omitted);
+    metrics.reparented_spans.increment(woven.reparented);
+    metrics.stale_parents.increment(woven.stale_parents);
+    metrics.deferred_calls.increment(woven.deferred_calls);
+    metrics.beyond_limit_spans.add(0, woven.forgotten_spans);
+    metrics.beyond_limit_spans.add(1, woven.beyond_limit);
+    metrics.late_spans.add(0, woven.late_enriched);
+    metrics.late_spans.add(1, woven.late_forwarded);
+}
