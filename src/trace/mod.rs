@@ -19,6 +19,7 @@ mod receipt;
 mod sent;
 mod span;
 mod split;
+mod text;
 pub mod told;
 
 pub use crate::wire::{NotAnId, SpanId, SpanKind, TraceId};
@@ -39,3 +40,4 @@ pub use receipt::{Arrival, CLOSING, Intake, Receipt, Refusal, Refused, Safe, TOO
 pub use sent::{Forgotten, Sent, SentRow, SentSpan};
 pub use span::{AppSpan, SpanRef};
 pub use split::{Scanned, scan, split, written};
+pub use text::Text;

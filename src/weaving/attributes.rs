@@ -37,7 +37,7 @@ pub(super) fn span(
         attributes.push(key_value("network.transport", Value::Text("tcp".to_owned())));
     }
     if found.point.is_process() && !found.ip.is_empty() {
-        attributes.push(key_value("network.local.address", Value::Text(found.ip.clone())));
+        attributes.push(key_value("network.local.address", Value::Text((&found.ip).into())));
     }
     if let Some(error) = &description.error {
         attributes.push(key_value("error.type", Value::Text(error.clone())));

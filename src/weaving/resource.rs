@@ -181,8 +181,7 @@ fn own_resource(span: &FoundSpan, name: Option<String>) -> Vec<u8> {
         [&span.service, &span.process_name, &span.ip]
             .into_iter()
             .find(|name| !name.is_empty())
-            .cloned()
-            .unwrap_or_else(|| format!("deepflow-{}", span.point_name))
+            .map_or_else(|| format!("deepflow-{}", span.point_name), String::from)
     };
     let text = |key, value| key_value(key, Value::Text(value));
     let mut attributes = vec![
@@ -191,7 +190,7 @@ fn own_resource(span: &FoundSpan, name: Option<String>) -> Vec<u8> {
         text("telemetry.distro.version", env!("CARGO_PKG_VERSION").to_owned()),
     ];
     if !span.ip.is_empty() {
-        attributes.push(text("host.ip", span.ip.clone()));
+        attributes.push(text("host.ip", (&span.ip).into()));
     }
     let resource = Resource { attributes, ..Resource::default() }.encode_to_vec();
     let mut header = Vec::with_capacity(resource.len() + 4);
