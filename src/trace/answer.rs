@@ -1,6 +1,6 @@
 //! What a completion backend saw of a trace: an [`Answer`] of [`FoundSpan`]s, in no backend's words.
 
-use super::SpanId;
+use super::{SpanId, Text};
 
 /// What became of asking: never an error, for the trace goes on whatever happened.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Skip {
 }
 
 /// Where on its way a request was seen, from the client's process to the server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObservationPoint {
     /// Client process (eBPF).
     ClientProcess,
@@ -140,6 +140,7 @@ pub enum ObservationPoint {
     /// A local interface.
     Local,
     /// Any other interface, and points this version does not know.
+    #[default]
     Rest,
 }
 
@@ -161,18 +162,19 @@ impl ObservationPoint {
 }
 
 /// Which halves of an exchange were seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
     /// A request whose response was not seen.
     Request,
     /// A response whose request was not seen.
     Response,
     /// Both.
+    #[default]
     Session,
 }
 
 /// How a response ended, as the observer judged it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseStatus {
     /// No error.
     Success,
@@ -185,13 +187,15 @@ pub enum ResponseStatus {
     /// The client's fault.
     ClientError,
     /// Not known, or not understood.
+    #[default]
     Unknown,
 }
 
 /// What DeepFlow-like observers hung a found span below.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum FoundParent {
     /// Nothing.
+    #[default]
     Root,
     /// Another found span, by its index in [`Found::spans`].
     Found(usize),
@@ -199,19 +203,19 @@ pub enum FoundParent {
     App(SpanId),
 }
 
-/// One request, seen at one point.
-#[derive(Debug, Clone, PartialEq)]
+/// One request, seen at one point. By default one of which nothing is known.
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct FoundSpan {
     /// The id of the row behind this span, stable across asks.
     pub row: u64,
     /// Further rows that were merged into this one.
     pub merged_rows: Vec<u64>,
     /// The region that holds the row; ids may repeat between regions.
-    pub region: String,
+    pub region: Text,
     /// Where it was seen.
     pub point: ObservationPoint,
     /// The point's short name, as the observer writes it.
-    pub point_name: String,
+    pub point_name: Text,
     /// Seen by eBPF rather than in packets.
     pub is_ebpf: bool,
     /// Which halves were seen.
@@ -227,9 +231,9 @@ pub struct FoundSpan {
     /// Span id in the request's header, i.e. the caller's; `None` when there was none.
     pub span_id: Option<SpanId>,
     /// The header's span id as text when it is no OTLP id (short ids, other tracers); otherwise empty.
-    pub foreign_span_id: String,
+    pub foreign_span_id: Text,
     /// `X-Request-ID` of request and response; empty when absent.
-    pub x_request_ids: [String; 2],
+    pub x_request_ids: [Text; 2],
     /// TCP sequence numbers of request and response; 0 = none.
     pub tcp_seqs: [u64; 2],
     /// Thread-of-system-call ids of request and response; 0 = none.
@@ -241,13 +245,13 @@ pub struct FoundSpan {
     /// Application protocol by DeepFlow's number (contract section 5); 0 = unknown.
     pub protocol: u16,
     /// Application protocol in words, possibly a custom one.
-    pub protocol_name: String,
+    pub protocol_name: Text,
     /// GET, COM_QUERY, A, …
-    pub request_type: String,
+    pub request_type: Text,
     /// Path, SQL, command, name …
-    pub request_resource: String,
+    pub request_resource: Text,
     /// Path without query, or full gRPC method; empty for databases and DNS.
-    pub endpoint: String,
+    pub endpoint: Text,
     /// HTTP/2 stream, DNS id …
     pub request_id: Option<u64>,
     /// How the response ended.
@@ -255,25 +259,25 @@ pub struct FoundSpan {
     /// The protocol's own code.
     pub response_code: Option<i64>,
     /// Text of the error, if any.
-    pub response_exception: String,
+    pub response_exception: Text,
     /// Local process id; 0 = none. Not evidence for weaving (contract section 6).
     pub process_id: u64,
     /// Local process name. Not evidence for weaving.
-    pub process_name: String,
+    pub process_name: Text,
     /// Local address.
-    pub ip: String,
+    pub ip: Text,
     /// Local service by the observer's naming.
-    pub service: String,
+    pub service: Text,
     /// The observer's number for the kind of `service`.
     pub service_type: u64,
     /// Local instance; 0 = none.
     pub instance_id: u64,
     /// Name of the observer's process group.
-    pub process_group: String,
+    pub process_group: Text,
     /// Subnet of `ip`.
-    pub subnet: String,
+    pub subnet: Text,
     /// Capture network.
-    pub capture: String,
+    pub capture: Text,
     /// Over TLS; `None` when not said.
     pub is_tls: Option<bool>,
     /// Asynchronous; `None` when not said.

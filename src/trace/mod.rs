@@ -20,6 +20,7 @@ mod sent;
 mod settlement;
 mod span;
 mod split;
+mod text;
 pub mod told;
 
 pub use crate::wire::{NotAnId, SpanId, SpanKind, TraceId};
@@ -41,3 +42,4 @@ pub use sent::{Forgotten, Sent, SentRow, SentSpan};
 pub use settlement::Settlement;
 pub use span::{AppSpan, SpanRef};
 pub use split::{Scanned, scan, split, written};
+pub use text::Text;

@@ -118,7 +118,7 @@ pub(crate) fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
             4 => span.syscall_ids = donor.syscall_ids,
             5 => span.tcp_seqs = donor.tcp_seqs,
             6 => (span.start_us, span.end_us) = (donor.end_us, u64::MAX),
-            7 => (span.row, span.region) = (donor.row, "other".to_owned()),
+            7 => (span.row, span.region) = (donor.row, "other".into()),
             8 => span.point = donor.point,
             _ => {
                 let id = app[rng.usize(..app.len())];

@@ -1,15 +1,20 @@
 //! What an answer of DeepFlow means: spans, nothing yet, a fault to wait out, or a refusal (DeepFlow contract,
 //! sections 2 and 15).
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    str,
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::SeqAccess};
 
 use super::{
-    lenient::{List, Members, Object, Scalar},
-    row::Row,
+    lenient::{Items, List, Members, Number, Object, Words},
+    row::{self, Row},
+    texts::Texts,
 };
-use crate::trace::{Found, FoundParent, FoundSpan, SpanId};
+use crate::trace::{Found, FoundParent, FoundSpan, SpanId, Text};
 
 /// Rows taken from one answer. DeepFlow itself stops at about a thousand (DeepFlow contract, fact 5).
 const ROWS_MAX: usize = 5_000;
@@ -34,7 +39,7 @@ pub enum Outcome {
 /// Sorts an answer into its class and reads its rows. Total: any status and any bytes have an outcome
 /// (DeepFlow contract, sections 2 and 15).
 pub fn classify(http_status: u16, body: &[u8]) -> Outcome {
-    let envelope = serde_json::from_slice::<Object<Envelope<'_>>>(body).map(|object| object.0);
+    let envelope = Envelope::parse(body);
     let why = why(http_status, envelope.as_ref().ok(), body);
     if matches!(http_status, 400 | 404 | 405 | 413) {
         return Outcome::Reject(why);
@@ -55,11 +60,11 @@ pub fn classify(http_status: u16, body: &[u8]) -> Outcome {
 #[serde(default)]
 struct Envelope<'a> {
     #[serde(borrow, rename = "OPT_STATUS")]
-    status: Scalar<'a>,
+    status: Words<'a>,
     #[serde(borrow, rename = "DESCRIPTION")]
-    description: Scalar<'a>,
+    description: Words<'a>,
     #[serde(borrow)]
-    message: Scalar<'a>,
+    message: Words<'a>,
     #[serde(borrow, rename = "DATA")]
     data: Object<Data<'a>>,
 }
@@ -68,7 +73,7 @@ struct Envelope<'a> {
 #[serde(default)]
 struct Data<'a> {
     #[serde(borrow)]
-    tracing: Option<List<Object<Row<'a>>, Reading>>,
+    tracing: Option<List<Reading<'a>>>,
     host_clock_correction: Members<Corrections>,
 }
 
@@ -80,19 +85,28 @@ enum Verdict {
     Reject,
 }
 
-impl Envelope<'_> {
+impl<'a> Envelope<'a> {
+    fn parse(body: &'a [u8]) -> serde_json::Result<Self> {
+        let object: Object<Self> = match str::from_utf8(body) {
+            // Checked as a whole it is cheaper than text by text.
+            Ok(text) => serde_json::from_str(text)?,
+            // Texts that nobody reads may hold anything.
+            Err(_) => serde_json::from_slice(body)?,
+        };
+        Ok(object.0)
+    }
+
     fn verdict(&self, http_status: u16) -> Verdict {
-        let description = self.description.text();
         match (http_status, self.is_partial()) {
             (_, true) | (200, false) => Verdict::Read,
-            (500, false) => fault(&description),
+            (500, false) => fault(&self.description.0),
             _ => Verdict::Retry,
         }
     }
 
     /// A later query failed; what the earlier ones found may be there.
     fn is_partial(&self) -> bool {
-        self.status.text() == "PARTIAL_RESULT"
+        self.status.0 == "PARTIAL_RESULT"
     }
 
     fn read(self, why: String) -> Outcome {
@@ -105,7 +119,7 @@ impl Envelope<'_> {
     /// An answer without a single row: of v6.3 to v6.5 it says "nothing found", of a failed query and of anything
     /// that is no answer of DeepFlow's it says nothing.
     fn without_rows(&self, why: String) -> Outcome {
-        let is_answer = self.status.text() == "SUCCESS" || self.data.0.tracing.is_some();
+        let is_answer = self.status.0 == "SUCCESS" || self.data.0.tracing.is_some();
         if is_answer && !self.is_partial() { Outcome::NotFound } else { Outcome::Retry(why) }
     }
 }
@@ -136,9 +150,9 @@ fn is_one_quoted_word(description: &str) -> bool {
 fn why(http_status: u16, envelope: Option<&Envelope<'_>>, body: &[u8]) -> String {
     let said = envelope.map_or_else(
         || String::from_utf8_lossy(body.get(..WHY_CHARS_MAX).unwrap_or(body)),
-        |envelope| match envelope.description.text() {
-            none if none.is_empty() => envelope.message.text(),
-            description => description,
+        |envelope| match &envelope.description.0 {
+            none if none.is_empty() => Cow::Borrowed(&*envelope.message.0),
+            description => Cow::Borrowed(&**description),
         },
     );
     let line = format!("HTTP {http_status}: {said}");
@@ -158,43 +172,44 @@ impl Corrections {
     }
 }
 
-impl<'a> Extend<(Scalar<'a>, Scalar<'a>)> for Corrections {
-    fn extend<I: IntoIterator<Item = (Scalar<'a>, Scalar<'a>)>>(&mut self, members: I) {
+impl Extend<(Number<u64>, Number<i64>)> for Corrections {
+    fn extend<I: IntoIterator<Item = (Number<u64>, Number<i64>)>>(&mut self, members: I) {
         let room = Self::MAX - self.0.len();
-        let known = members
-            .into_iter()
-            .filter_map(|(agent, us)| Some((agent.number::<u64>()?, us.number::<i64>()?)));
+        let known = members.into_iter().filter_map(|(agent, us)| Some((agent.0?, us.0?)));
         self.0.extend(known.take(room));
     }
 }
 
 /// The rows read so far. Parents are named by texts that may stand further on, so they are looked up at the end.
 #[derive(Debug, Default)]
-struct Reading {
+struct Reading<'a> {
     spans: Vec<FoundSpan>,
     /// What each of `spans` hangs below.
-    parent_names: Vec<String>,
+    parent_names: Vec<Cow<'a, str>>,
     /// Received spans and what they hang below.
-    app_parent_names: Vec<(SpanId, String)>,
+    app_parent_names: Vec<(SpanId, Cow<'a, str>)>,
     /// What each name stands for.
-    named: HashMap<String, FoundParent>,
+    named: HashMap<Cow<'a, str>, FoundParent>,
     /// (region, row) → place in `spans`.
-    places: HashMap<(String, u64), usize>,
+    places: HashMap<(Text, u64), usize>,
     rows: usize,
     unusable: usize,
 }
 
-impl<'a> Extend<Object<Row<'a>>> for Reading {
-    fn extend<I: IntoIterator<Item = Object<Row<'a>>>>(&mut self, rows: I) {
-        for row in rows {
-            self.take(&row.0);
+impl<'de: 'a, 'a> Items<'de> for Reading<'a> {
+    fn read<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        let mut texts = Texts::default();
+        let mut row = Row::default();
+        while list.next_element_seed(row::Into { row: &mut row, texts: &mut texts })?.is_some() {
+            self.take(std::mem::take(&mut row));
         }
+        Ok(())
     }
 }
 
-impl Reading {
-    fn take(&mut self, row: &Row<'_>) {
-        if row.is_app() {
+impl<'a> Reading<'a> {
+    fn take(&mut self, row: Row<'a>) {
+        if row.is_app {
             self.take_app(row);
         } else {
             self.take_found(row);
@@ -202,28 +217,28 @@ impl Reading {
     }
 
     /// The span itself is ours and goes its own way; only what it hangs below is news.
-    fn take_app(&mut self, row: &Row<'_>) {
+    fn take_app(&mut self, row: Row<'a>) {
         if let Some(id) = row.span_id() {
-            self.named.entry(row.name()).or_insert(FoundParent::App(id));
-            self.app_parent_names.push((id, row.parent_name()));
+            self.named.entry(row.name).or_insert(FoundParent::App(id));
+            self.app_parent_names.push((id, row.parent_name));
         }
     }
 
-    fn take_found(&mut self, row: &Row<'_>) {
+    fn take_found(&mut self, mut row: Row<'a>) {
         self.rows += 1;
         if self.spans.len() == ROWS_MAX {
             return;
         }
-        let Some(span) = row.found_span() else {
+        let Some(span) = row.take_span() else {
             self.unusable += 1;
             return;
         };
         let new = self.spans.len();
         let place = *self.places.entry((span.region.clone(), span.row)).or_insert(new);
-        self.named.entry(row.name()).or_insert(FoundParent::Found(place));
+        self.named.entry(row.name).or_insert(FoundParent::Found(place));
         if place == new {
             self.spans.push(span);
-            self.parent_names.push(row.parent_name());
+            self.parent_names.push(row.parent_name);
         }
     }
 
@@ -246,7 +261,7 @@ impl Reading {
 }
 
 /// What a name stands for; an app span is called by its span id, so one that did not come back still has a name.
-fn parent(named: &HashMap<String, FoundParent>, name: &str, place: usize) -> FoundParent {
+fn parent(named: &HashMap<Cow<'_, str>, FoundParent>, name: &str, place: usize) -> FoundParent {
     match named.get(name) {
         _ if name.is_empty() => FoundParent::Root,
         Some(FoundParent::Found(own)) if *own == place => FoundParent::Root,
@@ -257,8 +272,8 @@ fn parent(named: &HashMap<String, FoundParent>, name: &str, place: usize) -> Fou
 
 /// Each (app span, found span above it) once, in the order of the answer.
 fn app_edges(
-    named: &HashMap<String, FoundParent>,
-    app_parent_names: &[(SpanId, String)],
+    named: &HashMap<Cow<'_, str>, FoundParent>,
+    app_parent_names: &[(SpanId, Cow<'_, str>)],
 ) -> Vec<(SpanId, usize)> {
     let mut seen = HashSet::new();
     let edges = app_parent_names.iter().filter_map(|(id, name)| match named.get(name) {

@@ -3,7 +3,7 @@
 //!
 //! A value of an unexpected type counts as absent. Only broken JSON is an error.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
@@ -14,73 +14,52 @@ use serde::{
 /// Beyond it two ids may have become one, so such a float is no number to join rows by.
 const EXACT_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// One value: `200`, `200.0` and `"200"` are the same number.
+/// A whole number that fits into an `N`: `200`, `200.0` and `"200"` are the same one, a truth value is 0 or 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Number<N>(pub(super) Option<N>);
+
+/// A text: numbers in digits, anything else as the empty text.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub(super) enum Scalar<'a> {
-    /// Null, absent, a fraction, a list, an object.
-    #[default]
-    Nothing,
-    /// A whole number, or a truth value as 0 or 1.
-    Whole(i128),
-    /// A text.
-    Text(Cow<'a, str>),
+pub(super) struct Words<'a>(pub(super) Cow<'a, str>);
+
+fn whole_from_text<N: FromStr + TryFrom<i128>>(text: &str) -> Option<N> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    // Nearly always it is digits and fits.
+    text.parse().ok().or_else(|| {
+        let wide: Option<i128> = text.parse().ok();
+        let wide = wide.or_else(|| whole_from_float(text.parse().ok()?).map(i128::from))?;
+        N::try_from(wide).ok()
+    })
 }
 
-impl Scalar<'_> {
-    /// The whole number in it, if it fits.
-    pub(super) fn number<N: TryFrom<i128>>(&self) -> Option<N> {
-        let whole = match self {
-            Self::Nothing => None,
-            Self::Whole(whole) => Some(*whole),
-            Self::Text(text) => whole_from_text(text.trim()),
-        };
-        whole.and_then(|whole| N::try_from(whole).ok())
-    }
-
-    /// The number in it, 0 when there is none: DeepFlow's own word for "none".
-    pub(super) fn number_or_zero(&self) -> u64 {
-        self.number().unwrap_or(0)
-    }
-
-    /// The text in it; numbers in digits, nothing as the empty text.
-    pub(super) fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Nothing => Cow::Borrowed(""),
-            Self::Whole(whole) => Cow::Owned(whole.to_string()),
-            Self::Text(text) => Cow::Borrowed(text),
-        }
-    }
-}
-
-fn whole_from_text(text: &str) -> Option<i128> {
-    text.parse().ok().or_else(|| whole_from_float(text.parse().ok()?))
-}
-
-fn whole_from_float(float: f64) -> Option<i128> {
+fn whole_from_float(float: f64) -> Option<i64> {
     let is_whole = float.fract() == 0.0 && float.abs() <= EXACT_FLOAT_MAX;
-    if is_whole { format!("{float:.0}").parse().ok() } else { None }
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and fits")]
+    is_whole.then_some(float as i64)
 }
 
 /// An object read as `T`; anything else is `T`'s default.
 #[derive(Debug, Default)]
 pub(super) struct Object<T>(pub(super) T);
 
-/// A list whose items of type `T` go into a `C` one by one, so that `C` can limit what it keeps;
-/// anything else is the empty list.
-#[derive(Debug)]
-pub(super) struct List<T, C>(pub(super) C, PhantomData<T>);
-
-impl<T, C: Default> Default for List<T, C> {
-    fn default() -> Self {
-        Self(C::default(), PhantomData)
-    }
+/// What the items of a list go into, one by one, so that it can limit what it keeps.
+pub(super) trait Items<'de>: Default {
+    /// Reads the list to its end.
+    fn read<A: SeqAccess<'de>>(&mut self, list: A) -> Result<(), A::Error>;
 }
 
-/// An object whose members go into a `C` one by one; anything else is an empty one.
+/// A list whose items go into a `C`; anything else is the empty list.
+#[derive(Debug, Default)]
+pub(super) struct List<C>(pub(super) C);
+
+/// An object whose members, all numbers, go into a `C` one by one; anything else is an empty one.
 #[derive(Debug, Default)]
 pub(super) struct Members<C>(pub(super) C);
 
-/// Values of these types count as absent.
+/// Methods of a [`Visitor`]: values of these types count as absent.
 macro_rules! nothing {
     () => {
         nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
@@ -96,55 +75,122 @@ macro_rules! nothing {
     };
 }
 
-struct ScalarVisitor;
+pub(super) use nothing;
 
-impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+struct NumberVisitor<N>(PhantomData<N>);
+
+impl<'de, N> Deserialize<'de> for Number<N>
+where
+    N: FromStr + TryFrom<u64> + TryFrom<i64> + TryFrom<i128>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
+        deserializer.deserialize_any(NumberVisitor(PhantomData))
     }
 }
 
-impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar<'de>;
+impl<'de, N> Visitor<'de> for NumberVisitor<N>
+where
+    N: FromStr + TryFrom<u64> + TryFrom<i64> + TryFrom<i128>,
+{
+    type Value = Number<N>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Scalar::Whole(value.into()))
+        self.visit_u64(value.into())
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Scalar::Whole(value.into()))
+        Ok(Number(N::try_from(value).ok()))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Scalar::Whole(value.into()))
+        Ok(Number(N::try_from(value).ok()))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(whole_from_float(value).map_or(Scalar::Nothing, Scalar::Whole))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Self::Value, E> {
-        Ok(Scalar::Text(Cow::Borrowed(value)))
+        Ok(Number(whole_from_float(value).and_then(|whole| N::try_from(whole).ok())))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Scalar::Text(Cow::Owned(value.to_owned())))
+        Ok(Number(whole_from_text(value)))
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Scalar::Nothing)
+        Ok(Number(None))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)
+        skip_list(seq)?;
+        self.visit_unit()
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        skip_object(map)
+        skip_object(map)?;
+        self.visit_unit()
+    }
+}
+
+struct WordsVisitor;
+
+impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordsVisitor)
+    }
+}
+
+impl<'de> Visitor<'de> for WordsVisitor {
+    type Value = Words<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.visit_u64(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.visit_string(value.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.visit_string(value.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        match whole_from_float(value) {
+            Some(whole) => self.visit_i64(whole),
+            None => self.visit_unit(),
+        }
+    }
+
+    fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Self::Value, E> {
+        Ok(Words(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        self.visit_string(value.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Self::Value, E> {
+        Ok(Words(Cow::Owned(value)))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Words::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        skip_list(seq)?;
+        self.visit_unit()
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        skip_object(map)?;
+        self.visit_unit()
     }
 }
 
@@ -166,7 +212,8 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ObjectVisitor<T> {
     nothing!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)
+        skip_list(seq)?;
+        Ok(Self::Value::default())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -174,16 +221,16 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-struct ListVisitor<T, C>(PhantomData<(T, C)>);
+struct ListVisitor<C>(PhantomData<C>);
 
-impl<'de, T: Deserialize<'de>, C: Default + Extend<T>> Deserialize<'de> for List<T, C> {
+impl<'de, C: Items<'de>> Deserialize<'de> for List<C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
-impl<'de, T: Deserialize<'de>, C: Default + Extend<T>> Visitor<'de> for ListVisitor<T, C> {
-    type Value = List<T, C>;
+impl<'de, C: Items<'de>> Visitor<'de> for ListVisitor<C> {
+    type Value = List<C>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
@@ -191,28 +238,27 @@ impl<'de, T: Deserialize<'de>, C: Default + Extend<T>> Visitor<'de> for ListVisi
 
     nothing!();
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
         let mut list = Self::Value::default();
-        while let Some(item) = seq.next_element()? {
-            list.0.extend(Some(item));
-        }
+        list.0.read(seq)?;
         Ok(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        skip_object(map)
+        skip_object(map)?;
+        Ok(Self::Value::default())
     }
 }
 
 struct MembersVisitor<C>(PhantomData<C>);
 
-impl<'de, C: Default + Extend<(Scalar<'de>, Scalar<'de>)>> Deserialize<'de> for Members<C> {
+impl<'de, C: Default + Extend<(Number<u64>, Number<i64>)>> Deserialize<'de> for Members<C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(MembersVisitor(PhantomData))
     }
 }
 
-impl<'de, C: Default + Extend<(Scalar<'de>, Scalar<'de>)>> Visitor<'de> for MembersVisitor<C> {
+impl<'de, C: Default + Extend<(Number<u64>, Number<i64>)>> Visitor<'de> for MembersVisitor<C> {
     type Value = Members<C>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,7 +268,8 @@ impl<'de, C: Default + Extend<(Scalar<'de>, Scalar<'de>)>> Visitor<'de> for Memb
     nothing!();
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)
+        skip_list(seq)?;
+        Ok(Self::Value::default())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -235,15 +282,15 @@ impl<'de, C: Default + Extend<(Scalar<'de>, Scalar<'de>)>> Visitor<'de> for Memb
 }
 
 /// Reads past a list.
-fn skip_list<'de, A: SeqAccess<'de>, T: Default>(mut seq: A) -> Result<T, A::Error> {
+pub(super) fn skip_list<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
     while seq.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(T::default())
+    Ok(())
 }
 
 /// Reads past an object.
-fn skip_object<'de, A: MapAccess<'de>, T: Default>(mut map: A) -> Result<T, A::Error> {
+fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
     while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-    Ok(T::default())
+    Ok(())
 }
 
 #[cfg(test)]
@@ -251,7 +298,7 @@ mod tests {
     use super::*;
 
     fn number(json: &str) -> Option<u64> {
-        serde_json::from_str::<Scalar<'_>>(json).expect("JSON").number()
+        serde_json::from_str::<Number<u64>>(json).expect("JSON").0
     }
 
     #[test]
@@ -262,6 +309,10 @@ mod tests {
         assert_eq!(number("18446744073709551615"), Some(u64::MAX));
         assert_eq!(number("\"18446744073709551615\""), Some(u64::MAX));
         assert_eq!(number("true"), Some(1));
+        assert_eq!(number("9007199254740992.0"), Some(1 << 53));
+        for json in ["0", "-0", "-0.0", "\"-0\"", "\"+0\"", "\"-0.0\""] {
+            assert_eq!(number(json), Some(0), "{json}");
+        }
     }
 
     #[test]
@@ -279,6 +330,10 @@ mod tests {
             "1e300",
             "1e18",
             "\"inf\"",
+            "\"NaN\"",
+            "\"9e17\"",
+            "\"18446744073709551616\"",
+            "\"1000000000000000000000000000000000000000000\"",
             "18446744073709551616",
         ];
         for json in none {
@@ -287,9 +342,44 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_what_it_says() {
+        let texts = [
+            ("\"a b\"", "a b"),
+            ("\"a\\nb\"", "a\nb"),
+            ("5", "5"),
+            ("-5", "-5"),
+            ("5.0", "5"),
+            ("-0.0", "0"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("true", "1"),
+            ("1.5", ""),
+            ("1e300", ""),
+            ("null", ""),
+            ("[\"a\"]", ""),
+            ("{\"a\":\"b\"}", ""),
+        ];
+        for (json, text) in texts {
+            assert_eq!(serde_json::from_str::<Words<'_>>(json).expect("JSON").0, text, "{json}");
+        }
+    }
+
+    #[test]
     fn another_shape_is_the_default() {
-        let list = serde_json::from_str::<List<u64, Vec<u64>>>("{\"a\":1}").expect("JSON");
-        assert!(list.0.is_empty());
+        #[derive(Default)]
+        struct Count(usize);
+
+        impl<'de> Items<'de> for Count {
+            fn read<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+                while list.next_element::<u64>()?.is_some() {
+                    self.0 += 1;
+                }
+                Ok(())
+            }
+        }
+
+        for (json, count) in [("{\"a\":1}", 0), ("null", 0), ("[1,2]", 2)] {
+            assert_eq!(serde_json::from_str::<List<Count>>(json).expect("JSON").0.0, count);
+        }
         let object =
             serde_json::from_str::<Object<std::collections::BTreeMap<String, u64>>>("[1,{}]")
                 .expect("JSON");

@@ -8,6 +8,7 @@ mod request;
 mod row;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::time::Duration;
 

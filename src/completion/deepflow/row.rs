@@ -1,233 +1,320 @@
 //! One row of an answer as DeepFlow writes it, and the found span it stands for (DeepFlow contract, section 3).
 
-use serde::Deserialize;
+use std::{borrow::Cow, fmt};
 
-use super::lenient::{List, Scalar};
-use crate::trace::{Exchange, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, SpanId};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use super::{
+    lenient::{Items, List, Number, Words, nothing, skip_list},
+    texts::Texts,
+};
+use crate::trace::{Exchange, FoundSpan, ObservationPoint, ResponseStatus, SpanId, Text};
 
 /// `signal_source` of spans that came to DeepFlow by OTLP, or were posted by us.
 const OTEL: u64 = 4;
 /// `signal_source` of eBPF rows.
 const EBPF: u64 = 3;
 
-/// One item of `DATA.tracing`. Fields that nobody reads are not here.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// One item of `DATA.tracing`, read straight into the span it may become.
+#[derive(Debug, Default)]
 pub(super) struct Row<'a> {
-    #[serde(borrow, rename = "_ids")]
-    ids: List<Scalar<'a>, RowIds>,
-    #[serde(borrow, rename = "_querier_region")]
-    region: Scalar<'a>,
-    #[serde(borrow)]
-    deepflow_span_id: Scalar<'a>,
-    #[serde(borrow)]
-    deepflow_parent_span_id: Scalar<'a>,
-    #[serde(borrow)]
-    signal_source: Scalar<'a>,
-    #[serde(borrow)]
-    tap_side: Scalar<'a>,
-    #[serde(borrow, rename = "type")]
-    exchange: Scalar<'a>,
-    #[serde(borrow)]
-    start_time_us: Scalar<'a>,
-    #[serde(borrow)]
-    end_time_us: Scalar<'a>,
-    #[serde(borrow)]
-    span_id: Scalar<'a>,
-    #[serde(borrow)]
-    x_request_id_0: Scalar<'a>,
-    #[serde(borrow)]
-    x_request_id_1: Scalar<'a>,
-    #[serde(borrow)]
-    req_tcp_seq: Scalar<'a>,
-    #[serde(borrow)]
-    resp_tcp_seq: Scalar<'a>,
-    #[serde(borrow)]
-    syscall_trace_id_request: Scalar<'a>,
-    #[serde(borrow)]
-    syscall_trace_id_response: Scalar<'a>,
-    #[serde(borrow)]
-    vtap_id: Scalar<'a>,
-    #[serde(borrow)]
-    flow_id: Scalar<'a>,
-    #[serde(borrow)]
-    l7_protocol: Scalar<'a>,
-    #[serde(borrow)]
-    l7_protocol_str: Scalar<'a>,
-    #[serde(borrow)]
-    request_type: Scalar<'a>,
-    #[serde(borrow)]
-    request_resource: Scalar<'a>,
-    #[serde(borrow)]
-    endpoint: Scalar<'a>,
-    #[serde(borrow)]
-    request_id: Scalar<'a>,
-    #[serde(borrow)]
-    response_status: Scalar<'a>,
-    #[serde(borrow)]
-    response_code: Scalar<'a>,
-    #[serde(borrow)]
-    response_exception: Scalar<'a>,
-    #[serde(borrow)]
-    process_id: Scalar<'a>,
-    #[serde(borrow)]
-    process_kname: Scalar<'a>,
-    #[serde(borrow)]
-    ip: Scalar<'a>,
-    #[serde(borrow)]
-    auto_service: Scalar<'a>,
-    #[serde(borrow)]
-    auto_service_type: Scalar<'a>,
-    #[serde(borrow)]
-    auto_instance_id: Scalar<'a>,
-    #[serde(borrow)]
-    gprocess: Scalar<'a>,
-    #[serde(borrow)]
-    subnet: Scalar<'a>,
-    #[serde(borrow)]
-    tap: Scalar<'a>,
-    #[serde(borrow)]
-    is_tls: Scalar<'a>,
-    #[serde(borrow)]
-    is_async: Scalar<'a>,
+    /// An application span: one that was posted, or DeepFlow's own copy of one. Then its span id and the names are all
+    /// that was read of it.
+    pub(super) is_app: bool,
+    /// What other rows of the same answer call this one.
+    pub(super) name: Cow<'a, str>,
+    /// What the row that this one hangs below is called; empty for a root.
+    pub(super) parent_name: Cow<'a, str>,
+    ids: RowIds,
+    signal_source: Option<u64>,
+    /// Not yet complete, see [`Row::take_span`].
+    span: FoundSpan,
+}
+
+/// The fields that are read.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Field {
+    #[serde(rename = "_ids")]
+    Ids,
+    #[serde(rename = "_querier_region")]
+    Region,
+    DeepflowSpanId,
+    DeepflowParentSpanId,
+    SignalSource,
+    TapSide,
+    Type,
+    StartTimeUs,
+    EndTimeUs,
+    SpanId,
+    #[serde(rename = "x_request_id_0")]
+    XRequestId0,
+    #[serde(rename = "x_request_id_1")]
+    XRequestId1,
+    ReqTcpSeq,
+    RespTcpSeq,
+    SyscallTraceIdRequest,
+    SyscallTraceIdResponse,
+    VtapId,
+    FlowId,
+    #[serde(rename = "l7_protocol")]
+    Protocol,
+    #[serde(rename = "l7_protocol_str")]
+    ProtocolStr,
+    RequestType,
+    RequestResource,
+    Endpoint,
+    RequestId,
+    ResponseStatus,
+    ResponseCode,
+    ResponseException,
+    ProcessId,
+    ProcessKname,
+    Ip,
+    AutoService,
+    AutoServiceType,
+    AutoInstanceId,
+    Gprocess,
+    Subnet,
+    Tap,
+    IsTls,
+    IsAsync,
+    #[serde(other)]
+    Other,
+}
+
+/// The fields that are read of an application span.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum AppField {
+    SpanId,
+    DeepflowSpanId,
+    DeepflowParentSpanId,
+    #[serde(other)]
+    Other,
 }
 
 /// The ids of a row and of those merged into it.
 #[derive(Debug, Default)]
-struct RowIds(Vec<Option<u64>>);
+struct RowIds {
+    first: Option<u64>,
+    merged: Vec<u64>,
+    count: usize,
+}
 
 impl RowIds {
     /// Rows are merged by twos and threes.
     const MAX: usize = 100;
 
-    fn first(&self) -> Option<u64> {
-        self.0.first().copied().flatten()
-    }
-
-    fn merged(&self) -> Vec<u64> {
-        self.0.iter().skip(1).copied().flatten().collect()
-    }
-}
-
-impl<'a> Extend<Scalar<'a>> for RowIds {
-    fn extend<I: IntoIterator<Item = Scalar<'a>>>(&mut self, ids: I) {
-        let room = Self::MAX - self.0.len();
-        self.0.extend(ids.into_iter().take(room).map(|id| id.number().filter(|&id| id != 0)));
+    fn take(&mut self, id: Option<u64>) {
+        match self.count {
+            0 => self.first = id,
+            1..Self::MAX => self.merged.extend(id),
+            _ => return,
+        }
+        self.count += 1;
     }
 }
 
-impl Row<'_> {
-    /// An application span: one that was posted, or DeepFlow's own copy of one.
-    /// v6.3 has no `signal_source`; its observation point tells as well.
-    pub(super) fn is_app(&self) -> bool {
-        let point = self.tap_side.text();
-        self.signal_source.number() == Some(OTEL) || matches!(&*point, "app" | "c-app" | "s-app")
+impl<'de> Items<'de> for RowIds {
+    fn read<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(Number(id)) = list.next_element::<Number<u64>>()? {
+            self.take(id.filter(|&id| id != 0));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a value into a [`Row`]; anything but an object leaves it as it is.
+pub(super) struct Into<'r, 'a> {
+    pub(super) row: &'r mut Row<'a>,
+    pub(super) texts: &'r mut Texts,
+}
+
+impl<'de: 'a, 'a> DeserializeSeed<'de> for Into<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for Into<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row")
     }
 
-    /// What other rows of the same answer call this one.
-    pub(super) fn name(&self) -> String {
-        self.deepflow_span_id.text().into_owned()
+    nothing!();
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        skip_list(seq)
     }
 
-    /// What the row that this one hangs below is called; empty for a root.
-    pub(super) fn parent_name(&self) -> String {
-        self.deepflow_parent_span_id.text().into_owned()
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(field) = map.next_key()? {
+            self.row.read(field, &mut map, self.texts)?;
+            if self.row.is_app {
+                return self.row.read_app(map);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Row<'a> {
+    fn read<'de: 'a, A: MapAccess<'de>>(
+        &mut self,
+        field: Field,
+        map: &mut A,
+        texts: &mut Texts,
+    ) -> Result<(), A::Error> {
+        let span = &mut self.span;
+        match field {
+            Field::Ids => self.ids = map.next_value::<List<_>>()?.0,
+            Field::Region => span.region = text(map, texts)?,
+            Field::DeepflowSpanId => self.name = words(map)?,
+            Field::DeepflowParentSpanId => self.parent_name = words(map)?,
+            Field::SignalSource => {
+                self.signal_source = number(map)?;
+                self.is_app |= self.signal_source == Some(OTEL);
+            }
+            // v6.3 has no `signal_source`; its observation point tells as well.
+            Field::TapSide => {
+                span.point_name = text(map, texts)?;
+                self.is_app |= matches!(span.point_name.as_str(), "app" | "c-app" | "s-app");
+            }
+            Field::Type => span.exchange = number(map)?.map_or(Exchange::Session, exchange),
+            Field::StartTimeUs => span.start_us = number_or_zero(map)?,
+            Field::EndTimeUs => span.end_us = number_or_zero(map)?,
+            Field::SpanId => {
+                let words = words(map)?;
+                span.span_id = words.parse().ok();
+                // A header may hold an id of another tracer, or a short one: no OTLP id, but still common to a
+                // request's rows.
+                let is_foreign = span.span_id.is_none() && words.bytes().any(|byte| byte != b'0');
+                span.foreign_span_id = texts.shared(if is_foreign { &words } else { "" });
+            }
+            Field::XRequestId0 => span.x_request_ids[0] = text(map, texts)?,
+            Field::XRequestId1 => span.x_request_ids[1] = text(map, texts)?,
+            Field::ReqTcpSeq => span.tcp_seqs[0] = number_or_zero(map)?,
+            Field::RespTcpSeq => span.tcp_seqs[1] = number_or_zero(map)?,
+            Field::SyscallTraceIdRequest => span.syscall_ids[0] = number_or_zero(map)?,
+            Field::SyscallTraceIdResponse => span.syscall_ids[1] = number_or_zero(map)?,
+            Field::VtapId => span.agent_id = number_or_zero(map)?,
+            Field::FlowId => span.flow_id = number_or_zero(map)?,
+            Field::Protocol => {
+                let protocol = number_or_zero(map)?;
+                span.protocol = u16::try_from(protocol).unwrap_or(0);
+            }
+            Field::ProtocolStr => span.protocol_name = text(map, texts)?,
+            Field::RequestType => span.request_type = text(map, texts)?,
+            Field::RequestResource => span.request_resource = text(map, texts)?,
+            Field::Endpoint => span.endpoint = text(map, texts)?,
+            Field::RequestId => span.request_id = number(map)?,
+            Field::ResponseStatus => {
+                span.status = number(map)?.map_or(ResponseStatus::Unknown, response_status);
+            }
+            Field::ResponseCode => span.response_code = map.next_value::<Number<i64>>()?.0,
+            Field::ResponseException => span.response_exception = text(map, texts)?,
+            Field::ProcessId => span.process_id = number_or_zero(map)?,
+            Field::ProcessKname => span.process_name = text(map, texts)?,
+            Field::Ip => span.ip = text(map, texts)?,
+            Field::AutoService => span.service = text(map, texts)?,
+            Field::AutoServiceType => span.service_type = number_or_zero(map)?,
+            Field::AutoInstanceId => span.instance_id = number_or_zero(map)?,
+            Field::Gprocess => span.process_group = text(map, texts)?,
+            Field::Subnet => span.subnet = text(map, texts)?,
+            Field::Tap => span.capture = text(map, texts)?,
+            Field::IsTls => span.is_tls = flag(map)?,
+            Field::IsAsync => span.is_async = flag(map)?,
+            Field::Other => skip(map)?,
+        }
+        Ok(())
+    }
+
+    /// Reads the rest of an application span, which is ours and goes its own way.
+    fn read_app<'de: 'a, A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(field) = map.next_key()? {
+            match field {
+                AppField::SpanId => self.span.span_id = words(&mut map)?.parse().ok(),
+                AppField::DeepflowSpanId => self.name = words(&mut map)?,
+                AppField::DeepflowParentSpanId => self.parent_name = words(&mut map)?,
+                AppField::Other => skip(&mut map)?,
+            }
+        }
+        Ok(())
     }
 
     /// The span id, if it is one in OTLP's sense.
     pub(super) fn span_id(&self) -> Option<SpanId> {
-        self.span_id.text().parse().ok()
+        self.span.span_id
     }
 
     /// The found span; its parent and clock correction are told by the rest of the answer.
     /// `None` when the row has no id to make a stable span id from.
-    pub(super) fn found_span(&self) -> Option<FoundSpan> {
-        let row = self.ids.0.first()?;
-        let point_name = self.tap_side.text().into_owned();
-        let [start_us, end_us] = self.times_us();
-        Some(FoundSpan {
-            row,
-            merged_rows: self.ids.0.merged(),
-            region: self.region.text().into_owned(),
-            point: point(&point_name),
-            is_ebpf: self.is_ebpf(),
-            point_name,
-            exchange: self.exchange(),
-            start_us,
-            end_us,
-            clock_correction_us: 0,
-            parent: FoundParent::Root,
-            span_id: self.span_id(),
-            foreign_span_id: self.foreign_span_id(),
-            x_request_ids: [&self.x_request_id_0, &self.x_request_id_1]
-                .map(|id| id.text().into_owned()),
-            tcp_seqs: [&self.req_tcp_seq, &self.resp_tcp_seq].map(Scalar::number_or_zero),
-            syscall_ids: [&self.syscall_trace_id_request, &self.syscall_trace_id_response]
-                .map(Scalar::number_or_zero),
-            agent_id: self.vtap_id.number_or_zero(),
-            flow_id: self.flow_id.number_or_zero(),
-            protocol: self.l7_protocol.number().unwrap_or(0),
-            protocol_name: self.l7_protocol_str.text().into_owned(),
-            request_type: self.request_type.text().into_owned(),
-            request_resource: self.request_resource.text().into_owned(),
-            endpoint: self.endpoint.text().into_owned(),
-            request_id: self.request_id.number(),
-            status: self.status(),
-            response_code: self.response_code.number(),
-            response_exception: self.response_exception.text().into_owned(),
-            process_id: self.process_id.number_or_zero(),
-            process_name: self.process_kname.text().into_owned(),
-            ip: self.ip.text().into_owned(),
-            service: self.auto_service.text().into_owned(),
-            service_type: self.auto_service_type.number_or_zero(),
-            instance_id: self.auto_instance_id.number_or_zero(),
-            process_group: self.gprocess.text().into_owned(),
-            subnet: self.subnet.text().into_owned(),
-            capture: self.tap.text().into_owned(),
-            is_tls: self.is_tls.number::<u8>().map(|is| is != 0),
-            is_async: self.is_async.number::<u8>().map(|is| is != 0),
-        })
-    }
-
-    /// A row without one of its times takes the other for both, rather than 1970.
-    fn times_us(&self) -> [u64; 2] {
-        let time = |scalar: &Scalar<'_>| scalar.number::<u64>().filter(|&time| time != 0);
-        let start = time(&self.start_time_us);
-        let end = time(&self.end_time_us);
-        let start_us = start.or(end).unwrap_or(0);
-        [start_us, end.unwrap_or(0).max(start_us)]
-    }
-
-    fn is_ebpf(&self) -> bool {
-        self.signal_source
-            .number::<u64>()
-            .map_or_else(|| point(&self.tap_side.text()).is_process(), |source| source == EBPF)
-    }
-
-    fn exchange(&self) -> Exchange {
-        match self.exchange.number::<u64>() {
-            Some(0) => Exchange::Request,
-            Some(1) => Exchange::Response,
-            _ => Exchange::Session,
+    pub(super) fn take_span(&mut self) -> Option<FoundSpan> {
+        let row = self.ids.first?;
+        let mut span = std::mem::take(&mut self.span);
+        span.row = row;
+        span.merged_rows = std::mem::take(&mut self.ids.merged);
+        span.point = point(&span.point_name);
+        span.is_ebpf =
+            self.signal_source.map_or_else(|| span.point.is_process(), |source| source == EBPF);
+        // A row without one of its times takes the other for both, rather than 1970.
+        if span.start_us == 0 {
+            span.start_us = span.end_us;
         }
+        span.end_us = span.end_us.max(span.start_us);
+        Some(span)
     }
+}
 
-    /// A header may hold an id of another tracer, or a short one: no OTLP id, but still common to a request's rows.
-    fn foreign_span_id(&self) -> String {
-        let text = self.span_id.text();
-        let is_foreign = self.span_id().is_none() && text.bytes().any(|byte| byte != b'0');
-        if is_foreign { text.into_owned() } else { String::new() }
+fn words<'a, A: MapAccess<'a>>(map: &mut A) -> Result<Cow<'a, str>, A::Error> {
+    map.next_value::<Words<'_>>().map(|words| words.0)
+}
+
+fn text<'a, A: MapAccess<'a>>(map: &mut A, texts: &mut Texts) -> Result<Text, A::Error> {
+    words(map).map(|words| texts.shared(&words))
+}
+
+fn number<'a, A: MapAccess<'a>>(map: &mut A) -> Result<Option<u64>, A::Error> {
+    map.next_value::<Number<u64>>().map(|number| number.0)
+}
+
+/// 0 is DeepFlow's own word for "none".
+fn number_or_zero<'a, A: MapAccess<'a>>(map: &mut A) -> Result<u64, A::Error> {
+    number(map).map(Option::unwrap_or_default)
+}
+
+fn flag<'a, A: MapAccess<'a>>(map: &mut A) -> Result<Option<bool>, A::Error> {
+    map.next_value::<Number<u8>>().map(|number| number.0.map(|flag| flag != 0))
+}
+
+fn skip<'a, A: MapAccess<'a>>(map: &mut A) -> Result<(), A::Error> {
+    map.next_value::<IgnoredAny>().map(drop)
+}
+
+fn exchange(number: u64) -> Exchange {
+    match number {
+        0 => Exchange::Request,
+        1 => Exchange::Response,
+        _ => Exchange::Session,
     }
+}
 
-    fn status(&self) -> ResponseStatus {
-        match self.response_status.number::<u64>() {
-            Some(0) => ResponseStatus::Success,
-            Some(1) => ResponseStatus::Error,
-            Some(2) => ResponseStatus::Timeout,
-            Some(3) => ResponseStatus::ServerError,
-            Some(4) => ResponseStatus::ClientError,
-            _ => ResponseStatus::Unknown,
-        }
+fn response_status(number: u64) -> ResponseStatus {
+    match number {
+        0 => ResponseStatus::Success,
+        1 => ResponseStatus::Error,
+        2 => ResponseStatus::Timeout,
+        3 => ResponseStatus::ServerError,
+        4 => ResponseStatus::ClientError,
+        _ => ResponseStatus::Unknown,
     }
 }
 

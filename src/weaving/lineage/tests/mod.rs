@@ -12,7 +12,7 @@ use crate::trace::{
         self, ClientGateway, ClientNic, ClientProcess, Rest, ServerGateway, ServerNic,
         ServerProcess,
     },
-    ResponseStatus, SpanKind,
+    SpanKind,
 };
 
 /// Received ids are 1 to 12, ids of found spans begin here.
@@ -91,10 +91,10 @@ fn found_span() -> impl Strategy<Value = FoundSpan> {
         |(point, parent, header, links, place, start, end)| FoundSpan {
             parent,
             span_id: header.0,
-            foreign_span_id: header.1.to_owned(),
+            foreign_span_id: header.1.into(),
             tcp_seqs: [links.0, links.1],
             syscall_ids: [links.2, links.3],
-            x_request_ids: [links.4.to_owned(), links.5.to_owned()],
+            x_request_ids: [links.4.into(), links.5.into()],
             agent_id: place.0,
             instance_id: place.1,
             protocol: place.2,
@@ -112,47 +112,7 @@ fn small(below: u64) -> impl Strategy<Value = u64> {
 }
 
 fn blank(point: ObservationPoint) -> FoundSpan {
-    let text = String::new;
-    FoundSpan {
-        row: 1,
-        merged_rows: Vec::new(),
-        region: text(),
-        point,
-        point_name: text(),
-        is_ebpf: point.is_process(),
-        exchange: Exchange::Session,
-        start_us: 0,
-        end_us: 0,
-        clock_correction_us: 0,
-        parent: FoundParent::Root,
-        span_id: None,
-        foreign_span_id: text(),
-        x_request_ids: [text(), text()],
-        tcp_seqs: [0, 0],
-        syscall_ids: [0, 0],
-        agent_id: 0,
-        flow_id: 0,
-        protocol: 0,
-        protocol_name: text(),
-        request_type: text(),
-        request_resource: text(),
-        endpoint: text(),
-        request_id: None,
-        status: ResponseStatus::Unknown,
-        response_code: None,
-        response_exception: text(),
-        process_id: 0,
-        process_name: text(),
-        ip: text(),
-        service: text(),
-        service_type: 0,
-        instance_id: 0,
-        process_group: text(),
-        subnet: text(),
-        capture: text(),
-        is_tls: None,
-        is_async: None,
-    }
+    FoundSpan { row: 1, point, is_ebpf: point.is_process(), ..FoundSpan::default() }
 }
 
 prop_compose! {
@@ -314,7 +274,7 @@ fn crowds(apps: u64, rows: u64) -> Vec<(&'static str, Vec<AppSpan>, Found)> {
         (
             "one header of a stranger",
             app(|_| 1, SpanKind::Server),
-            found(|span, _| span.foreign_span_id = "z".to_owned()),
+            found(|span, _| span.foreign_span_id = "z".into()),
         ),
         (
             "one thread",
@@ -340,7 +300,7 @@ fn crowds(apps: u64, rows: u64) -> Vec<(&'static str, Vec<AppSpan>, Found)> {
         (
             "one X-Request-ID",
             app(|_| 0, SpanKind::Internal),
-            found(|span, _| span.x_request_ids = ["x".to_owned(), "x".to_owned()]),
+            found(|span, _| span.x_request_ids = ["x".into(), "x".into()]),
         ),
         (
             "one long call",

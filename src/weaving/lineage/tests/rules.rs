@@ -119,7 +119,7 @@ fn calls_hang_below_the_span_whose_id_they_carry_and_above_the_one_that_answers(
 
 #[test]
 fn a_header_of_another_tracer_joins_calls_as_well() {
-    let header = || FoundSpan { foreign_span_id: "12ab".to_owned(), ..blank(ClientProcess) };
+    let header = || FoundSpan { foreign_span_id: "12ab".into(), ..blank(ClientProcess) };
     let rows = [
         FoundSpan { foreign_span_id: header().foreign_span_id, ..row(10, ServerProcess, [0, 100]) },
         FoundSpan { foreign_span_id: header().foreign_span_id, ..row(11, ClientProcess, [10, 90]) },
@@ -129,7 +129,7 @@ fn a_header_of_another_tracer_joins_calls_as_well() {
 
 #[test]
 fn an_x_request_id_joins_calls_without_header() {
-    let ids = |request: &str, response: &str| [request.to_owned(), response.to_owned()];
+    let ids = |request: &str, response: &str| [request.into(), response.into()];
     let rows = [
         FoundSpan { x_request_ids: ids("", "x"), ..row(10, ServerProcess, [0, 100]) },
         FoundSpan { x_request_ids: ids("x", "x"), ..row(11, ClientProcess, [10, 90]) },
