@@ -77,6 +77,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Exporters {
     queues: Vec<Queue>,
+    all: Vec<Destination>,
     dead_letters: Option<Arc<DeadLetters>>,
     relieved: Arc<AtomicBool>,
 }
@@ -106,14 +107,14 @@ impl Exporters {
             let transport = Transport::new(name, exporter)?;
             queues.push(Queue::start(transport, Limits::of(exporter), outage, watchdog));
         }
-        Ok(Self { queues, dead_letters, relieved })
+        let all = (0..queues.len()).map(Destination).collect();
+        Ok(Self { queues, all, dead_letters, relieved })
     }
 
     /// Hands a trace to every destination that lacks it. Waits while a destination that holds has no room and there is
     /// no journal where the trace could wait.
     pub async fn send(&self, trace: EnrichedTrace) {
-        let all: Vec<Destination> = (0..self.queues.len()).map(Destination).collect();
-        self.send_to(trace, &all).await;
+        self.send_to(trace, &self.all).await;
     }
 
     /// The same, for these destinations. Others that lack the trace get it when they have room, as long as it is in

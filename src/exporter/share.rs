@@ -25,8 +25,10 @@ pub(super) struct Share {
 
 #[derive(Debug, Default)]
 struct Ends {
-    /// Received spans by where they are now; few, for the pieces of a trace mostly end alike.
-    spans: Vec<(Account, u64)>,
+    /// Received spans that the destination has: mostly all.
+    delivered: u64,
+    /// The others by where they are now.
+    others: Vec<(Account, u64)>,
     /// The added spans are left to the next start, which sends them with the trace, or not at all.
     lacks_added: bool,
 }
@@ -60,11 +62,11 @@ impl Share {
 
     /// All pieces of the trace are gone: what they came to is settled, once.
     pub(super) fn settle(&mut self, settlement: &mut Settlement) {
-        let Ends { spans, lacks_added } = std::mem::take(self.ends.get_mut());
+        let Ends { delivered, others, lacks_added } = std::mem::take(self.ends.get_mut());
         if lacks_added {
             return;
         }
-        for (account, spans) in spans {
+        for (account, spans) in others.into_iter().chain([(Account::Delivered, delivered)]) {
             self.accounts.settle_in(settlement, &self.trace.lease, account, spans);
         }
     }
@@ -72,9 +74,13 @@ impl Share {
 
 impl Ends {
     fn add(&mut self, account: Account, spans: u64) {
-        match self.spans.iter_mut().find(|(same, _)| *same == account) {
+        if account == Account::Delivered {
+            self.delivered += spans;
+            return;
+        }
+        match self.others.iter_mut().find(|(same, _)| *same == account) {
             Some((_, sum)) => *sum += spans,
-            None => self.spans.push((account, spans)),
+            None => self.others.push((account, spans)),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     ledger::Destination,
     memory::{Budget, Stage},
     telemetry::{Metrics, Watched},
-    trace::{EnrichedTrace, Fragment, Place, Plan, TraceKey},
+    trace::{EnrichedTrace, Fragment, Piece, Place, Plan, TraceKey},
     watchdog::Beat,
     weaving::{self, WovenTrace},
 };
@@ -99,9 +99,12 @@ impl Outgoing {
         };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let WovenTrace { key, fragments, plan, lease, .. } = woven;
-        let pieces = weaving::apply(&fragments, &plan);
         // On a full disk there is room for the plan that changes nothing.
-        let unwoven = (!plan.is_empty()).then_some(fragments);
+        let (pieces, unwoven) = if plan.is_empty() {
+            (as_they_came(fragments), None)
+        } else {
+            (weaving::apply(&fragments, &plan), Some(fragments))
+        };
         let trace = EnrichedTrace { key, pieces, lease };
         trace.lease.hold(Stage::Export, trace.held_bytes());
         let outgoing = self.clone();
@@ -134,6 +137,15 @@ impl Outgoing {
         // The task ends after the last handle.
         let _gone = self.traces.send(trace);
     }
+}
+
+/// What the empty plan makes of fragments, without a second look at their bytes.
+fn as_they_came(fragments: Vec<Fragment>) -> Vec<Piece> {
+    let piece = |Fragment { bytes, spans, .. }| {
+        let app_spans = u64::try_from(spans.len()).unwrap_or(u64::MAX);
+        Piece { bytes, app_spans, added_spans: 0 }
+    };
+    fragments.into_iter().map(piece).collect()
 }
 
 /// Sends what waits in the journal, as destinations have room and at no more than `rate_bytes` a second (0: no limit),

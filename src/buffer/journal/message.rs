@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::error::AppendError;
+use super::{error::AppendError, format::heads};
 use crate::trace::Place;
 
 /// One thing to do, in the order of the asking.
@@ -33,7 +33,7 @@ pub(super) struct Append {
 #[derive(Debug)]
 pub(super) enum What {
     Spans { meta: Bytes, parts: Vec<Bytes> },
-    Plan { covers: Vec<Place>, plan: Bytes },
+    Plan { covers: heads::Covers, plan: Bytes },
 }
 
 /// A plan so small that it is written on a full disk, too: without added spans, so much for each part it covers and in
@@ -47,7 +47,7 @@ impl What {
         match self {
             Self::Spans { .. } => false,
             Self::Plan { covers, plan } => {
-                plan.len() <= SMALL_PLAN_BYTES + covers.len() * SMALL_PLAN_PART_BYTES
+                plan.len() <= SMALL_PLAN_BYTES + covers.places.len() * SMALL_PLAN_PART_BYTES
             }
         }
     }
@@ -58,23 +58,23 @@ impl What {
             Self::Spans { meta, parts } => {
                 meta.len() + parts.iter().map(|part| part.len() + 10).sum::<usize>()
             }
-            Self::Plan { covers, plan } => plan.len() + covers.len() * 24,
+            Self::Plan { covers, plan } => plan.len() + covers.places.len() * 24,
         };
         bytes as u64
     }
 }
 
-type Call = Box<dyn FnOnce(Result<Vec<Place>, AppendError>) + Send>;
+type Call = Box<dyn FnOnce(Result<&[Place], AppendError>) + Send>;
 
 /// The appender's callback. It is called once, whatever happens: also if the writer ends.
 pub(super) struct Then(Option<Call>);
 
 impl Then {
-    pub(super) fn new(call: impl FnOnce(Result<Vec<Place>, AppendError>) + Send + 'static) -> Self {
+    pub(super) fn new(call: impl FnOnce(Result<&[Place], AppendError>) + Send + 'static) -> Self {
         Self(Some(Box::new(call)))
     }
 
-    pub(super) fn call(mut self, outcome: Result<Vec<Place>, AppendError>) {
+    pub(super) fn call(mut self, outcome: Result<&[Place], AppendError>) {
         if let Some(call) = self.0.take() {
             call(outcome);
         }

@@ -167,7 +167,8 @@ impl Journal {
         parts: Vec<Bytes>,
         then: impl FnOnce(Result<Vec<Place>, AppendError>) + Send + 'static,
     ) {
-        self.append(What::Spans { meta: meta.into(), parts }, Then::new(then));
+        let then = Then::new(|outcome| then(outcome.map(<[Place]>::to_vec)));
+        self.append(What::Spans { meta: meta.into(), parts }, then);
     }
 
     /// Keeps the plan of the trace that has these parts, in this order. On a full disk only small ones are. `then` is called as with `append_spans`.
@@ -181,7 +182,7 @@ impl Journal {
             // One part has one place.
             then(outcome.and_then(|places| places.first().copied().ok_or(AppendError::Closed)));
         });
-        self.append(What::Plan { covers: covers.to_vec(), plan }, then);
+        self.append(What::Plan { covers: format::covers(covers), plan }, then);
     }
 
     fn append(&self, what: What, then: Then) {

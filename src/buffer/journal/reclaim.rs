@@ -52,8 +52,8 @@ impl Writer {
                 }
                 _ => {}
             }
-            let bytes = self.shared.space.lock().forget(segment);
-            self.shared.give_back(bytes);
+            let forgotten = self.shared.space.lock().forget(segment);
+            self.shared.give_back(forgotten.map_or(0, |segment| segment.bytes));
             // In order, so that after a power loss no segment is there whose Done records are not.
             if self.shared.sync_directory(segment).is_err() {
                 return;

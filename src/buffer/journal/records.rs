@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::{
     error::AppendError,
-    format::{HEADER_BYTES, Kind, covers, heads, runs},
+    format::{HEADER_BYTES, Kind, heads, runs},
     numbers::Numbers,
     writer::{GROUP_BYTES, PlanToWrite, Spot, Waiting, Writer},
 };
@@ -22,7 +22,7 @@ impl Writer {
         &mut self,
         meta: Bytes,
         parts: Vec<Bytes>,
-    ) -> Result<Vec<Place>, AppendError> {
+    ) -> Result<Range<usize>, AppendError> {
         let head = heads::Spans {
             first_number: self.next_number,
             len: parts.iter().map(len).collect(),
@@ -34,17 +34,17 @@ impl Writer {
         Ok(self.number(spot, head.encoded_len(), &head.len, &head.checksum))
     }
 
-    /// The new parts of a record get their numbers and places.
-    fn number(&mut self, spot: Spot, head: usize, lens: &[u32], checksums: &[u32]) -> Vec<Place> {
+    /// The new parts of a record get their numbers, and places in the batch's list.
+    fn number(&mut self, spot: Spot, head: usize, lens: &[u32], checksums: &[u32]) -> Range<usize> {
+        let first = self.places.len();
         let mut offset = body_offset(spot, head);
-        let mut places = Vec::with_capacity(lens.len());
         for (&len, &checksum) in lens.iter().zip(checksums) {
             let number = self.next_number;
-            places.push(Place { number, segment: spot.segment, offset, len, checksum });
+            self.places.push(Place { number, segment: spot.segment, offset, len, checksum });
             self.next_number += 1;
             offset = offset.saturating_add(len);
         }
-        places
+        first..self.places.len()
     }
 
     pub(super) fn add_plans(&mut self) {
@@ -53,7 +53,7 @@ impl Writer {
             let (mut covered, mut bytes) = (0, 0);
             let mut together = Vec::new();
             while let Some(plan) = plans.next_if(|plan| {
-                covered += plan.covers.len();
+                covered += plan.covers.places.len();
                 bytes += plan.plan.len() as u64;
                 together.is_empty() || (covered <= COVERS_MAX && bytes <= GROUP_BYTES)
             }) {
@@ -64,25 +64,26 @@ impl Writer {
     }
 
     fn add_plans_record(&mut self, plans: Vec<PlanToWrite>) {
-        let head = heads::Plans {
-            first_number: self.next_number,
-            len: plans.iter().map(|plan| len(&plan.plan)).collect(),
-            checksum: plans.iter().map(|plan| crc32c::crc32c(&plan.plan)).collect(),
-            covers: plans.iter().map(|plan| covers(&plan.covers)).collect(),
-        };
-        let body: u64 = plans.iter().map(|plan| plan.plan.len() as u64).sum();
-        let parts: Vec<Bytes> = plans.iter().map(|plan| plan.plan.clone()).collect();
+        let mut head = heads::Plans { first_number: self.next_number, ..heads::Plans::default() };
+        let (mut body, mut parts, mut thens) = (0, Vec::new(), Vec::new());
+        for PlanToWrite { covers, plan, then } in plans {
+            head.len.push(len(&plan));
+            head.checksum.push(crc32c::crc32c(&plan));
+            head.covers.push(covers);
+            body += plan.len() as u64;
+            parts.push(plan);
+            thens.push(then);
+        }
         match self.add_record(Kind::Plans, &head, body, parts) {
             Ok(spot) => {
                 let places = self.number(spot, head.encoded_len(), &head.len, &head.checksum);
-                let waiting = plans.into_iter().zip(places);
-                self.waiting.extend(
-                    waiting.map(|(plan, place)| Waiting { places: vec![place], then: plan.then }),
-                );
+                let waiting = thens.into_iter().zip(places);
+                let waiting = waiting.map(|(then, at)| Waiting { places: at..at + 1, then });
+                self.waiting.extend(waiting);
             }
             Err(error) => {
-                for plan in plans {
-                    self.fail(error.clone(), plan.then);
+                for then in thens {
+                    self.fail(error.clone(), then);
                 }
             }
         }

@@ -299,9 +299,9 @@ impl Space {
         }
     }
 
-    /// The segment's file is gone. Its size.
-    pub(super) fn forget(&mut self, number: u32) -> u64 {
-        self.segments.remove(&number).map_or(0, |segment| segment.bytes)
+    /// The segment's file is gone. Closing it takes the system as long as it had pages: not under the books' lock.
+    pub(super) fn forget(&mut self, number: u32) -> Option<Segment> {
+        self.segments.remove(&number)
     }
 
     /// A segment's file, if it is open.

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, IoSlice},
     mem,
+    ops::Range,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -17,7 +18,7 @@ use super::{
     error::AppendError,
     files::SegmentFile,
     flusher::Flusher,
-    format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind},
+    format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind, heads},
     message::{Append, Message, Then, What},
     numbers::Numbers,
     reserve::Reserve,
@@ -51,6 +52,8 @@ pub(super) struct Writer {
     pub(super) next_number: u64,
     next_segment: u32,
     batch: Batch,
+    /// Of the batch's new parts, in order.
+    pub(super) places: Vec<Place>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) plans: Vec<PlanToWrite>,
     /// For each destination what it has and no Done record says.
@@ -73,17 +76,17 @@ struct Active {
     bytes: u64,
 }
 
-/// An append in the batch.
+/// An append in the batch, with what of the batch's places is its own.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) places: Vec<Place>,
+    pub(super) places: Range<usize>,
     pub(super) then: Then,
 }
 
 /// A plan whose record waits for others to share it.
 #[derive(Debug)]
 pub(super) struct PlanToWrite {
-    pub(super) covers: Vec<Place>,
+    pub(super) covers: heads::Covers,
     pub(super) plan: Bytes,
     pub(super) then: Then,
 }
@@ -112,6 +115,7 @@ impl Writer {
             next_number,
             next_segment,
             batch: Batch::default(),
+            places: Vec::new(),
             waiting: Vec::new(),
             plans: Vec::new(),
             owed: Vec::new(),
@@ -179,7 +183,7 @@ impl Writer {
         }
     }
 
-    fn wait_or_fail(&mut self, places: Result<Vec<Place>, AppendError>, then: Then) {
+    fn wait_or_fail(&mut self, places: Result<Range<usize>, AppendError>, then: Then) {
         match places {
             Ok(places) => self.waiting.push(Waiting { places, then }),
             Err(error) => self.fail(error, then),
@@ -312,11 +316,11 @@ impl Writer {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let waiting = mem::take(&mut self.waiting);
+        let (places, waiting) = (mem::take(&mut self.places), mem::take(&mut self.waiting));
         let outcome = self.write_records(!waiting.is_empty());
         self.batch.clear();
         match &outcome {
-            Ok(()) => self.enlist(&waiting),
+            Ok(()) => self.shared.space.lock().enlist(&places),
             Err(error) => self.shared.count_failures(error, waiting.len() as u64),
         }
         for (destination, numbers) in mem::take(&mut self.said) {
@@ -324,17 +328,10 @@ impl Writer {
                 self.owed_to(destination).merge(&numbers);
             }
         }
-        for Waiting { places, then } in waiting {
-            then.call(outcome.clone().map(|()| places));
+        for Waiting { places: own, then } in waiting {
+            then.call(outcome.clone().map(|()| places.get(own).unwrap_or_default()));
         }
         outcome
-    }
-
-    fn enlist(&self, waiting: &[Waiting]) {
-        let mut space = self.shared.space.lock();
-        for Waiting { places, .. } in waiting {
-            space.enlist(places);
-        }
     }
 
     fn write_records(&mut self, somebody_waits: bool) -> Result<(), AppendError> {
