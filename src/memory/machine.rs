@@ -12,7 +12,7 @@ pub fn memory_bytes() -> u64 {
     let cgroup = cgroup.iter().filter_map(|path| fs::read_to_string(path).ok());
     // "max" is no number; cgroup v1 writes a number beyond any machine.
     let cgroup = cgroup.filter_map(|text| text.trim().parse::<u64>().ok()).min();
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| told(&text, "MemTotal"));
     cgroup.into_iter().chain(machine).min().unwrap_or(FALLBACK_BYTES)
 }
 
@@ -30,9 +30,10 @@ fn limit_files(own: &str) -> Vec<String> {
     }
 }
 
-fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+/// Bytes that a line of a file below /proc tells, as in `MemTotal:   24000 kB`.
+pub(super) fn told(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib: u64 = lines.next()?.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
@@ -40,7 +41,7 @@ fn total(meminfo: &str) -> Option<u64> {
 mod tests {
     #[test]
     fn the_machine_has_memory() {
-        assert_eq!(super::total("Foo: 1\nMemTotal:       24000 kB\n"), Some(24_576_000));
+        assert_eq!(super::told("Foo: 1\nMemTotal:       24000 kB\n", "MemTotal"), Some(24_576_000));
         assert!(super::memory_bytes() > 1 << 20);
         let files = super::limit_files("1:name=x:/y\n0::/system.slice/t.service\n");
         let expected = ["/system.slice/t.service", "/system.slice", ""];

@@ -4,7 +4,7 @@ use std::{fs, future, sync::Arc, time::Duration};
 
 use tokio::time::MissedTickBehavior;
 
-use super::Budget;
+use super::{Budget, machine::told};
 use crate::watchdog::Beat;
 
 /// How often it is looked: at the highest rate seen a process grows by about 10 MiB in that time.
@@ -23,33 +23,24 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
     loop {
         beat.during(ticks.tick()).await;
         // Little that is held can't be what is too much: an idle process does not look.
-        if budget.is_half_used()
-            && let Some(bytes) = resident_bytes()
-        {
-            budget.adjust(bytes, limit_bytes);
-        } else {
-            budget.adjust(0, limit_bytes);
-        }
+        let bytes = if budget.is_half_used() { resident_bytes() } else { None };
+        budget.adjust(bytes.unwrap_or(0), limit_bytes);
     }
 }
 
 /// Resident memory of this process.
 fn resident_bytes() -> Option<u64> {
-    resident(&fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+    told(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn it_is_read_as_the_kernel_writes_it() {
         let status = "VmHWM:\t   99 kB\nVmRSS:\t   3668 kB\nRssAnon: 1 kB\n";
-        assert_eq!(super::resident(status), Some(3668 * 1024));
-        assert_eq!(super::resident("VmRSS: 1 MB"), None);
+        assert_eq!(told(status, "VmRSS"), Some(3668 * 1024));
+        assert_eq!(told("VmRSS: 1 MB", "VmRSS"), None);
     }
 }

@@ -51,18 +51,6 @@ impl From<&str> for Text {
     }
 }
 
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        text.as_str().into()
-    }
-}
-
-impl From<&Text> for String {
-    fn from(text: &Text) -> Self {
-        text.as_str().to_owned()
-    }
-}
-
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
         self.as_str() == other
@@ -75,12 +63,6 @@ impl PartialEq<&str> for Text {
     }
 }
 
-impl PartialEq<Text> for &str {
-    fn eq(&self, other: &Text) -> bool {
-        *self == other.as_str()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,8 +70,8 @@ mod tests {
     #[test]
     fn the_empty_text_is_one_however_it_was_made() {
         assert_eq!(Text::default(), Text::from(""));
-        assert_eq!(Text::from(String::new()).as_str(), "");
-        assert!(Text::default() < Text::from(String::from("a")));
+        assert_eq!(Text::from("").as_str(), "");
+        assert_eq!(Text::from("a"), *"a");
         assert_eq!(size_of::<Text>(), 16);
     }
 }

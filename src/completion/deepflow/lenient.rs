@@ -18,6 +18,12 @@ const EXACT_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Number<N>(pub(super) Option<N>);
 
+impl<N> Default for Number<N> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
 /// A text: numbers in digits, anything else as the empty text.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Words<'a>(pub(super) Cow<'a, str>);
@@ -63,9 +69,21 @@ pub(super) struct Members<C>(pub(super) C);
 macro_rules! nothing {
     () => {
         nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-
+        nothing!(null);
+    };
+    (null) => {
         fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
             Ok(Self::Value::default())
+        }
+    };
+    (list) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+            skip_list(seq).map(|()| Self::Value::default())
+        }
+    };
+    (object) => {
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            skip_object(map).map(|()| Self::Value::default())
         }
     };
     ($($visit:ident: $type:ty),+) => {
@@ -118,19 +136,9 @@ where
         Ok(Number(whole_from_text(value)))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Number(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)?;
-        self.visit_unit()
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        skip_object(map)?;
-        self.visit_unit()
-    }
+    nothing!(null);
+    nothing!(list);
+    nothing!(object);
 }
 
 struct WordsVisitor;
@@ -179,19 +187,9 @@ impl<'de> Visitor<'de> for WordsVisitor {
         Ok(Words(Cow::Owned(value)))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Words::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)?;
-        self.visit_unit()
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        skip_object(map)?;
-        self.visit_unit()
-    }
+    nothing!(null);
+    nothing!(list);
+    nothing!(object);
 }
 
 struct ObjectVisitor<T>(PhantomData<T>);
@@ -210,11 +208,7 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ObjectVisitor<T> {
     }
 
     nothing!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)?;
-        Ok(Self::Value::default())
-    }
+    nothing!(list);
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         T::deserialize(MapAccessDeserializer::new(map)).map(Object)
@@ -244,10 +238,7 @@ impl<'de, C: Items<'de>> Visitor<'de> for ListVisitor<C> {
         Ok(list)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        skip_object(map)?;
-        Ok(Self::Value::default())
-    }
+    nothing!(object);
 }
 
 struct MembersVisitor<C>(PhantomData<C>);
@@ -266,11 +257,7 @@ impl<'de, C: Default + Extend<(Number<u64>, Number<i64>)>> Visitor<'de> for Memb
     }
 
     nothing!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        skip_list(seq)?;
-        Ok(Self::Value::default())
-    }
+    nothing!(list);
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = C::default();

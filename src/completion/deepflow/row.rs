@@ -150,10 +150,7 @@ impl<'de: 'a, 'a> Visitor<'de> for Into<'_, 'a> {
     }
 
     nothing!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        skip_list(seq)
-    }
+    nothing!(list);
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(field) = map.next_key()? {
