@@ -145,7 +145,7 @@ impl Keeper {
         fragments.retain_mut(|fragment| {
             let Some(place) = fragment.place.filter(|_| fragment.is_spilled()) else { return true };
             match self.read(&place) {
-                Ok(bytes) => fragment.bytes = bytes,
+                Ok(bytes) => fragment.bytes = bytes.into(),
                 Err(ReadError::Io { .. }) => answered = false,
                 Err(_) => self.give_up(lease, fragment.spans.len()),
             }

@@ -1,8 +1,6 @@
 //! A trace that still collects spans.
 
-use bytes::Bytes;
-
-use crate::{clock::Instant, memory::Reservation, trace::Fragment};
+use crate::{clock::Instant, memory::Reservation, trace::Fragment, wire::Spliced};
 
 /// Spans so far, with the memory they hold.
 #[derive(Debug)]
@@ -60,7 +58,7 @@ impl OpenTrace {
     pub(super) fn spill(&mut self) -> u64 {
         for fragment in &mut self.fragments {
             if fragment.place.is_some() {
-                fragment.bytes = Bytes::new();
+                fragment.bytes = Spliced::default();
             }
         }
         let before = self.memory.bytes();

@@ -74,7 +74,7 @@ fn fragment(entry: &Entry) -> Fragment {
     };
     let place = Place { number: entry.number, segment: 1, offset: 0, len: 100, checksum: 0 };
     let bytes = bytes::Bytes::from_static(&[0; 100]);
-    Fragment { key: key(entry.trace), bytes, spans: vec![span], place: Some(place) }
+    Fragment { key: key(entry.trace), bytes: bytes.into(), spans: vec![span], place: Some(place) }
 }
 
 impl World {

@@ -170,7 +170,7 @@ fn woven(
     };
     let config = weaving::Config { network_spans, ..weaving::Config::default() };
     let (pieces, _) = weaving::pieces(trace_id, fragments, &found, &config);
-    let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes).collect();
+    let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     ExportTraceServiceRequest::decode(bytes.concat().as_slice())
         .map_err(|error| CliError::runtime(&error))
 }

@@ -181,7 +181,7 @@ impl Replay {
             }
             Err(_) => {
                 for (number, piece) in batch.items {
-                    lacking.entry(number).or_default().push(piece.bytes);
+                    piece.bytes.put_into(lacking.entry(number).or_default());
                 }
             }
         };
@@ -264,6 +264,6 @@ fn piece(bytes: Bytes) -> Result<Piece, BadLine> {
         Layout::validated(&bytes).map_err(|error| BadLine::Unreadable(error.to_string()))?;
     match u64::try_from(layout.spans.len()).unwrap_or(u64::MAX) {
         0 => Err(BadLine::Empty),
-        app_spans => Ok(Piece { bytes, app_spans, added_spans: 0 }),
+        app_spans => Ok(Piece { bytes: bytes.into(), app_spans, added_spans: 0 }),
     }
 }

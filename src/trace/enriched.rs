@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Lease, TraceKey};
+use crate::wire::Spliced;
 
 /// Every input span is in it, byte for byte but for `parent_span_id` and the attribute that keeps the former one.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct EnrichedTrace {
 #[derive(Debug, Clone)]
 pub struct Piece {
     /// Wire bytes.
-    pub bytes: Bytes,
+    pub bytes: Spliced,
     /// Received spans in it.
     pub app_spans: u64,
     /// Added spans in it.

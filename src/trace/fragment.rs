@@ -1,9 +1,7 @@
 //! The spans of one trace in one request.
 
-use bytes::Bytes;
-
 use super::{Place, SpanRef, TraceKey};
-use crate::wire::Malformed;
+use crate::wire::{Malformed, Spliced};
 
 /// Spans of exactly one trace, at least one, as they came. The bytes are an `ExportTraceServiceRequest` of just these
 /// spans, so that a trace's fragments one after the other are the trace.
@@ -11,8 +9,8 @@ use crate::wire::Malformed;
 pub struct Fragment {
     /// Whose spans.
     pub key: TraceKey,
-    /// Wire bytes.
-    pub bytes: Bytes,
+    /// Wire bytes; the headers of resources are shared with other traces of the request.
+    pub bytes: Spliced,
     /// The spans in `bytes`, in wire order.
     pub spans: Vec<SpanRef>,
     /// Where the journal has the bytes; `bytes` is empty while only the journal has them.
@@ -37,14 +35,14 @@ impl Fragment {
     /// Memory this fragment holds, without the bytes that can be left to the journal.
     pub fn needed_bytes(&self) -> u64 {
         let in_journal = self.place.is_some() && !self.bytes.is_empty();
-        let bytes = if in_journal { self.bytes.len() } else { 0 };
+        let bytes = if in_journal { self.bytes.held_bytes() } else { 0 };
         self.held_bytes() - u64::try_from(bytes).unwrap_or(0)
     }
 
     /// Memory this fragment holds.
     pub fn held_bytes(&self) -> u64 {
         let spans = self.spans.capacity() * size_of::<SpanRef>();
-        u64::try_from(self.bytes.len() + spans + OVERHEAD_BYTES).unwrap_or(u64::MAX)
+        u64::try_from(self.bytes.held_bytes() + spans + OVERHEAD_BYTES).unwrap_or(u64::MAX)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::wire::{SpanId, SpanKind};
 /// One received span: where it lies in its fragment and what the scan read of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanRef {
-    /// First byte of the span message in the fragment's bytes.
+    /// First byte of the span message in the fragment's own bytes ([`Spliced::own`](crate::wire::Spliced::own)).
     pub offset: u32,
     /// Length of the span message.
     pub len: u32,

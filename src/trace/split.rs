@@ -1,6 +1,6 @@
 //! Request → fragments: one validated pass over the wire bytes, nothing decoded.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -9,6 +9,7 @@ use super::{
     fragment::{OVERHEAD_BYTES, Rejected, Split, SplitError},
 };
 use crate::wire::{
+    Shared, Spliced,
     layout::{Layout, SpanEntry},
     splice::{self, Picked, Run},
 };
@@ -16,6 +17,11 @@ use crate::wire::{
 /// A request of one trace from this size on is shared instead of copied; below it the receiver's read buffer, which
 /// it would pin, may be much larger than the request.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
+
+/// Headers of resources from so many bytes on are shared by all fragments of a request that have them …
+const SHARED_HEADER_BYTES_MIN: usize = 64;
+/// … up to so many: what is shared stays until the last one is gone, which is charged with its own part only.
+const SHARED_HEADER_BYTES_MAX: usize = 8 * 1024;
 
 /// A request that was scanned, before anything of it was copied.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub struct Scanned {
     traces: Vec<Trace>,
     /// Of all traces, one after the other.
     runs: Vec<Run>,
+    /// By resource: how often its header is shared; 0 where each has a copy.
+    sharing: Vec<usize>,
     rejected: Rejected,
 }
 
@@ -50,8 +58,10 @@ struct Trace {
     id: TraceId,
     members: Range<usize>,
     runs: Range<usize>,
-    /// Bytes of the fragment.
-    len: usize,
+    /// Bytes of the fragment that are not shared.
+    own_len: usize,
+    /// What it is charged with for those that are.
+    shared_len: usize,
 }
 
 /// Scans and checks a request; see [`Scanned::fragments`].
@@ -64,9 +74,12 @@ pub fn scan(request: Bytes) -> Result<Scanned, SplitError> {
         let (member, run) = (next, runs.len());
         let len = splice::plan(&layout, own, &mut runs);
         next += own.len();
-        traces.push(Trace { id, members: member..next, runs: run..runs.len(), len });
+        let (members, runs) = (member..next, run..runs.len());
+        traces.push(Trace { id, members, runs, own_len: len, shared_len: 0 });
     }
-    Ok(Scanned { request, layout, members, traces, runs, rejected })
+    let mut scanned = Scanned { request, layout, members, traces, runs, sharing: Vec::new(), rejected };
+    scanned.share();
+    Ok(scanned)
 }
 
 /// The traces in the order in which they first appear, and the good spans, trace by trace.
@@ -116,7 +129,8 @@ pub fn written(origin: &Origin, bytes: Bytes) -> Option<Fragment> {
         return None;
     }
     let spans = whole(&layout);
-    Some(Fragment { key: TraceKey { origin: origin.clone(), id }, bytes, spans, place: None })
+    let key = TraceKey { origin: origin.clone(), id };
+    Some(Fragment { key, bytes: bytes.into(), spans, place: None })
 }
 
 /// The spans of a request that is one fragment.
@@ -142,25 +156,29 @@ impl Scanned {
         self.traces.iter().map(|trace| trace.id)
     }
 
-    /// Memory that the fragments will hold. A resource is repeated for each trace below it, so that this can be many
-    /// times the size of the request.
+    /// Memory that the fragments will hold. A very large resource is repeated for each trace below it, so that this can
+    /// be many times the size of the request.
     pub fn fragment_bytes(&self) -> u64 {
-        let wire: usize = self.traces.iter().map(|trace| trace.len + OVERHEAD_BYTES).sum();
-        let sum = wire + self.members.len() * size_of::<SpanRef>();
+        let fragment = |trace: &Trace| trace.own_len + trace.shared_len + OVERHEAD_BYTES;
+        let fragments: usize = self.traces.iter().map(fragment).sum();
+        let sum = fragments + self.members.len() * size_of::<SpanRef>();
         u64::try_from(sum).unwrap_or(u64::MAX)
     }
 
     /// One fragment per trace.
     pub fn fragments(self, origin: &Origin) -> Split {
-        let shared = self.traces.len() == 1
+        let is_whole = self.traces.len() == 1
             && self.rejected.spans() == 0
             && !self.layout.has_unknown_fields
             && self.request.len() >= SHARED_BYTES_MIN;
+        let headers: Vec<_> = (0..self.sharing.len()).map(|number| self.shared(number)).collect();
+        // Empty again after each fragment.
+        let mut splices = Vec::new();
         let fragments = self.traces.iter().map(|trace| {
-            let (bytes, spans) = if shared {
-                (self.request.clone(), whole(&self.layout))
+            let (bytes, spans) = if is_whole {
+                (self.request.clone().into(), whole(&self.layout))
             } else {
-                self.copied(trace)
+                self.copied(trace, &headers, &mut splices)
             };
             let key = TraceKey { origin: origin.clone(), id: trace.id };
             Fragment { key, bytes, spans, place: None }
@@ -168,19 +186,67 @@ impl Scanned {
         Split { fragments: fragments.collect(), rejected: self.rejected }
     }
 
-    /// A trace's own copy.
-    fn copied(&self, trace: &Trace) -> (Bytes, Vec<SpanRef>) {
+    /// Finds out which headers are shared, and what of each fragment that leaves to be its own.
+    fn share(&mut self) {
+        self.sharing.resize(self.layout.resources.len(), 0);
+        for resource in self.runs.iter().filter_map(Run::resource) {
+            if let Some(times) = self.sharing.get_mut(resource) {
+                *times += 1;
+            }
+        }
+        for (resource, times) in self.sharing.iter_mut().enumerate() {
+            let len = self.layout.resource_header_len(resource);
+            if *times < 2 || !(SHARED_HEADER_BYTES_MIN..=SHARED_HEADER_BYTES_MAX).contains(&len) {
+                *times = 0;
+            }
+        }
+        for trace in &mut self.traces {
+            let runs = self.runs.get(trace.runs.clone()).unwrap_or_default();
+            for resource in runs.iter().filter_map(Run::resource) {
+                let times = self.sharing.get(resource).copied().unwrap_or(0);
+                if times > 0 {
+                    let len = self.layout.resource_header_len(resource);
+                    trace.own_len = trace.own_len.saturating_sub(len);
+                    trace.shared_len += Shared::share_bytes(len, times);
+                }
+            }
+        }
+    }
+
+    /// The header of a resource, if it is shared.
+    fn shared(&self, resource: usize) -> Option<Arc<Shared>> {
+        let times = self.sharing.get(resource).copied().filter(|times| *times > 0)?;
+        let pieces = self.layout.resource_header(resource).iter();
+        let pieces = pieces.filter_map(|piece| self.request.get(piece.clone()));
+        Some(Shared::new(pieces, times))
+    }
+
+    /// A trace's own copy of all that is not shared.
+    fn copied(
+        &self,
+        trace: &Trace,
+        headers: &[Option<Arc<Shared>>],
+        splices: &mut Vec<(u32, Arc<Shared>)>,
+    ) -> (Spliced, Vec<SpanRef>) {
         let members = self.members.get(trace.members.clone()).unwrap_or_default();
         let runs = self.runs.get(trace.runs.clone()).unwrap_or_default();
         // Exactly as many as were announced: what is held is accounted for.
-        let mut bytes = Vec::with_capacity(trace.len);
+        let mut bytes = Vec::with_capacity(trace.own_len);
         let mut spans = Vec::with_capacity(members.len());
         let from = (&*self.request, &self.layout);
-        splice::write(&mut bytes, from, members, runs, |span, offset, resource| {
+        let put_resource = |out: &mut Vec<u8>, resource| match headers.get(resource) {
+            Some(Some(header)) => {
+                // A request is below 4 GiB.
+                let at = u32::try_from(out.len()).unwrap_or(u32::MAX);
+                splices.push((at, Arc::clone(header)));
+            }
+            _ => splice::put_pieces(out, &self.request, self.layout.resource_header(resource)),
+        };
+        splice::write(&mut bytes, from, members, runs, put_resource, |span, offset, resource| {
             let entry = self.layout.spans.get(span);
             spans.extend(entry.and_then(|span| span_ref(span, offset, resource)));
         });
-        (Bytes::from(bytes), spans)
+        (Spliced::new(bytes.into(), splices.drain(..)), spans)
     }
 }
 

@@ -82,7 +82,8 @@ impl Added<'_> {
             for span in fragment.spans.iter().filter(|span| above.contains(&span.id)) {
                 let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
                 let len = usize::try_from(span.len).unwrap_or(usize::MAX);
-                let body = fragment.bytes.get(start..start.saturating_add(len)).unwrap_or_default();
+                let body = start..start.saturating_add(len);
+                let body = fragment.bytes.own().get(body).unwrap_or_default();
                 contexts.insert(span.id, Context::of(body));
             }
         }

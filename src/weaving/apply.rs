@@ -1,7 +1,5 @@
 //! A plan carried out: the same plan on the same fragments gives the same bytes, today and after a restart.
 
-use bytes::Bytes;
-
 use super::count;
 use crate::{
     trace::{Fragment, NewParent, Piece, Plan},
@@ -22,7 +20,7 @@ pub fn apply(fragments: &[Fragment], plan: &Plan) -> Vec<Piece> {
         (rest, first) = (others, next);
     }
     if !plan.added.is_empty() {
-        let bytes = plan.added.clone();
+        let bytes = plan.added.clone().into();
         pieces.push(Piece { bytes, app_spans: 0, added_spans: plan.added_spans });
     }
     pieces
@@ -39,17 +37,18 @@ fn reparented(fragment: &Fragment, first: usize, parents: &[NewParent]) -> Piece
         return Piece { bytes: fragment.bytes.clone(), app_spans, added_spans: 0 };
     }
     // The bytes were scanned before: this can't fail.
-    let layout = Layout::trusted(&fragment.bytes).unwrap_or_default();
+    let bytes = fragment.bytes.to_bytes();
+    let layout = Layout::trusted(&bytes).unwrap_or_default();
     let mut parents = parents.iter().peekable();
     let mut picks = Vec::with_capacity(layout.spans.len());
     for (span, entry) in layout.spans.iter().enumerate() {
         let new = parents.next_if(|new| number(new) == first + span);
         let patch = new.and_then(|new| {
             let body = entry.body.clone();
-            Patch::reparent(&fragment.bytes, body, entry.parent, new.parent).ok()
+            Patch::reparent(&bytes, body, entry.parent, new.parent).ok()
         });
         picks.push(Pick { span, patch });
     }
-    let bytes = Bytes::from(splice::emit(&fragment.bytes, &layout, &picks));
-    Piece { bytes, app_spans, added_spans: 0 }
+    let bytes = splice::emit(&bytes, &layout, &picks);
+    Piece { bytes: bytes.into(), app_spans, added_spans: 0 }
 }

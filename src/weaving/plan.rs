@@ -1,6 +1,9 @@
 //! What is to become of a trace, or of the next part of one: the parents of its spans, and the spans to add.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Config, Woven,
@@ -8,7 +11,7 @@ use super::{
     count, identity,
     lineage::{Lineage, lineage},
     network::{Above, Line, line},
-    resource::{Processes, Resources},
+    resource::{Header, Processes, Resources},
     ring,
     turn::{Turn, turns},
 };
@@ -249,19 +252,13 @@ fn known(span: &SentSpan, sent: &Sent, processes: &mut Processes) -> AppSpan {
 fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> {
     let mut spans = Vec::new();
     for fragment in fragments {
-        // The bytes were scanned before: this can't fail.
-        let layout = Layout::trusted(&fragment.bytes).unwrap_or_default();
-        let header = |resource| {
-            let pieces = layout.resource_header(resource).iter();
-            let pieces = pieces.filter_map(|piece| fragment.bytes.get(piece.clone()));
-            pieces.collect::<Vec<_>>().concat()
-        };
+        let headers = headers(fragment);
         let mut numbers: HashMap<u32, usize> = HashMap::new();
         spans.extend(fragment.spans.iter().map(|span| {
-            let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);
-            let process = *numbers
-                .entry(span.resource)
-                .or_insert_with(|| processes.number(header(resource), span.id));
+            let process = *numbers.entry(span.resource).or_insert_with(|| {
+                let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);
+                processes.number(headers.get(resource).cloned().unwrap_or_default(), span.id)
+            });
             AppSpan {
                 id: span.id,
                 parent: span.parent,
@@ -273,4 +270,23 @@ fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> 
         }));
     }
     spans
+}
+
+/// The header of each of the fragment's resources.
+fn headers(fragment: &Fragment) -> Vec<Header> {
+    // Mostly there is one, and it is shared.
+    let shared: Vec<_> = fragment.bytes.shared().map(|shared| Header::Shared(Arc::clone(shared))).collect();
+    let resources = fragment.spans.last().map_or(0, |span| span.resource);
+    if usize::try_from(resources).is_ok_and(|last| last + 1 == shared.len()) {
+        return shared;
+    }
+    let bytes = fragment.bytes.to_bytes();
+    // The bytes were scanned before: this can't fail.
+    let layout = Layout::trusted(&bytes).unwrap_or_default();
+    let header = |resource| {
+        let pieces = layout.resource_header(resource).iter();
+        let pieces = pieces.filter_map(|piece| bytes.get(piece.clone()));
+        Header::Own(pieces.collect::<Vec<_>>().concat())
+    };
+    (0..layout.resources.len()).map(header).collect()
 }

@@ -1,6 +1,6 @@
 //! Whose span it is: the process that OpenTelemetry instruments, if the span was seen in it, else what DeepFlow names.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap, sync::Arc};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, any_value},
@@ -11,7 +11,7 @@ use prost::Message;
 use super::identity::digest;
 use crate::{
     trace::{AppSpan, FoundSpan, SpanId},
-    wire::{attributes::Attributes, field::put_delimited_head},
+    wire::{Shared, attributes::Attributes, field::put_delimited_head},
 };
 
 /// The received processes, by number.
@@ -25,23 +25,54 @@ pub(super) struct Processes {
 struct Process {
     /// Hash of the header.
     key: u64,
-    /// Resource spans' header fields (resource and schema URL), as they came; `None` if they went out with an earlier
-    /// part.
-    header: Option<Vec<u8>>,
+    /// `None` if it went out with an earlier part.
+    header: Option<Header>,
     /// What is remembered of a process that went out with an earlier part.
     service: Option<String>,
     /// What its header says; read once, for each found span asks.
     named: OnceCell<Option<String>>,
 }
 
+/// Resource spans' header fields (resource and schema URL), as they came.
+#[derive(Debug, Clone)]
+pub(super) enum Header {
+    /// With other fragments.
+    Shared(Arc<Shared>),
+    /// The fragment's own.
+    Own(Vec<u8>),
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl Header {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(shared) => shared.bytes(),
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        let of = |bytes: &[u8]| digest(bytes.iter().copied());
+        match self {
+            Self::Shared(shared) => shared.digest(of),
+            Self::Own(bytes) => of(bytes),
+        }
+    }
+}
+
 impl Processes {
     /// The number of the process with this header. Spans without a resource may come from anywhere: those below one
     /// entry, which begin with this span, are one process, and nobody else's.
-    pub(super) fn number(&mut self, header: Vec<u8>, first_span: SpanId) -> usize {
-        let key = if header.is_empty() {
+    pub(super) fn number(&mut self, header: Header, first_span: SpanId) -> usize {
+        let key = if header.bytes().is_empty() {
             digest(b"no resource".iter().copied().chain(first_span.to_wire()))
         } else {
-            digest(header.iter().copied())
+            header.digest()
         };
         let number = self.entry(key);
         if let Some(process) = self.all.get_mut(number) {
@@ -83,7 +114,7 @@ impl Processes {
     }
 
     fn header(&self, process: usize) -> Option<&[u8]> {
-        self.all.get(process)?.header.as_deref()
+        self.all.get(process)?.header.as_ref().map(Header::bytes)
     }
 
     fn service_name(&self, process: usize) -> Option<&str> {
@@ -94,7 +125,7 @@ impl Processes {
 impl Process {
     fn service_name(&self) -> Option<&str> {
         let Some(header) = &self.header else { return self.service.as_deref() };
-        self.named.get_or_init(|| service_name(header)).as_deref()
+        self.named.get_or_init(|| service_name(header.bytes())).as_deref()
     }
 }
 

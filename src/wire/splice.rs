@@ -110,6 +110,13 @@ pub(crate) struct Run {
     resource_len: Option<usize>,
 }
 
+impl Run {
+    /// The resource whose header is written before the run.
+    pub(crate) fn resource(&self) -> Option<usize> {
+        self.resource_len.map(|_| self.resource)
+    }
+}
+
 /// Appends the runs of these picks; gives the bytes that [`write()`] will write for them.
 pub(crate) fn plan(layout: &Layout, picks: &[impl Picked], runs: &mut Vec<Run>) -> usize {
     let first = runs.len();
@@ -146,18 +153,20 @@ fn enclose(layout: &Layout, runs: &mut [Run]) -> usize {
 }
 
 /// Writes picks that were planned; tells of each where its span message begins, and the number of its resource spans.
+/// Headers of resources are the caller's to write, for he may have them elsewhere: he is told where which one belongs.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     (request, layout): (&[u8], &Layout),
     mut picks: &[impl Picked],
     runs: &[Run],
+    mut put_resource: impl FnMut(&mut Vec<u8>, usize),
     mut landed: impl FnMut(usize, usize, usize),
 ) {
     let mut resources = 0;
     for run in runs {
         if let Some(len) = run.resource_len {
             put_delimited_head(out, 1, len);
-            put_pieces(out, request, layout.resource_header(run.resource));
+            put_resource(out, run.resource);
             resources += 1;
         }
         put_delimited_head(out, 2, run.len);
@@ -183,7 +192,9 @@ pub fn emitted_len(layout: &Layout, picks: &[Pick]) -> usize {
 pub fn emit(request: &[u8], layout: &Layout, picks: &[Pick]) -> Vec<u8> {
     let mut runs = Vec::new();
     let mut out = Vec::with_capacity(plan(layout, picks, &mut runs));
-    write(&mut out, (request, layout), picks, &runs, |_, _, _| {});
+    let put_resource =
+        |out: &mut Vec<u8>, resource| put_pieces(out, request, layout.resource_header(resource));
+    write(&mut out, (request, layout), picks, &runs, put_resource, |_, _, _| {});
     out
 }
 
@@ -204,7 +215,7 @@ fn put_span(out: &mut Vec<u8>, request: &[u8], layout: &Layout, pick: &impl Pick
     }
 }
 
-fn put_pieces(out: &mut Vec<u8>, request: &[u8], pieces: &[Range<usize>]) {
+pub(crate) fn put_pieces(out: &mut Vec<u8>, request: &[u8], pieces: &[Range<usize>]) {
     for piece in pieces {
         out.extend(request.get(piece.clone()).unwrap_or_default());
     }

@@ -75,7 +75,7 @@ fn settings(directory: &Path) -> Settings {
 
 fn append(journal: &Journal, meta: &str, parts: &[&str]) -> Vec<Place> {
     let (then, outcome) = mpsc::channel();
-    let parts = parts.iter().map(|part| Bytes::copy_from_slice(part.as_bytes())).collect();
+    let parts = parts.iter().map(|part| part.as_bytes().to_vec().into()).collect();
     journal.append_spans(meta.into(), parts, move |places| then.send(places).expect("waits"));
     outcome.recv().expect("is called").expect("kept")
 }

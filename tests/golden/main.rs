@@ -120,7 +120,7 @@ fn parents_in_halves(halves: &[Vec<Fragment>; 2], found: &Found) -> Vec<(SpanId,
     for (fragments, more) in halves.iter().zip([true, false]) {
         let part = Part { id, fragments, sent: sent.as_ref(), more };
         let planned = plan(&part, Some(found), &Config::default());
-        bytes.extend(apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes));
+        bytes.extend(apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes.to_bytes()));
         sent = Some(planned.sent);
     }
     let all = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");
@@ -249,7 +249,7 @@ fn all_parents(trace: &ExportTraceServiceRequest, found: &Found) -> Vec<(SpanId,
         panic!("{} traces in one file", fragments.len());
     };
     let (pieces, woven) = pieces(fragment.key.id, &fragments, found, &Config::default());
-    let bytes: Vec<_> = pieces.iter().map(|piece| piece.bytes.clone()).collect();
+    let bytes: Vec<_> = pieces.iter().map(|piece| piece.bytes.to_bytes()).collect();
     let enriched = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");
     let spans: Vec<&Span> = spans(&enriched).collect();
     let added = usize::try_from(woven.system + woven.network).expect("small");

@@ -113,7 +113,7 @@ fn weave(id: TraceId, cuts: &[Cut], config: Config) -> Gone {
         let part = Part { id, fragments: &cut.fragments, sent: before, more: cut.more };
         let Planned { plan, woven, sent } = plan(&part, cut.answer.as_ref(), &config);
         let bytes: Vec<_> =
-            apply(&cut.fragments, &plan).into_iter().map(|piece| piece.bytes).collect();
+            apply(&cut.fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();
         let out = ExportTraceServiceRequest::decode(bytes.concat().as_slice());
         let out = out.expect("what we write is valid");
         check_added(&gone, &out, cut);
@@ -191,7 +191,7 @@ fn is_free_of_collisions(app: &HashSet<&[u8]>, found: &Found) -> bool {
 fn check_rows(recording: &Recording, found: &Found, gone: &Gone, config: Config) {
     let fragments = fragments(singles(&recording.trace));
     let (pieces, _) = pieces(fragments[0].key.id, &fragments, found, &config);
-    let whole: Vec<_> = pieces.into_iter().map(|piece| piece.bytes).collect();
+    let whole: Vec<_> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     let whole = ExportTraceServiceRequest::decode(whole.concat().as_slice()).expect("OTLP");
     let rows = |trace| {
         let mut rows: Vec<_> = added(trace).into_iter().map(row).collect();

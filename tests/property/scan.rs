@@ -84,7 +84,7 @@ fn check_split(bytes: &[u8], spans: &[Placed]) {
     assert!(announced >= held, "{announced} announced, {held} held");
     let mut total = 0;
     for fragment in &split.fragments {
-        let found = placed(&decode(&fragment.bytes));
+        let found = placed(&decode(&fragment.bytes.to_bytes()));
         let trace_id = fragment.key.id.to_wire();
         let expected: Vec<Placed> = good
             .iter()
@@ -96,7 +96,7 @@ fn check_split(bytes: &[u8], spans: &[Placed]) {
         for (reference, Placed(.., span)) in fragment.spans.iter().zip(&found) {
             let start = usize::try_from(reference.offset).expect("small");
             let end = start + usize::try_from(reference.len).expect("small");
-            let alone = Span::decode(&fragment.bytes[start..end]).expect("a span's own bytes");
+            let alone = Span::decode(&fragment.bytes.own()[start..end]).expect("a span's own bytes");
             assert_eq!(alone.encode_to_vec(), span.encode_to_vec());
         }
         total += found.len();

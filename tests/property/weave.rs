@@ -131,7 +131,7 @@ pub(crate) fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
 
 fn weave(fragments: &[Fragment], found: &Found, config: Config) -> ExportTraceServiceRequest {
     let (pieces, _) = pieces(fragments[0].key.id, fragments, found, &config);
-    let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes).collect();
+    let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("what we write is valid")
 }
 
@@ -146,13 +146,13 @@ pub(crate) fn bare(span: &Span) -> Vec<u8> {
 /// A plan that was kept does what the plan did, and no plan does nothing.
 fn check_plan(fragments: &[Fragment], found: &Found, config: Config) {
     let bytes = |plan: &Plan| -> Vec<Bytes> {
-        apply(fragments, plan).into_iter().map(|piece| piece.bytes).collect()
+        apply(fragments, plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect()
     };
     let part = Part { id: fragments[0].key.id, fragments, sent: None, more: false };
     let plan = plan(&part, Some(found), &config).plan;
     let kept = Plan::decode(&plan.encode().into()).expect("what we write is a plan");
     assert!(kept == plan && bytes(&kept) == bytes(&plan));
-    let came: Vec<Bytes> = fragments.iter().map(|fragment| fragment.bytes.clone()).collect();
+    let came: Vec<Bytes> = fragments.iter().map(|fragment| fragment.bytes.to_bytes()).collect();
     assert!(bytes(&Plan::default()) == came, "the empty plan changes bytes");
 }
 

@@ -5,13 +5,13 @@ use std::{
     ops::Range,
 };
 
-use bytes::Bytes;
 use prost::Message;
 
 use super::{
     files::SegmentFile,
     format::{Kind, write_head},
 };
+use crate::wire::Spliced;
 
 /// Slices that the system takes in one call (`IOV_MAX`).
 const SLICES_MAX: usize = 1024;
@@ -28,7 +28,7 @@ pub(super) struct Batch {
 #[derive(Debug)]
 enum Piece {
     Head(Range<usize>),
-    Part(Bytes),
+    Part(Spliced),
 }
 
 impl Batch {
@@ -53,7 +53,7 @@ impl Batch {
         offset: u32,
         head: &impl Message,
         body_bytes: u32,
-        parts: impl IntoIterator<Item = Bytes>,
+        parts: impl IntoIterator<Item = Spliced>,
     ) {
         let start = self.heads.len();
         write_head(&mut self.heads, kind, offset, head, body_bytes);
@@ -65,11 +65,15 @@ impl Batch {
 
     /// Writes all records, or fails somewhere in between.
     pub(super) fn write(&self, file: &dyn SegmentFile) -> io::Result<()> {
-        let slices = self.pieces.iter().map(|piece| match piece {
-            Piece::Head(range) => self.heads.get(range.clone()).unwrap_or_default(),
-            Piece::Part(part) => part,
-        });
-        let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
+        let mut slices = Vec::with_capacity(self.pieces.len() * 3);
+        for piece in &self.pieces {
+            match piece {
+                Piece::Head(range) => {
+                    slices.push(IoSlice::new(self.heads.get(range.clone()).unwrap_or_default()));
+                }
+                Piece::Part(part) => slices.extend(part.stretches().map(IoSlice::new)),
+            }
+        }
         write_all(file, &mut slices)
     }
 

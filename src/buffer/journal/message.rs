@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{error::AppendError, format::heads};
-use crate::trace::Place;
+use crate::{trace::Place, wire::Spliced};
 
 /// One thing to do, in the order of the asking.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Append {
 /// What they are.
 #[derive(Debug)]
 pub(super) enum What {
-    Spans { meta: Bytes, parts: Vec<Bytes> },
+    Spans { meta: Bytes, parts: Vec<Spliced> },
     Plan { covers: heads::Covers, plan: Bytes },
 }
 

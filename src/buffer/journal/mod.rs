@@ -59,7 +59,7 @@ use self::{
     space::ranges,
     writer::Writer,
 };
-use crate::{telemetry::Metrics, trace::Place, watchdog::Watchdog};
+use crate::{telemetry::Metrics, trace::Place, watchdog::Watchdog, wire::Spliced};
 
 /// When what was written is flushed to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Journal {
     pub fn append_spans(
         &self,
         meta: Vec<u8>,
-        parts: Vec<Bytes>,
+        parts: Vec<Spliced>,
         then: impl FnOnce(Result<Vec<Place>, AppendError>) + Send + 'static,
     ) {
         let then = Then::new(|outcome| then(outcome.map(<[Place]>::to_vec)));

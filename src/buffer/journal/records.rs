@@ -11,7 +11,7 @@ use super::{
     numbers::Numbers,
     writer::{GROUP_BYTES, PlanToWrite, Spot, Waiting, Writer},
 };
-use crate::trace::Place;
+use crate::{trace::Place, wire::Spliced};
 
 /// Covered parts in one Plans record, and ranges in one Done record, at most: their heads stay small.
 const COVERS_MAX: usize = 16 * 1024;
@@ -21,12 +21,12 @@ impl Writer {
     pub(super) fn add_spans(
         &mut self,
         meta: Bytes,
-        parts: Vec<Bytes>,
+        parts: Vec<Spliced>,
     ) -> Result<Range<usize>, AppendError> {
         let head = heads::Spans {
             first_number: self.next_number,
-            len: parts.iter().map(len).collect(),
-            checksum: parts.iter().map(|part| crc32c::crc32c(part)).collect(),
+            len: parts.iter().map(|part| len(part.len())).collect(),
+            checksum: parts.iter().map(checksum).collect(),
             meta,
         };
         let body: u64 = parts.iter().map(|part| part.len() as u64).sum();
@@ -67,11 +67,11 @@ impl Writer {
         let mut head = heads::Plans { first_number: self.next_number, ..heads::Plans::default() };
         let (mut body, mut parts, mut thens) = (0, Vec::new(), Vec::new());
         for PlanToWrite { covers, plan, then } in plans {
-            head.len.push(len(&plan));
+            head.len.push(len(plan.len()));
             head.checksum.push(crc32c::crc32c(&plan));
             head.covers.push(covers);
             body += plan.len() as u64;
-            parts.push(plan);
+            parts.push(plan.into());
             thens.push(then);
         }
         match self.add_record(Kind::Plans, &head, body, parts) {
@@ -129,6 +129,7 @@ impl Writer {
         parts: Vec<Bytes>,
     ) -> Result<Vec<Place>, AppendError> {
         let body = parts.iter().map(|part| part.len() as u64).sum();
+        let parts = parts.into_iter().map(Spliced::from);
         let spot = self.add_record(Kind::Moved, head, body, parts)?;
         self.write_batch()?;
         let mut offset = body_offset(spot, head.encoded_len());
@@ -148,6 +149,10 @@ fn body_offset(spot: Spot, head: usize) -> u32 {
 }
 
 /// A part over 4 GiB is refused with its record, so that its length never counts.
-fn len(part: &Bytes) -> u32 {
-    u32::try_from(part.len()).unwrap_or(u32::MAX)
+fn len(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn checksum(part: &Spliced) -> u32 {
+    part.stretches().fold(0, crc32c::crc32c_append)
 }

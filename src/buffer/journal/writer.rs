@@ -29,6 +29,7 @@ use crate::{
     clock::{self, Instant},
     trace::Place,
     watchdog::Beat,
+    wire::Spliced,
 };
 
 /// What is written by one call at most, unless a single append is more.
@@ -222,7 +223,7 @@ impl Writer {
         kind: Kind,
         head: &impl prost::Message,
         body: u64,
-        parts: impl IntoIterator<Item = Bytes>,
+        parts: impl IntoIterator<Item = Spliced>,
     ) -> Result<Spot, AppendError> {
         let head_bytes = head.encoded_len();
         let bytes = (HEADER_BYTES + head_bytes) as u64 + body;

@@ -31,7 +31,7 @@ fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
         end_ns: 0,
     };
     let fragment =
-        Fragment { key: key.clone(), bytes: bytes::Bytes::new(), spans: vec![span], place: None };
+        Fragment { key: key.clone(), bytes: crate::wire::Spliced::default(), spans: vec![span], place: None };
     let memory = budget.claim(Stage::Buffer, fragment.held_bytes());
     OpenTrace::new(fragment, memory, clock::now())
 }

@@ -104,7 +104,8 @@ impl Writer {
         head: &Letterhead,
         parts: &Parts,
     ) -> Result<(), DropReason> {
-        let wire: Vec<&[u8]> = parts.iter().map(|(_, piece)| piece.bytes.as_ref()).collect();
+        let wire: Vec<&[u8]> =
+            parts.iter().flat_map(|(_, piece)| piece.bytes.stretches()).collect();
         let appended = line::write(&wire.concat(), head)
             .map_err(|error| AppendError::Line(error.to_string()))
             .and_then(|line| self.series(destination).append(&line));

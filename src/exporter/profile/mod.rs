@@ -60,7 +60,7 @@ pub(super) fn fit(pieces: &[Piece], allowed: Allowance) -> (Cow<'_, [Piece]>, Fi
     let mut added: Vec<(usize, ExportTraceServiceRequest)> = Vec::new();
     for (index, piece) in pieces.iter().enumerate().filter(|(_, piece)| has_added(piece)) {
         // Our own bytes: decoding can't fail, and if it did the piece would go as it is.
-        if let Ok(mut request) = ExportTraceServiceRequest::decode(piece.bytes.clone()) {
+        if let Ok(mut request) = ExportTraceServiceRequest::decode(piece.bytes.to_bytes()) {
             fitted.cut_attributes += cut_attributes(&mut request, allowed.attribute);
             added.push((index, request));
         }
@@ -85,13 +85,13 @@ pub(super) fn fit(pieces: &[Piece], allowed: Allowance) -> (Cow<'_, [Piece]>, Fi
 
 /// A span or header that is not longer than an attribute may be holds none that is.
 fn may_have_long(piece: &Piece, allowed: Allowance) -> bool {
-    let layout = Layout::trusted(&piece.bytes).unwrap_or_default();
+    let layout = Layout::trusted(&piece.bytes.to_bytes()).unwrap_or_default();
     layout.spans.iter().any(|span| span.body.len() > allowed.attribute)
 }
 
 /// Spans that the spans of these pieces hang below.
 fn parents(pieces: &[&Piece]) -> HashSet<SpanId> {
-    let layouts = pieces.iter().map(|piece| Layout::trusted(&piece.bytes).unwrap_or_default());
+    let layouts = pieces.iter().map(|piece| Layout::trusted(&piece.bytes.to_bytes()).unwrap_or_default());
     layouts.flat_map(|layout| layout.spans).filter_map(|span| span.parent).collect()
 }
 

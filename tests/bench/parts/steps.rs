@@ -102,7 +102,7 @@ fn append(request: &Bytes) -> Step {
     };
     let (journal, _recovery) = Journal::open(settings).expect("a new one");
     let fragments = split(&Origin::default(), request.clone()).expect("OTLP").fragments;
-    let parts: Vec<Bytes> = fragments.into_iter().map(|fragment| fragment.bytes).collect();
+    let parts: Vec<_> = fragments.into_iter().map(|fragment| fragment.bytes).collect();
     of_spans("append to the journal and wait", move || {
         let _stays = &directory;
         let (done, places) = mpsc::sync_channel(1);

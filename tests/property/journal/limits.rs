@@ -144,7 +144,8 @@ fn the_last_handle_to_go_closes_the_journal() {
     // Also if that is the one in a callback.
     let (then, outcome) = std::sync::mpsc::channel();
     let handle = journal.clone();
-    journal.append_spans(Vec::new(), filled(10), move |places| {
+    let parts = filled(10).into_iter().map(Into::into).collect();
+    journal.append_spans(Vec::new(), parts, move |places| {
         then.send(places).expect("waits");
         drop(handle);
     });

@@ -60,6 +60,7 @@ pub(crate) fn append(
     parts: Vec<Bytes>,
 ) -> Result<Vec<Place>, AppendError> {
     let (then, outcome) = mpsc::channel();
+    let parts = parts.into_iter().map(Into::into).collect();
     journal.append_spans(meta.into(), parts, move |places| then.send(places).expect("waits"));
     outcome.recv().expect("is called")
 }
