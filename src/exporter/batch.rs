@@ -188,7 +188,9 @@ impl Batches {
 /// In parts of so many bytes, as far as single spans allow.
 pub(super) fn cut(piece: &Piece, bytes_max: usize) -> Vec<Piece> {
     // Our own bytes: the scan can't fail, and if it did the piece would go as it is.
-    let Ok(parts) = splice::cut(&piece.bytes.to_bytes(), bytes_max) else { return vec![piece.clone()] };
+    let Ok(parts) = splice::cut(&piece.bytes.to_bytes(), bytes_max) else {
+        return vec![piece.clone()];
+    };
     let part = |(bytes, spans): (Vec<u8>, usize)| {
         let spans = u64::try_from(spans).unwrap_or(u64::MAX);
         let (app_spans, added_spans) = if piece.app_spans > 0 { (spans, 0) } else { (0, spans) };

@@ -77,7 +77,8 @@ pub fn scan(request: Bytes) -> Result<Scanned, SplitError> {
         let (members, runs) = (member..next, run..runs.len());
         traces.push(Trace { id, members, runs, own_len: len, shared_len: 0 });
     }
-    let mut scanned = Scanned { request, layout, members, traces, runs, sharing: Vec::new(), rejected };
+    let mut scanned =
+        Scanned { request, layout, members, traces, runs, sharing: Vec::new(), rejected };
     scanned.share();
     Ok(scanned)
 }

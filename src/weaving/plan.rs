@@ -275,7 +275,8 @@ fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> 
 /// The header of each of the fragment's resources.
 fn headers(fragment: &Fragment) -> Vec<Header> {
     // Mostly there is one, and it is shared.
-    let shared: Vec<_> = fragment.bytes.shared().map(|shared| Header::Shared(Arc::clone(shared))).collect();
+    let shared: Vec<_> =
+        fragment.bytes.shared().map(|shared| Header::Shared(Arc::clone(shared))).collect();
     let resources = fragment.spans.last().map_or(0, |span| span.resource);
     if usize::try_from(resources).is_ok_and(|last| last + 1 == shared.len()) {
         return shared;

@@ -120,7 +120,9 @@ fn parents_in_halves(halves: &[Vec<Fragment>; 2], found: &Found) -> Vec<(SpanId,
     for (fragments, more) in halves.iter().zip([true, false]) {
         let part = Part { id, fragments, sent: sent.as_ref(), more };
         let planned = plan(&part, Some(found), &Config::default());
-        bytes.extend(apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes.to_bytes()));
+        bytes.extend(
+            apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes.to_bytes()),
+        );
         sent = Some(planned.sent);
     }
     let all = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");

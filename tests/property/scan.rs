@@ -1,10 +1,14 @@
 //! How: random and damaged requests go through our scan and through prost; both must accept or refuse alike, and what
 //! we cut out, put together or change must be what prost would have read.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::InstrumentationScope,
-    resource::v1::Resource, trace::v1::Span,
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::InstrumentationScope,
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -96,7 +100,8 @@ fn check_split(bytes: &[u8], spans: &[Placed]) {
         for (reference, Placed(.., span)) in fragment.spans.iter().zip(&found) {
             let start = usize::try_from(reference.offset).expect("small");
             let end = start + usize::try_from(reference.len).expect("small");
-            let alone = Span::decode(&fragment.bytes.own()[start..end]).expect("a span's own bytes");
+            let alone =
+                Span::decode(&fragment.bytes.own()[start..end]).expect("a span's own bytes");
             assert_eq!(alone.encode_to_vec(), span.encode_to_vec());
         }
         total += found.len();
@@ -176,4 +181,39 @@ fn nesting_ends_where_prost_ends_it() {
     }
     let refused = |levels| split(&Origin::default(), message::deep(levels).into()).is_err();
     assert_eq!((refused(40), refused(60)), (false, true));
+}
+
+/// Hundreds of spans below one resource, as SDKs send them, two of each trace.
+#[test]
+fn a_resource_of_many_traces_is_held_once_and_goes_out_with_each() {
+    let resource =
+        Resource { attributes: vec![attribute(&"r".repeat(600))], ..Resource::default() };
+    let span = |number: u8| Span {
+        trace_id: vec![number / 2 + 1; 16],
+        span_id: vec![number + 1; 8],
+        name: "n".repeat(50),
+        ..Span::default()
+    };
+    let request = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(resource),
+            scope_spans: vec![ScopeSpans {
+                spans: (0..100).map(span).collect(),
+                ..ScopeSpans::default()
+            }],
+            schema_url: "schema".to_owned(),
+        }],
+    };
+    let spans = placed(&request);
+    check_split(&request.encode_to_vec(), &spans);
+    let split = split(&Origin::default(), request.encode_to_vec().into()).expect("OTLP");
+    let fragments = &split.fragments;
+    let (wire, held): (u64, u64) = fragments.iter().fold((0, 0), |(wire, held), fragment| {
+        (wire + fragment.wire_bytes(), held + fragment.bytes.held_bytes() as u64)
+    });
+    assert!(held + 49 * 600 < wire, "{held} of {wire}");
+    let first = fragments[0].bytes.shared().next().expect("shared");
+    assert!(fragments.iter().all(|fragment| {
+        fragment.bytes.shared().next().is_some_and(|shared| Arc::ptr_eq(shared, first))
+    }));
 }

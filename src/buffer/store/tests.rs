@@ -30,8 +30,12 @@ fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
         start_ns: 0,
         end_ns: 0,
     };
-    let fragment =
-        Fragment { key: key.clone(), bytes: crate::wire::Spliced::default(), spans: vec![span], place: None };
+    let fragment = Fragment {
+        key: key.clone(),
+        bytes: crate::wire::Spliced::default(),
+        spans: vec![span],
+        place: None,
+    };
     let memory = budget.claim(Stage::Buffer, fragment.held_bytes());
     OpenTrace::new(fragment, memory, clock::now())
 }

@@ -91,7 +91,8 @@ fn may_have_long(piece: &Piece, allowed: Allowance) -> bool {
 
 /// Spans that the spans of these pieces hang below.
 fn parents(pieces: &[&Piece]) -> HashSet<SpanId> {
-    let layouts = pieces.iter().map(|piece| Layout::trusted(&piece.bytes.to_bytes()).unwrap_or_default());
+    let layouts =
+        pieces.iter().map(|piece| Layout::trusted(&piece.bytes.to_bytes()).unwrap_or_default());
     layouts.flat_map(|layout| layout.spans).filter_map(|span| span.parent).collect()
 }
 

@@ -60,8 +60,9 @@ fn pieces(spans: &[Made]) -> Vec<Piece> {
 }
 
 fn spans_in(pieces: &[Piece]) -> Vec<(String, Span)> {
-    let requests =
-        pieces.iter().map(|piece| ExportTraceServiceRequest::decode(piece.bytes.to_bytes()).unwrap());
+    let requests = pieces
+        .iter()
+        .map(|piece| ExportTraceServiceRequest::decode(piece.bytes.to_bytes()).unwrap());
     let scopes = requests.flat_map(|request| request.resource_spans);
     let scopes = scopes.flat_map(|resource| resource.scope_spans);
     scopes

@@ -114,7 +114,8 @@ impl Trace {
         let fragments = fragments(spans);
         let part = Part { id, fragments: &fragments, sent: self.sent.as_ref(), more };
         let Planned { plan, woven, sent } = plan(&part, answer, &Config::default());
-        let bytes: Vec<_> = apply(&fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();
+        let bytes: Vec<_> =
+            apply(&fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();
         self.sent = Some(sent);
         (ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP"), woven)
     }
