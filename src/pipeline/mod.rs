@@ -230,7 +230,7 @@ impl Pipeline {
         )?;
         let keeper = buffer.keeper().cloned();
         let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watched);
-        let weavers = start_weavers(completed, config.weaving, &buffer, &outgoing, &watched);
+        let weavers = start_weavers(completed, &config.weaving, &buffer, &outgoing, &watched);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;

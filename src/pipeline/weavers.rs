@@ -26,7 +26,7 @@ const LOADED_BYTES: u64 = 1024 * 1024;
 /// Starts them; they end with `completed`.
 pub(super) fn start_weavers(
     completed: mpsc::UnboundedReceiver<Completed>,
-    config: weaving::Config,
+    config: &weaving::Config,
     buffer: &Arc<buffer::Buffer>,
     outgoing: &Outgoing,
     watched: &Watched,
@@ -36,7 +36,7 @@ pub(super) fn start_weavers(
     let mut weavers = JoinSet::new();
     for number in 0..cores.max(2) {
         let weaver = Weaver {
-            config,
+            config: config.clone(),
             buffer: Arc::clone(buffer),
             outgoing: outgoing.clone(),
             metrics: Arc::clone(&watched.metrics),
@@ -119,4 +119,9 @@ fn count(metrics: &Metrics, woven: Woven) {
     metrics.beyond_limit_spans.add(1, woven.beyond_limit);
     metrics.late_spans.add(0, woven.late_enriched);
     metrics.late_spans.add(1, woven.late_forwarded);
+    for (kind, outcome, texts) in woven.texts.counts() {
+        if let Some(family) = metrics.texts.get(kind) {
+            family.add(outcome, texts);
+        }
+    }
 }

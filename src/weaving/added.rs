@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Config, NetworkKind, SystemKind,
     attributes::{Place, SpanWriter},
+    masking::Texts,
     network::Line,
     resource::{Resource, Resources},
 };
@@ -26,14 +27,29 @@ pub(super) struct Added<'a> {
     pub(super) config: &'a Config,
 }
 
+/// An `ExportTraceServiceRequest`, and what is in it.
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    /// System spans.
+    pub(super) system: u64,
+    /// Network spans.
+    pub(super) network: u64,
+    pub(super) texts: Texts,
+}
+
 const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 
 impl Added<'_> {
-    /// An `ExportTraceServiceRequest`, and how many system and network spans are in it.
-    pub(super) fn encode(&self, resources: &Resources<'_>) -> (Vec<u8>, u64, u64) {
+    /// All of them, below their resources.
+    pub(super) fn encode(&self, resources: &Resources<'_>) -> Encoded {
         let contexts = self.contexts();
         let (mut system, mut network) = (0, 0);
-        let mut writer = SpanWriter::new(self.trace_id, self.found.truncated, self.kinds());
+        let mut writer = SpanWriter::new(
+            self.trace_id,
+            self.found.truncated,
+            self.kinds(),
+            &self.config.masking,
+        );
         let mut groups = Groups::default();
         for (index, (found, id)) in self.found.spans.iter().zip(self.ids).enumerate() {
             if self.line.kept.get(index) != Some(&true) {
@@ -46,7 +62,7 @@ impl Added<'_> {
             *(if is_network { &mut network } else { &mut system }) += 1;
             groups.add(resources.of(found, *id, parent), is_network, span);
         }
-        (groups.encode(resources), system, network)
+        Encoded { bytes: groups.encode(resources), system, network, texts: writer.texts() }
     }
 
     fn kinds(&self) -> (SystemKind, SystemKind) {

@@ -3,7 +3,8 @@
 use opentelemetry_proto::tonic::trace::v1::{span, status};
 
 use super::{
-    SystemKind,
+    Masking, SystemKind, Texts,
+    masking::Mask,
     protocol::{describe, request_type},
 };
 use crate::{
@@ -47,26 +48,38 @@ const FIXED64: u8 = 1;
 
 /// Writes spans of one trace, one after the other in the same memory.
 #[derive(Debug)]
-pub(super) struct SpanWriter {
+pub(super) struct SpanWriter<'a> {
     trace_id: TraceId,
     /// The answer was cut.
     truncated: bool,
     /// Kinds for process spans and for network spans.
     kinds: (SystemKind, SystemKind),
+    mask: Mask<'a>,
     attributes: Attributes,
     span: Vec<u8>,
 }
 
-impl SpanWriter {
-    pub(super) fn new(trace_id: TraceId, truncated: bool, kinds: (SystemKind, SystemKind)) -> Self {
+impl<'a> SpanWriter<'a> {
+    pub(super) fn new(
+        trace_id: TraceId,
+        truncated: bool,
+        kinds: (SystemKind, SystemKind),
+        masking: &'a Masking,
+    ) -> Self {
         let attributes = Attributes::new(field_of::ATTRIBUTES);
-        Self { trace_id, truncated, kinds, attributes, span: Vec::new() }
+        let mask = Mask::new(masking);
+        Self { trace_id, truncated, kinds, mask, attributes, span: Vec::new() }
+    }
+
+    /// What became of texts so far that may hold people's data.
+    pub(super) fn texts(&self) -> Texts {
+        self.mask.texts
     }
 
     /// The span's message.
     pub(super) fn write(&mut self, id: SpanId, place: Place<'_>, found: &FoundSpan) -> &[u8] {
         self.attributes.clear();
-        let description = describe(found, &mut self.attributes);
+        let description = describe(found, &mut self.mask, &mut self.attributes);
         let error = description.error.as_deref();
         self.more_attributes(found, error);
         let out = &mut self.span;

@@ -8,17 +8,20 @@ mod apply;
 mod attributes;
 pub mod identity;
 pub mod lineage;
+pub mod masking;
 mod network;
 mod plan;
 mod protocol;
 mod resource;
 mod ring;
+mod statement;
 mod turn;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     apply::apply,
+    masking::{Masking, Texts},
     plan::{Part, Planned, plan},
 };
 use crate::trace::{
@@ -27,9 +30,7 @@ use crate::trace::{
 };
 
 /// How found spans become part of a trace.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// inline: on the line between client and server, the full way of a request. beside: a branch of its own below
@@ -39,6 +40,8 @@ pub struct Config {
     pub system_kind: SystemKind,
     /// Kind of network spans. internal: INTERNAL. span: CLIENT and SERVER by side.
     pub network_kind: NetworkKind,
+    /// What becomes of texts that may hold people's data.
+    pub masking: Masking,
 }
 
 /// Where network spans go.
@@ -105,6 +108,8 @@ pub struct Woven {
     pub late_enriched: u64,
     /// Late spans of a part that went on without.
     pub late_forwarded: u64,
+    /// Texts of added spans that may hold people's data.
+    pub texts: Texts,
 }
 
 /// A trace and what is to become of it.

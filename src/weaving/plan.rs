@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Config, Woven,
-    added::Added,
+    added::{Added, Encoded},
     count, identity,
     lineage::{Lineage, lineage},
     network::{Above, Line, line},
@@ -108,7 +108,7 @@ impl Evidence<'_> {
             line: &line,
             config: self.config,
         };
-        let (bytes, system, network) = added.encode(&resources);
+        let Encoded { bytes, system, network, texts } = added.encode(&resources);
         let parents = self.changes(&line);
         let mut woven = Woven {
             system,
@@ -118,6 +118,7 @@ impl Evidence<'_> {
             stale_parents: count(stale_spans.len() + stale_rows.len()),
             deferred_calls: deferred,
             beyond_limit: times(&turns, Turn::Never),
+            texts,
             ..self.late(has_answer)
         };
         let mut sent = self.sent.clone();

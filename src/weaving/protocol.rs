@@ -1,10 +1,15 @@
 //! What a request was, in OpenTelemetry's words: names, attributes and errors by application protocol (semantic
 //! conventions 1.44; DeepFlow contract, section 8).
 //!
-//! Left out until masking exists, for they hold people's data: SQL text, query strings, Redis arguments, error texts.
+//! SQL, query strings and commands of caches go through [`Mask`]. Texts of errors and MongoDB's documents are left out: they
+//! may hold anything.
 
 use std::borrow::Cow;
 
+use super::{
+    masking::{Dialect, Mask, Text, is_command},
+    statement::Statement,
+};
 use crate::{
     trace::{FoundSpan, ResponseStatus},
     wire::attributes::Attributes,
@@ -26,16 +31,21 @@ const HTTP2: u16 = 21;
 /// Method, path and code as of HTTP.
 const FASTCGI: u16 = 44;
 const GRPC: u16 = 41;
+const MONGODB: u16 = 81;
 const DNS: u16 = 120;
 
 /// Describes the request behind a found span, and adds its attributes.
-pub(super) fn describe<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
+pub(super) fn describe<'a>(
+    span: &'a FoundSpan,
+    mask: &mut Mask<'_>,
+    attributes: &mut Attributes,
+) -> Description<'a> {
     let mut description = match span.protocol {
-        HTTP | HTTP2 | FASTCGI => http(span, attributes),
+        HTTP | HTTP2 | FASTCGI => http(span, mask, attributes),
         GRPC => grpc(span, attributes),
         40 | 43 | 45 | 46 | 49 => rpc(span, attributes),
-        60..=63 => sql(span, attributes),
-        80..=82 => key_value_store(span, attributes),
+        60..=63 => sql(span, mask, attributes),
+        80..=82 => key_value_store(span, mask, attributes),
         100..=102 | 104 | 105 | 107 => messaging(span, attributes),
         DNS => dns(span, attributes),
         _ => Description { name: protocol_name(span), error: plain_error(span) },
@@ -46,7 +56,11 @@ pub(super) fn describe<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> 
     description
 }
 
-fn http<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
+fn http<'a>(
+    span: &'a FoundSpan,
+    mask: &mut Mask<'_>,
+    attributes: &mut Attributes,
+) -> Description<'a> {
     const METHODS: [&str; 10] =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
     let given: &str = &span.request_type;
@@ -55,7 +69,11 @@ fn http<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a>
     if method.is_none() {
         attributes.some_text("http.request.method_original", given);
     }
-    attributes.some_text("url.path", url_path(&span.request_resource));
+    let (path, query) = url_parts(&span.request_resource);
+    attributes.some_text("url.path", path);
+    if let Some(query) = mask.apply(Text::Query(query)) {
+        attributes.text("url.query", &query);
+    }
     let protocol = if span.protocol == FASTCGI { "fastcgi" } else { "http" };
     attributes.text("network.protocol.name", protocol);
     if span.protocol == HTTP2 {
@@ -76,15 +94,16 @@ fn http<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a>
     Description { name: method.unwrap_or("HTTP").into(), error }
 }
 
-/// The path alone: the resource may be a full URL, and what follows `?` holds data.
-fn url_path(resource: &str) -> &str {
+/// Path and query: the resource may be a full URL.
+fn url_parts(resource: &str) -> (&str, &str) {
     let resource = match resource.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+            rest.find(['/', '?', '#']).and_then(|end| rest.get(end..)).unwrap_or("/")
         }
         _ => resource,
     };
-    resource.split(['?', '#']).next().unwrap_or_default()
+    let resource = resource.split('#').next().unwrap_or_default();
+    resource.split_once('?').unwrap_or((resource, ""))
 }
 
 fn grpc<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
@@ -143,17 +162,24 @@ fn rpc<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> 
     Description { name, error: plain_error(span) }
 }
 
-fn sql<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
-    let system = match span.protocol {
-        60 => "mysql",
-        61 => "postgresql",
-        62 => "oracle.db",
-        _ => "dameng",
+fn sql<'a>(
+    span: &'a FoundSpan,
+    mask: &mut Mask<'_>,
+    attributes: &mut Attributes,
+) -> Description<'a> {
+    let (system, dialect) = match span.protocol {
+        60 => ("mysql", Dialect::MySql),
+        61 => ("postgresql", Dialect::PostgreSql),
+        62 => ("oracle.db", Dialect::Oracle),
+        _ => ("dameng", Dialect::Oracle),
     };
     attributes.text("db.system.name", system);
     let Statement { operation, table } = Statement::of(&span.request_resource);
     attributes.some_text("db.operation.name", operation.unwrap_or_default());
     attributes.some_text("db.collection.name", table.unwrap_or_default());
+    if let Some(text) = mask.apply(Text::Sql(&span.request_resource, dialect)) {
+        attributes.text("db.query.text", &text);
+    }
     let name = match (operation, table) {
         (Some(operation), Some(table)) => format!("{operation} {table}").into(),
         (Some(operation), None) => operation.into(),
@@ -170,16 +196,24 @@ pub(super) fn request_type(span: &FoundSpan) -> &str {
     }
 }
 
-fn key_value_store<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
+fn key_value_store<'a>(
+    span: &'a FoundSpan,
+    mask: &mut Mask<'_>,
+    attributes: &mut Attributes,
+) -> Description<'a> {
     let system = match span.protocol {
         80 => "redis",
-        81 => "mongodb",
+        MONGODB => "mongodb",
         _ => "memcached",
     };
     attributes.text("db.system.name", system);
-    let command = Some(request_type(span)).filter(|word| !word.is_empty());
-    let command = command.filter(|word| word.len() <= 32 && word.bytes().all(is_word));
+    let command = Some(request_type(span)).filter(|word| is_command(word));
     attributes.some_text("db.operation.name", command.unwrap_or_default());
+    if span.protocol != MONGODB
+        && let Some(text) = mask.apply(Text::Command(&span.request_resource))
+    {
+        attributes.text("db.query.text", &text);
+    }
     database(span, command.unwrap_or(system).into(), attributes)
 }
 
@@ -192,46 +226,6 @@ fn database<'a>(
     attributes.some_text("db.response.status_code", code.as_deref().unwrap_or_default());
     let error = plain_error(span).map(|class| code.map_or(class, Cow::Owned));
     Description { name, error }
-}
-
-/// What can be said of an SQL text without saying what is in it.
-struct Statement<'a> {
-    operation: Option<&'static str>,
-    table: Option<&'a str>,
-}
-
-impl<'a> Statement<'a> {
-    fn of(sql: &'a str) -> Self {
-        const OPERATIONS: [&str; 18] = [
-            "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "DROP", "ALTER",
-            "TRUNCATE", "BEGIN", "COMMIT", "ROLLBACK", "SET", "SHOW", "CALL", "MERGE", "EXPLAIN",
-            "USE",
-        ];
-        let mut words = sql.split_ascii_whitespace();
-        let first = words.next().unwrap_or_default().trim_end_matches(';');
-        let operation = OPERATIONS.into_iter().find(|name| first.eq_ignore_ascii_case(name));
-        let before_table = match operation {
-            Some("SELECT" | "DELETE") => "FROM",
-            Some("INSERT" | "REPLACE" | "MERGE") => "INTO",
-            Some("UPDATE") => "",
-            _ => return Self { operation, table: None },
-        };
-        if !before_table.is_empty() {
-            words.find(|word| word.eq_ignore_ascii_case(before_table));
-        }
-        let table = words.next().unwrap_or_default();
-        let table = table.split(['(', ';', ',']).next().unwrap_or_default();
-        let table = table.trim_matches(['`', '"']);
-        let is_name = !table.is_empty()
-            && table.len() <= 64
-            && table.bytes().all(|byte| is_word(byte) || matches!(byte, b'.' | b'`' | b'"'))
-            && !table.starts_with(|first: char| first.is_ascii_digit());
-        Self { operation, table: is_name.then_some(table) }
-    }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$')
 }
 
 fn messaging<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a> {
@@ -292,8 +286,9 @@ mod tests {
     use crate::{
         completion::deepflow::answer::{Outcome, classify},
         weaving::{
-            SystemKind,
+            Masking, SystemKind,
             attributes::{Place, SpanWriter},
+            masking::Mode,
         },
     };
 
@@ -308,9 +303,13 @@ mod tests {
 
     /// A row's fields; its name, its attributes in one line, its `error.type`.
     fn check(fields: &str, name: &str, attributes: &str, error: &str) {
+        check_with(&Masking::default(), fields, name, attributes, error);
+    }
+
+    fn check_with(masking: &Masking, fields: &str, name: &str, attributes: &str, error: &str) {
         let span = found(fields);
         let mut written = Attributes::new(9);
-        let description = describe(&span, &mut written);
+        let description = describe(&span, &mut Mask::new(masking), &mut written);
         let shown = |KeyValue { key, value, .. }| match value.and_then(|value| value.value) {
             Some(Value::StringValue(text)) => format!("{key}={text}"),
             Some(Value::IntValue(number)) => format!("{key}={number}"),
@@ -330,7 +329,8 @@ mod tests {
                 r#""l7_protocol":{protocol},"request_type":"GET","request_resource":"/a/7?b","endpoint":"/a"{more}"#
             )
         };
-        let get = "http.request.method=GET url.path=/a/7 network.protocol.name=http";
+        let get =
+            "http.request.method=GET url.path=/a/7 url.query=REDACTED network.protocol.name=http";
         let with = |code| format!("{get} http.response.status_code={code}");
         check(&http(20, ""), "GET", get, "");
         check(&http(21, ""), "GET", &format!("{get} network.protocol.version=2"), "");
@@ -364,7 +364,7 @@ mod tests {
             (
                 r#""l7_protocol":60,"request_type":"COM_QUERY","request_resource":"SELECT a FROM t WHERE b = 1""#,
                 "SELECT t",
-                "db.system.name=mysql db.operation.name=SELECT db.collection.name=t",
+                "db.system.name=mysql db.operation.name=SELECT db.collection.name=t db.query.text=SELECT a FROM t WHERE b = ?",
                 "",
             ),
             (
@@ -376,7 +376,7 @@ mod tests {
             (
                 r#""l7_protocol":80,"request_type":"GET","request_resource":"GET user:42""#,
                 "GET",
-                "db.system.name=redis db.operation.name=GET",
+                "db.system.name=redis db.operation.name=GET db.query.text=GET ?",
                 "",
             ),
             (
@@ -403,6 +403,35 @@ mod tests {
     }
 
     #[test]
+    fn masking_can_leave_texts_out_and_let_them_through() {
+        let masking = |mode, told: &[&str]| Masking {
+            mode,
+            query_values: told.iter().map(|&told| told.to_owned()).collect(),
+        };
+        let url = r#""l7_protocol":20,"request_type":"GET","request_resource":"/a?b=1&c=2""#;
+        let get = |query: &str| {
+            format!("http.request.method=GET url.path=/a{query} network.protocol.name=http")
+        };
+        for (masking, query) in [
+            (masking(Mode::Omit, &["b"]), ""),
+            (masking(Mode::Off, &[]), " url.query=b=1&c=2"),
+            (masking(Mode::Mask, &["b"]), " url.query=b=1&c=REDACTED"),
+        ] {
+            check_with(&masking, url, "GET", &get(query), "");
+        }
+        let sql = r#""l7_protocol":60,"request_resource":"SELECT 7""#;
+        let select = "db.system.name=mysql db.operation.name=SELECT";
+        check_with(&masking(Mode::Omit, &[]), sql, "SELECT", select, "");
+        check_with(
+            &masking(Mode::Off, &[]),
+            sql,
+            "SELECT",
+            &format!("{select} db.query.text=SELECT 7"),
+            "",
+        );
+    }
+
+    #[test]
     fn what_holds_peoples_data_is_left_out() {
         for (protocol, kind, resource) in [
             (20, "GET", "/a?s3cret"),
@@ -423,33 +452,20 @@ mod tests {
             let trace_id = "00000000000000000000000000000001".parse().expect("an id");
             let id = "0000000000000001".parse().expect("an id");
             let kinds = (SystemKind::Span, SystemKind::Internal);
-            let mut writer = SpanWriter::new(trace_id, false, kinds);
+            let masking = Masking::default();
+            let mut writer = SpanWriter::new(trace_id, false, kinds, &masking);
             let span = Span::decode(writer.write(id, Place::default(), &span)).expect("a span");
             assert!(!format!("{span:?}").contains("s3cret"), "{span:#?}");
         }
     }
 
     #[test]
-    fn sql_says_operation_and_table_and_nothing_more() {
-        let check = |sql, operation, table| {
-            let statement = Statement::of(sql);
-            assert_eq!((statement.operation, statement.table), (operation, table), "{sql}");
-        };
-        check("SELECT * FROM `users` WHERE name = 'bob'", Some("SELECT"), Some("users"));
-        check("insert into orders(id) values (1)", Some("INSERT"), Some("orders"));
-        check("UPDATE shop.stock SET n = 1", Some("UPDATE"), Some("shop.stock"));
-        check("DELETE FROM t;", Some("DELETE"), Some("t"));
-        check("SELECT 'FROM secret'", Some("SELECT"), None);
-        check("SELECT (SELECT 1)", Some("SELECT"), None);
-        check("4711 secret", None, None);
-        check("", None, None);
-    }
-
-    #[test]
-    fn paths_lose_host_and_query() {
-        assert_eq!(url_path("/a/b?token=1#x"), "/a/b");
-        assert_eq!(url_path("http://host:80/a?b"), "/a");
-        assert_eq!(url_path("http://host"), "/");
-        assert_eq!(url_path(""), "");
+    fn urls_lose_host_and_fragment() {
+        assert_eq!(url_parts("/a/b?token=1#x"), ("/a/b", "token=1"));
+        assert_eq!(url_parts("http://host:80/a?b"), ("/a", "b"));
+        assert_eq!(url_parts("http://host?b"), ("", "b"));
+        assert_eq!(url_parts("http://host"), ("/", ""));
+        assert_eq!(url_parts("/a#b?c"), ("/a", ""));
+        assert_eq!(url_parts(""), ("", ""));
     }
 }

@@ -102,7 +102,7 @@ fn cuts(rng: &mut Rng, recording: &Recording, found: &Found) -> Vec<Cut> {
     cuts
 }
 
-fn weave(id: TraceId, cuts: &[Cut], config: Config) -> Gone {
+fn weave(id: TraceId, cuts: &[Cut], config: &Config) -> Gone {
     let mut gone = Gone {
         trace: ExportTraceServiceRequest::default(),
         woven: Vec::new(),
@@ -111,7 +111,7 @@ fn weave(id: TraceId, cuts: &[Cut], config: Config) -> Gone {
     for (number, cut) in cuts.iter().enumerate() {
         let before = (number > 0).then_some(&gone.sent);
         let part = Part { id, fragments: &cut.fragments, sent: before, more: cut.more };
-        let Planned { plan, woven, sent } = plan(&part, cut.answer.as_ref(), &config);
+        let Planned { plan, woven, sent } = plan(&part, cut.answer.as_ref(), config);
         let bytes: Vec<_> =
             apply(&cut.fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();
         let out = ExportTraceServiceRequest::decode(bytes.concat().as_slice());
@@ -188,9 +188,9 @@ fn is_free_of_collisions(app: &HashSet<&[u8]>, found: &Found) -> bool {
         .all(|span| rows.insert(span.row) && !app.contains(&span.row.to_be_bytes()[..]))
 }
 
-fn check_rows(recording: &Recording, found: &Found, gone: &Gone, config: Config) {
+fn check_rows(recording: &Recording, found: &Found, gone: &Gone, config: &Config) {
     let fragments = fragments(singles(&recording.trace));
-    let (pieces, _) = pieces(fragments[0].key.id, &fragments, found, &config);
+    let (pieces, _) = pieces(fragments[0].key.id, &fragments, found, config);
     let whole: Vec<_> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     let whole = ExportTraceServiceRequest::decode(whole.concat().as_slice()).expect("OTLP");
     let rows = |trace| {
@@ -265,9 +265,9 @@ fn the_parts_of_a_trace_are_the_trace() {
         }
         let config = any_config(&mut rng);
         let cuts = cuts(&mut rng, recording, &found);
-        let gone = weave(id, &cuts, config);
+        let gone = weave(id, &cuts, &config);
         check_received(recording, &gone);
-        check_rows(recording, &found, &gone, config);
+        check_rows(recording, &found, &gone, &config);
         check_tree(recording, &gone);
         check_late(&cuts, &gone);
         let mut totals = totals.borrow_mut();

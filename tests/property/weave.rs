@@ -129,8 +129,8 @@ pub(crate) fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
     }
 }
 
-fn weave(fragments: &[Fragment], found: &Found, config: Config) -> ExportTraceServiceRequest {
-    let (pieces, _) = pieces(fragments[0].key.id, fragments, found, &config);
+fn weave(fragments: &[Fragment], found: &Found, config: &Config) -> ExportTraceServiceRequest {
+    let (pieces, _) = pieces(fragments[0].key.id, fragments, found, config);
     let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("what we write is valid")
 }
@@ -144,19 +144,19 @@ pub(crate) fn bare(span: &Span) -> Vec<u8> {
 }
 
 /// A plan that was kept does what the plan did, and no plan does nothing.
-fn check_plan(fragments: &[Fragment], found: &Found, config: Config) {
+fn check_plan(fragments: &[Fragment], found: &Found, config: &Config) {
     let bytes = |plan: &Plan| -> Vec<Bytes> {
         apply(fragments, plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect()
     };
     let part = Part { id: fragments[0].key.id, fragments, sent: None, more: false };
-    let plan = plan(&part, Some(found), &config).plan;
+    let plan = plan(&part, Some(found), config).plan;
     let kept = Plan::decode(&plan.encode().into()).expect("what we write is a plan");
     assert!(kept == plan && bytes(&kept) == bytes(&plan));
     let came: Vec<Bytes> = fragments.iter().map(|fragment| fragment.bytes.to_bytes()).collect();
     assert!(bytes(&Plan::default()) == came, "the empty plan changes bytes");
 }
 
-fn check(recording: &Recording, fragments: &[Fragment], found: &Found, config: Config) {
+fn check(recording: &Recording, fragments: &[Fragment], found: &Found, config: &Config) {
     check_plan(fragments, found, config);
     let after = weave(fragments, found, config);
     assert!(after == weave(fragments, found, config), "the same input gives the same output");
@@ -229,7 +229,7 @@ pub(crate) fn looped(spans: &[&Span]) -> HashSet<Vec<u8>> {
 }
 
 /// Added spans carry the flags' low byte and the trace state of the span they hang below.
-fn check_context(all: &[(String, bool, &Span)], config: Config) {
+fn check_context(all: &[(String, bool, &Span)], config: &Config) {
     let by_id: HashMap<&[u8], &Span> =
         all.iter().map(|(_, _, span)| (&*span.span_id, *span)).collect();
     let times = all.iter().fold(HashMap::new(), |mut times: HashMap<&[u8], u32>, (_, _, span)| {
@@ -256,6 +256,7 @@ pub(crate) fn any_config(rng: &mut Rng) -> Config {
             [rng.usize(..3)],
         system_kind: [SystemKind::Span, SystemKind::Internal][rng.usize(..2)],
         network_kind: [NetworkKind::Internal, NetworkKind::Span][rng.usize(..2)],
+        ..Config::default()
     }
 }
 
@@ -273,7 +274,7 @@ fn any_answer_leaves_the_trace_a_trace() {
             fragments.iter().flat_map(|f| &f.spans).map(|span| span.id).collect();
         let mut found = recording.found.clone();
         twist(&mut rng, &mut found, &app);
-        check(recording, &fragments, &found, any_config(&mut rng));
+        check(recording, &fragments, &found, &any_config(&mut rng));
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
@@ -287,7 +288,7 @@ fn beside_keeps_client_and_server_neighbours() {
     let (mut plain, mut proxied) = (0, 0);
     for recording in recordings() {
         let fragments = deal(&mut Rng::with_seed(7), &recording.trace);
-        let after = weave(&fragments, &recording.found, config);
+        let after = weave(&fragments, &recording.found, &config);
         let all: HashMap<Vec<u8>, (String, &Span)> = spans(&after)
             .map(|(service, _, span)| (span.span_id.clone(), (service, span)))
             .collect();
@@ -325,7 +326,7 @@ fn process_spans_have_the_resource_of_their_process() {
     let (mut shared, mut own) = (0, 0);
     for recording in recordings() {
         let fragments = deal(&mut Rng::with_seed(7), &recording.trace);
-        let after = weave(&fragments, &recording.found, Config::default());
+        let after = weave(&fragments, &recording.found, &Config::default());
         let placed: Vec<Placed<'_>> = placed(&after).collect();
         let (added, received): (Vec<_>, Vec<_>) =
             placed.into_iter().partition(|(_, scope, _)| scope.name.starts_with("tracestitch."));

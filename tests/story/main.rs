@@ -30,3 +30,4 @@ mod trace_tells_its_life;
 mod traces_in_parts_are_woven_as_one;
 mod traces_too_large_for_tempo_lose_network_spans;
 mod weave_works_offline;
+mod what_deepflow_read_goes_out_masked;

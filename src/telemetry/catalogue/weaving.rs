@@ -24,11 +24,25 @@ pub struct WeavingMetrics {
     pub beyond_limit_spans: Family<Counter>,
     /// Received spans whose trace had gone on already: 0 enriched, 1 forwarded.
     pub late_spans: Family<Counter>,
+    /// Texts of added spans that may hold people's data. By kind: 0 SQL, 1 query of a URL, 2 command. By outcome: 0 clean,
+    /// 1 masked, 2 withheld, 3 raw.
+    pub texts: [Family<Counter>; 3],
 }
 
 impl WeavingMetrics {
     pub(super) fn declare(declare: &mut Declare<'_>) -> Self {
+        let mut texts = |text| {
+            declare.counters(
+                "tracestitch_weaving_texts_total",
+                &[("text", text)],
+                "outcome",
+                &["clean", "masked", "withheld", "raw"],
+                "SQL, query strings and commands of added spans, by what weaving.masking made of them: nothing to mask, masked, left out, or exported as DeepFlow returned them.",
+            )
+        };
+        let texts = [texts("sql"), texts("url_query"), texts("command")];
         Self {
+            texts,
             added_spans: declare.counters(
                 "tracestitch_weaving_added_spans_total",
                 &[],
