@@ -77,7 +77,7 @@ struct Scan<'a> {
     out: String,
 }
 
-impl<'a> Scan<'a> {
+impl Scan<'_> {
     /// One token further; false at the end.
     fn step(&mut self) -> bool {
         let Some(first) = self.rest.chars().next() else { return false };
@@ -161,12 +161,11 @@ impl<'a> Scan<'a> {
     /// A name in `"` or backquotes; an open one was cut.
     fn quoted_name(&mut self, quote: char) {
         let body = self.rest.get(1..).unwrap_or_default();
-        match body.find(quote) {
-            Some(end) => self.keep(end + 2),
-            None => {
-                self.out.push('…');
-                self.rest = "";
-            }
+        if let Some(end) = body.find(quote) {
+            self.keep(end + 2);
+        } else {
+            self.out.push('…');
+            self.rest = "";
         }
     }
 
