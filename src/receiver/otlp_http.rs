@@ -13,16 +13,16 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use prost::Message;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
-    closed,
     door::{Door, DoorError},
     metered::{FRAME_WAIT, STEP_BYTES},
 };
 use crate::{
+    listen::Listener,
     memory::Reservation,
     telemetry::catalogue::Transport,
     trace::{Refused, TOO_SLOW},
@@ -32,7 +32,7 @@ use crate::{
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/v1/traces", post(export))
         // Unknown encodings come through to `export`, which answers in OTLP's form.
@@ -40,10 +40,7 @@ pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(door);
-    let server = axum::serve(listener, router).with_graceful_shutdown(closed(closing));
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the OTLP/HTTP receiver ended");
-    }
+    listener.serve(router, Body::new, closing).await;
 }
 
 async fn export(State(door): State<Arc<Door>>, request: Request) -> Response {
