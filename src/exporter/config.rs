@@ -248,6 +248,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Notes which doors are open.
+    pub fn warn(&self, problems: &mut Problems) {
+        for (name, exporter) in &self.0 {
+            if let ExporterConfig::Otlp(otlp) = exporter {
+                problems.within(&format!("{name}.tls"), |problems| otlp.tls.warn(problems));
+            }
+        }
+    }
+}
+
 impl ExporterConfig {
     pub(super) fn on_outage(&self) -> Option<OnOutage> {
         match self {

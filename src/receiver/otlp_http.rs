@@ -6,6 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    middleware,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -20,6 +21,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 use super::{
     door::{Door, DoorError},
     metered::{FRAME_WAIT, STEP_BYTES},
+    stranger::refuse_strangers,
 };
 use crate::{
     listen::Listener,
@@ -39,6 +41,7 @@ pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::R
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&door), refuse_strangers))
         .with_state(door);
     listener.serve(router, Body::new, closing).await;
 }
