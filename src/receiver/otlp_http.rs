@@ -20,10 +20,11 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
     door::{Door, DoorError},
-    metered::{FRAME_WAIT, STEP_BYTES},
+    metered::{Pace, STEP_BYTES},
     stranger::refuse_strangers,
 };
 use crate::{
+    clock,
     listen::Listener,
     memory::Reservation,
     telemetry::catalogue::Transport,
@@ -70,8 +71,11 @@ async fn take(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, Doo
 /// Reads a body, taking memory for each part of it before going on.
 async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<Bytes, DoorError> {
     let mut request = BytesMut::new();
+    let pace = Pace::new(clock::now());
     loop {
-        let Ok(frame) = tokio::time::timeout(FRAME_WAIT, body.frame()).await else {
+        let read_bytes = u64::try_from(request.len()).unwrap_or(u64::MAX);
+        let late = pace.late(clock::now(), read_bytes);
+        let Ok(frame) = tokio::time::timeout_at(late, body.frame()).await else {
             return Err(TOO_SLOW.into());
         };
         let Some(frame) = frame else { return Ok(request.freeze()) };
