@@ -16,9 +16,11 @@ pub mod trace;
 
 pub mod wire;
 
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod ledger;
+pub mod listen;
 pub mod memory;
 pub mod retry;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod traces;
+mod visitor;
 
 use std::{
     io,
@@ -10,22 +11,32 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
+use self::visitor::refuse_strangers;
 use crate::{
+    auth::AuthConfig,
     clock,
     config::{ListenAddress, Problems},
-    telemetry::{Watched, catalogue::UPKEEP},
+    listen::{Limits, Listener, Protocol},
+    telemetry::{
+        Watched,
+        catalogue::{Listening, UPKEEP},
+    },
+    tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
     watchdog::Beat,
 };
 
@@ -35,6 +46,11 @@ use crate::{
 pub struct Config {
     /// Where to listen; 0.0.0.0:13133 for all interfaces. /livez, /readyz, /metrics, /ledger, /traces.
     pub endpoint: ListenAddress,
+    /// TLS. Without cert_file and key_file: plain text.
+    pub tls: ServerTlsConfig,
+    /// Who may look at more than /livez, /readyz and /metrics. Without tokens only who is on this machine: where endpoint
+    /// is not a loopback address nobody.
+    pub auth: AuthConfig,
     /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Each takes less than
     /// 1 KiB of memory.limit. 0 remembers none.
     pub recent_traces: usize,
@@ -46,6 +62,8 @@ const RECENT_TRACES_MAX: usize = 100_000;
 impl Config {
     /// Notes what can't be used.
     pub fn check(&self, problems: &mut Problems) {
+        problems.within("tls", |problems| self.tls.check(problems));
+        problems.within("auth", |problems| self.auth.check(problems));
         if self.recent_traces > RECENT_TRACES_MAX {
             problems.push(
                 "recent_traces",
@@ -56,15 +74,45 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Notes which doors are open, or shut by mistake.
+    pub fn warn(&self, problems: &mut Problems) {
+        problems.within("auth", |problems| self.auth.warn(problems));
+        if self.endpoint.is_loopback() {
+            return;
+        }
+        if !self.auth.is_on() {
+            let hint = Some("set admin.auth.tokens");
+            problems.push("auth.tokens", "beyond loopback nobody sees /ledger and /traces", hint);
+        } else if !self.tls.is_on() {
+            let problem = "tokens come in plain text, anybody on the way can read them";
+            problems.push("tls", problem, Some("set cert_file and key_file"));
+        }
+    }
+}
+
 fn default_address() -> ListenAddress {
     "127.0.0.1:13133".parse().expect("the default address is one")
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: default_address(), recent_traces: 1000 }
+        let tls = ServerTlsConfig::default();
+        let auth = AuthConfig::default();
+        Self { endpoint: default_address(), tls, auth, recent_traces: 1000 }
     }
 }
+
+/// Probes, a Prometheus or two, a few people.
+const LIMITS: Limits = Limits {
+    protocol: Protocol::Any,
+    connections: 256,
+    head_wait: Duration::from_secs(20),
+    idle_wait: Duration::from_mins(2),
+    age: None,
+};
+/// For answers under way when the pages end.
+const STOP_WAIT: Duration = Duration::from_millis(200);
 
 /// Pages that can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +125,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A file of `admin.tls` can't be used.
+    #[error("cannot serve the admin pages by TLS")]
+    Tls(#[source] TlsError),
 }
 
 /// The served pages.
@@ -84,6 +135,7 @@ pub enum StartError {
 pub struct Admin {
     address: SocketAddr,
     ready: Arc<AtomicBool>,
+    closing: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -92,19 +144,34 @@ struct Pages {
     watched: Watched,
     ready: Arc<AtomicBool>,
     recent_traces: usize,
+    auth: Arc<AuthConfig>,
+    is_loopback: bool,
 }
 
 impl Admin {
     /// Serves the pages, not ready at first.
-    pub async fn start(config: &Config, watched: Watched) -> Result<Self, StartError> {
+    pub async fn start(
+        config: &Config,
+        watched: Watched,
+        reloads: &Reloads,
+    ) -> Result<Self, StartError> {
+        let tls = ServerTls::new(&config.tls, Alpn::Any, Listening::Admin.label(), reloads)
+            .map_err(StartError::Tls)?;
         let failed = |source| StartError::Listen { address: config.endpoint.to_string(), source };
-        let listener = TcpListener::bind(config.endpoint.as_str()).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let of = Listening::Admin;
+        let listener = Listener::bind(&config.endpoint, tls, LIMITS, &watched.metrics, of);
+        let listener = listener.await.map_err(failed)?;
+        let (address, tls) = (listener.address(), listener.is_tls());
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::clone(&watched.metrics);
         let watchdog = Arc::clone(&watched.watchdog);
-        let recent_traces = config.recent_traces;
-        let pages = Pages { watched, ready: Arc::clone(&ready), recent_traces };
+        let pages = Pages {
+            watched,
+            ready: Arc::clone(&ready),
+            recent_traces: config.recent_traces,
+            auth: Arc::new(config.auth.clone()),
+            is_loopback: address.ip().is_loopback(),
+        };
         let router = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
@@ -112,11 +179,11 @@ impl Admin {
             .route("/ledger", get(ledger::page))
             .route("/traces", get(traces::list))
             .route("/traces/{id}", get(traces::one))
+            .layer(middleware::from_fn_with_state(pages.clone(), refuse_strangers))
             .with_state(pages);
+        let (closing, closed) = watch::channel(false);
         let serve = |beat: Beat| async move {
-            if let Err(error) = beat.during(axum::serve(listener, router).into_future()).await {
-                tracing::error!(%error, "the admin pages ended");
-            }
+            beat.during(listener.serve(router, Body::new, closed)).await;
         };
         let serve = tokio::spawn(watchdog.supervise("admin pages", serve));
         let upkeep = |beat: Beat| async move {
@@ -128,8 +195,8 @@ impl Admin {
             }
         };
         let upkeep = tokio::spawn(watchdog.supervise("metrics upkeep", upkeep));
-        tracing::info!(%address, "serving /livez, /readyz, /metrics, /ledger, /traces");
-        Ok(Self { address, ready, tasks: [serve, upkeep] })
+        tracing::info!(%address, tls, "serving /livez, /readyz, /metrics, /ledger, /traces");
+        Ok(Self { address, ready, closing, tasks: [serve, upkeep] })
     }
 
     /// Where the pages are.
@@ -144,7 +211,14 @@ impl Admin {
 
     /// Ends the pages.
     pub async fn stop(self) {
-        for task in self.tasks {
+        self.closing.send_replace(true);
+        let [mut serve, upkeep] = self.tasks;
+        // Who is being answered gets his answer.
+        if tokio::time::timeout(STOP_WAIT, &mut serve).await.is_ok() {
+            upkeep.abort();
+            return;
+        }
+        for task in [serve, upkeep] {
             task.abort();
             // Cancelled, as it should be.
             let _cancelled = task.await;

@@ -17,6 +17,7 @@ use crate::{
     config::HttpUrl,
     ledger::DropReason,
     telemetry::Metrics,
+    tls::Reloads,
     trace::{Origin, Origins, Piece},
     wire::layout::Layout,
 };
@@ -231,7 +232,7 @@ impl Outlet {
     ) -> Result<Option<Self>, StartError> {
         let Some(metrics) = metrics.exporter(number) else { return Ok(None) };
         let limits = Limits::of(exporter);
-        let transport = match Transport::new(name, exporter)? {
+        let transport = match Transport::new(name, exporter, &Reloads::default())? {
             Transport::Otlp(otlp) if passes_origin => {
                 Transport::Otlp(Box::new(otlp.passing_origin()))
             }

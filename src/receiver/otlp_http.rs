@@ -6,6 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
+    middleware,
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -13,16 +14,18 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use prost::Message;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
-    closed,
     door::{Door, DoorError},
-    metered::{FRAME_WAIT, STEP_BYTES},
+    metered::{Pace, STEP_BYTES},
+    stranger::refuse_strangers,
 };
 use crate::{
+    clock,
+    listen::Listener,
     memory::Reservation,
     telemetry::catalogue::Transport,
     trace::{Refused, TOO_SLOW},
@@ -32,18 +35,16 @@ use crate::{
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::Receiver<bool>) {
     let router = Router::new()
         .route("/v1/traces", post(export))
         // Unknown encodings come through to `export`, which answers in OTLP's form.
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&door), refuse_strangers))
         .with_state(door);
-    let server = axum::serve(listener, router).with_graceful_shutdown(closed(closing));
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the OTLP/HTTP receiver ended");
-    }
+    listener.serve(router, Body::new, closing).await;
 }
 
 async fn export(State(door): State<Arc<Door>>, request: Request) -> Response {
@@ -70,8 +71,11 @@ async fn take(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, Doo
 /// Reads a body, taking memory for each part of it before going on.
 async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<Bytes, DoorError> {
     let mut request = BytesMut::new();
+    let pace = Pace::new(clock::now());
     loop {
-        let Ok(frame) = tokio::time::timeout(FRAME_WAIT, body.frame()).await else {
+        let read_bytes = u64::try_from(request.len()).unwrap_or(u64::MAX);
+        let late = pace.late(clock::now(), read_bytes);
+        let Ok(frame) = tokio::time::timeout_at(late, body.frame()).await else {
             return Err(TOO_SLOW.into());
         };
         let Some(frame) = frame else { return Ok(request.freeze()) };

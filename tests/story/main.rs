@@ -1,13 +1,17 @@
 //! The program's promises, one file each, named by it: a whole pipeline over loopback between the demo's own doubles,
 //! with waits shortened by configuration.
 
+mod admin_beyond_loopback_asks_for_a_token;
+mod backend_and_deepflow_are_reached_by_tls;
 mod backend_down_for_a_while_gets_everything_once;
 mod backend_with_a_small_limit_gets_everything_once;
 mod backlog_larger_than_memory_is_recovered;
 mod bad_spans_are_refused_alone;
+mod bad_tls_files_are_named_at_start;
 mod big_traces_are_cut_to_requests;
 mod clocks_far_off_are_not_posted;
 mod config_errors_name_their_path;
+mod connections_get_old_without_a_failed_request;
 mod dead_letters_can_be_sent_again;
 mod deepflow_down_passes_traces_through;
 mod failed_journal_refuses_and_says_so;
@@ -19,15 +23,21 @@ mod interleaved_traces_stay_apart;
 mod journal_keeps_traces_over_a_restart;
 mod late_spans_get_their_place;
 mod metrics_exist_at_zero;
+mod mutual_tls_refuses_strangers;
+mod open_doors_are_warned_of;
 mod partial_success_is_not_retried;
 mod quiet_trace_is_completed_once;
 mod second_destination_never_holds_up_the_first;
 mod shutdown_drains;
+mod slow_senders_hold_no_connection;
 mod small_deepflow_delays_nobody;
 #[path = "../support/mod.rs"]
 mod support;
+mod thousands_of_idle_connections_leave_room;
+mod tls_files_change_without_a_failed_request;
 mod trace_tells_its_life;
 mod traces_in_parts_are_woven_as_one;
 mod traces_too_large_for_tempo_lose_network_spans;
 mod weave_works_offline;
 mod what_deepflow_read_goes_out_masked;
+mod wrong_tokens_are_refused_before_the_body;

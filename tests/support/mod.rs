@@ -2,6 +2,7 @@
 //! waiting with a deadline, and a look at metrics and books.
 
 pub(crate) mod http;
+pub(crate) mod tls;
 
 use std::{
     collections::HashMap,
@@ -41,6 +42,10 @@ pub(crate) const ANY_PORT: SocketAddr =
 pub(crate) struct Setup<'a> {
     /// More of `receivers.otlp`.
     pub(crate) receiver: &'a str,
+    /// More of `receivers.otlp.protocols.grpc`.
+    pub(crate) grpc: String,
+    /// More of `receivers.otlp.protocols.http`.
+    pub(crate) http: String,
     pub(crate) memory: &'a str,
     pub(crate) buffer: &'a str,
     /// Insides of `buffer.journal`.
@@ -51,8 +56,9 @@ pub(crate) struct Setup<'a> {
     pub(crate) exporter: &'a str,
     /// More of `exporters`.
     pub(crate) exporters: String,
+    pub(crate) admin_endpoint: &'a str,
     /// More of `admin`.
-    pub(crate) admin: &'a str,
+    pub(crate) admin: String,
     pub(crate) dead_letter: String,
     pub(crate) drain_timeout: &'a str,
 }
@@ -64,13 +70,16 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
             receiver: "",
+            grpc: String::new(),
+            http: String::new(),
             memory: "limit: 256MiB",
             buffer: "idle: 300ms",
             journal: "enabled: false".to_owned(),
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
-            admin: "",
+            admin_endpoint: "127.0.0.1:0",
+            admin: String::new(),
             // A story that wants one names a directory of its own.
             dead_letter: "enabled: false".to_owned(),
             drain_timeout: "25s",
@@ -89,15 +98,16 @@ impl Setup<'_> {
         let Self { receiver, memory, buffer, journal, .. } = self;
         let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
         let Self { admin, drain_timeout, .. } = self;
-        let any = "{endpoint: '127.0.0.1:0'}";
+        let Self { grpc, http, admin_endpoint, .. } = self;
+        let any = "endpoint: '127.0.0.1:0'";
         format!(
-            "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{grpc: {{{any}, {grpc}}}, http: {{{any}, {http}}}}}, {receiver}}}}}\n\
              memory: {{{memory}}}\n\
              buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
              dead_letter: {{{dead_letter}}}\n\
-             admin: {{endpoint: '127.0.0.1:0', {admin}}}\n\
+             admin: {{endpoint: '{admin_endpoint}', {admin}}}\n\
              logs: {{format: json}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"
         )
