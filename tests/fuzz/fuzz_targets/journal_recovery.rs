@@ -1,0 +1,80 @@
+//! What is found on the disk: recovery ends, finds nothing twice, reads what it found, and the journal goes on.
+//!
+//! No random bytes have the right checksum: they get it, and the right offset, wherever there is a record's marker.
+#![no_main]
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, mpsc},
+};
+
+use libfuzzer_sys::fuzz_target;
+use tracestitch::{
+    buffer::journal::{Journal, MemoryFiles, Settings, SyncMode},
+    telemetry::Metrics,
+};
+
+const MARKER: &[u8] = b"\xF1ts\xFEj\xC0\n\xFF";
+const HEADER_BYTES: usize = 28;
+
+/// Offset and checksum of each record are what they should be.
+fn repaired(mut bytes: Vec<u8>) -> Vec<u8> {
+    let places: Vec<usize> =
+        bytes.windows(8).enumerate().filter(|(_, at)| *at == MARKER).map(|(at, _)| at).collect();
+    for at in places {
+        let Some(record) = bytes.get_mut(at..) else { continue };
+        if record.len() < HEADER_BYTES {
+            continue;
+        }
+        record[12..16].copy_from_slice(&(at as u32).to_le_bytes());
+        let head = u32::from_le_bytes([record[16], record[17], record[18], record[19]]) as usize;
+        let Some(head) = record.get(HEADER_BYTES..HEADER_BYTES.saturating_add(head)) else { continue };
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&record[8..24]), head);
+        record[24..28].copy_from_slice(&checksum.to_le_bytes());
+    }
+    bytes
+}
+
+fn settings(files: &MemoryFiles) -> Settings {
+    static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
+    let metrics = Arc::clone(METRICS.get_or_init(|| Arc::new(Metrics::new(&[]))));
+    Settings {
+        sync: SyncMode::Never,
+        max_bytes: 1 << 24,
+        files: Arc::new(files.clone()),
+        ..Settings::new(PathBuf::from("/journal"), vec!["a".to_owned()], metrics)
+    }
+}
+
+fn recovered(files: &MemoryFiles) -> BTreeSet<u64> {
+    let Ok((journal, recovery)) = Journal::open(settings(files)) else { return BTreeSet::new() };
+    let mut numbers = BTreeSet::new();
+    for part in recovery {
+        assert!(numbers.insert(part.place.number), "a part came twice");
+        // Damaged or not: it is said.
+        let _read = journal.read(&part.place);
+    }
+    let (then, outcome) = mpsc::channel();
+    journal.append_spans(Vec::new(), vec![vec![7; 9].into()], move |places| {
+        let _gone = then.send(places);
+    });
+    let places = outcome.recv().expect("is called");
+    if let Ok(places) = places {
+        assert!(!numbers.contains(&places[0].number), "a number given twice");
+        numbers.insert(places[0].number);
+    }
+    journal.close();
+    numbers
+}
+
+fuzz_target!(|data: &[u8]| {
+    let files = MemoryFiles::new();
+    let (first, second) = data.split_at(data.len() / 2);
+    let segment = |number: u32| Path::new("/journal").join(format!("{number:08}.journal"));
+    files.put(&segment(1), repaired([b"tracestitch journal 1\n", first].concat()));
+    files.put(&segment(2), repaired([b"tracestitch journal 1\n", second].concat()));
+    let found = recovered(&files);
+    let again = recovered(&files);
+    assert!(found.is_subset(&again), "what was found once is found again");
+});
