@@ -5,11 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use super::{
-    ExporterConfig, StartError,
-    batch::Batch,
-    debug,
-    error::ExportError,
-    otlp_grpc::{OtlpGrpc, PartialSuccess},
+    ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
     queue::Limits,
 };
 use crate::{
@@ -17,6 +13,7 @@ use crate::{
     ledger::DropReason,
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},
+    wire::PartialSuccess,
 };
 
 /// What carries a request.

@@ -2,9 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
-use prost::Message;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -17,7 +15,7 @@ use super::{Compression, OtlpConfig, StartError, error::ExportError};
 use crate::{
     config::Headers,
     trace::Origin,
-    wire::{Pieces, PiecesCodec, field, otlp::ExportTracePartialSuccess},
+    wire::{Encoding, PartialSuccess, Pieces, PiecesCodec},
 };
 
 /// A client for one destination. The connection is made at the first request, and again after it broke: the pings of
@@ -29,13 +27,6 @@ pub(crate) struct OtlpGrpc {
     /// The origin's own headers are sent, too.
     passes_origin: bool,
     timeout: Duration,
-}
-
-/// What a destination that took a request refused of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct PartialSuccess {
-    pub(super) rejected_spans: u64,
-    pub(super) message: String,
 }
 
 const EXPORT: PathAndQuery =
@@ -121,32 +112,13 @@ impl OtlpGrpc {
             client.unary(request, EXPORT, PiecesCodec).await
         };
         match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(response) => Ok(partial_success(&response?.into_inner())),
+            Ok(response) => {
+                Ok(PartialSuccess::of_response(Encoding::Protobuf, &response?.into_inner()))
+            }
             Err(_) => Err(ExportError::Retry {
                 after: None,
                 why: format!("no answer within {} ms", self.timeout.as_millis()),
             }),
         }
     }
-}
-
-/// `ExportTraceServiceResponse.partial_success`; what can't be read refuses nothing.
-fn partial_success(response: &Bytes) -> PartialSuccess {
-    let mut at = 0;
-    while at < response.len() {
-        let Ok((number, wire)) = field::key(response, &mut at) else { break };
-        if (number, wire) == (1, field::WireType::Delimited) {
-            let Ok(range) = field::delimited(response, &mut at) else { break };
-            let partial = response.get(range).unwrap_or_default();
-            let partial = ExportTracePartialSuccess::decode(partial).unwrap_or_default();
-            return PartialSuccess {
-                rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0),
-                message: partial.error_message,
-            };
-        }
-        if field::skip(response, &mut at, number, wire, field::DEPTH_MAX).is_err() {
-            break;
-        }
-    }
-    PartialSuccess::default()
 }

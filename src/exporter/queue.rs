@@ -13,7 +13,6 @@ use super::{
     batch::{Batch, Batches},
     courier::{Courier, Transport},
     missed::Missed,
-    otlp_grpc::PartialSuccess,
     outage::{Outage, Overflow},
     profile::Fitted,
     queued::{Queued, Room},
@@ -24,6 +23,7 @@ use crate::{
     retry::Backoff,
     trace::{EnrichedTrace, Piece},
     watchdog::{BEAT_EVERY, Beat, Watchdog},
+    wire::PartialSuccess,
 };
 
 /// Limits of one destination.

@@ -9,7 +9,6 @@ use super::{
     batch::Batch,
     courier::{Courier, Transport},
     dead_letter::line::{self, Letterhead, LineError},
-    otlp_grpc::PartialSuccess,
     queue::Limits,
 };
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     ledger::DropReason,
     telemetry::Metrics,
     trace::{Origin, Origins, Piece},
-    wire::layout::Layout,
+    wire::{PartialSuccess, layout::Layout},
 };
 
 /// Where lines are sent.

@@ -1,6 +1,7 @@
-//! Where spans come in: OTLP over gRPC and HTTP. A request is scanned, never decoded, and answered when its spans are
-//! safe.
+//! Where spans come in: OTLP over gRPC and HTTP. A request is scanned, never decoded (JSON becomes protobuf first), and
+//! answered when its spans are safe.
 
+mod answer;
 mod door;
 mod metered;
 mod otlp_grpc;
@@ -49,7 +50,7 @@ pub struct Protocols {
     /// OTLP/gRPC, with gzip and zstd, and gRPC health.
     #[serde(default)]
     pub grpc: Option<GrpcConfig>,
-    /// OTLP/HTTP with protobuf, at /v1/traces.
+    /// OTLP/HTTP with protobuf or JSON, at /v1/traces, with gzip, zstd and deflate.
     #[serde(default)]
     pub http: Option<HttpConfig>,
 }

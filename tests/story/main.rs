@@ -1,6 +1,7 @@
 //! The program's promises, one file each, named by it: a whole pipeline over loopback between the demo's own doubles,
 //! with waits shortened by configuration.
 
+mod answers_speak_the_requests_type;
 mod backend_down_for_a_while_gets_everything_once;
 mod backend_with_a_small_limit_gets_everything_once;
 mod backlog_larger_than_memory_is_recovered;
@@ -9,6 +10,7 @@ mod big_traces_are_cut_to_requests;
 mod clocks_far_off_are_not_posted;
 mod config_errors_name_their_path;
 mod dead_letters_can_be_sent_again;
+mod decompression_bombs_end_in_413;
 mod deepflow_down_passes_traces_through;
 mod failed_journal_refuses_and_says_so;
 mod full_buffer_releases_early;
@@ -17,6 +19,7 @@ mod hanging_task_shows_and_panic_ends;
 mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
 mod journal_keeps_traces_over_a_restart;
+mod json_requests_arrive_as_protobuf_does;
 mod late_spans_get_their_place;
 mod metrics_exist_at_zero;
 mod partial_success_is_not_retried;
