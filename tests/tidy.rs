@@ -55,7 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["receiver/otlp_http.rs", "receiver/answer.rs", "admin/", "demo/deepflow/"]),
     ("base64", &["wire/json/"]),
     ("tower", &["receiver/otlp_grpc.rs"]),
-    ("tower_http", &["receiver/otlp_http.rs"]),
+    ("tower_http", &["receiver/otlp_http.rs", "receiver/cors.rs"]),
     ("tonic_health", &["receiver/otlp_grpc.rs"]),
     ("tonic", &["wire/", "receiver/", "exporter/", "demo/"]),
     ("rustls", &["tls.rs"]),

@@ -2,6 +2,7 @@
 //! answered when its spans are safe.
 
 mod answer;
+mod cors;
 mod door;
 mod metered;
 mod otlp_grpc;
@@ -14,12 +15,13 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     clock,
-    config::{ByteSize, ListenAddress, Problems},
+    config::{ByteSize, ListenAddress, Problems, UrlPath},
     memory::Budget,
     telemetry::Metrics,
     trace::{HEADERS_MAX, Intake},
     watchdog::{Beat, Watchdog},
 };
+pub use cors::CorsConfig;
 pub use door::Door;
 
 /// What spans come in by.
@@ -50,7 +52,7 @@ pub struct Protocols {
     /// OTLP/gRPC, with gzip and zstd, and gRPC health.
     #[serde(default)]
     pub grpc: Option<GrpcConfig>,
-    /// OTLP/HTTP with protobuf or JSON, at /v1/traces, with gzip, zstd and deflate.
+    /// OTLP/HTTP with protobuf or JSON, and with gzip, zstd and deflate.
     #[serde(default)]
     pub http: Option<HttpConfig>,
 }
@@ -69,6 +71,10 @@ pub struct GrpcConfig {
 pub struct HttpConfig {
     /// Where to listen; 0.0.0.0:4318 for all interfaces.
     pub endpoint: ListenAddress,
+    /// Path at which traces are taken.
+    pub traces_url_path: UrlPath,
+    /// Pages that may send from a browser; none without this.
+    pub cors: Option<CorsConfig>,
 }
 
 impl Default for OtlpConfig {
@@ -83,6 +89,10 @@ fn address(text: &str) -> ListenAddress {
     text.parse().expect("the default address is one")
 }
 
+fn path(text: &str) -> UrlPath {
+    text.parse().expect("the default path is one")
+}
+
 impl Default for GrpcConfig {
     fn default() -> Self {
         Self { endpoint: address("127.0.0.1:4317") }
@@ -91,7 +101,11 @@ impl Default for GrpcConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { endpoint: address("127.0.0.1:4318") }
+        Self {
+            endpoint: address("127.0.0.1:4318"),
+            traces_url_path: path("/v1/traces"),
+            cors: None,
+        }
     }
 }
 
@@ -114,6 +128,9 @@ impl OtlpConfig {
         {
             let hint = Some("OTLP/HTTP is usually at port 4318");
             problems.push("protocols.http.endpoint", "the same address as gRPC's", hint);
+        }
+        if let Some(cors) = http.as_ref().and_then(|http| http.cors.as_ref()) {
+            problems.within("protocols.http.cors", |problems| cors.check(problems));
         }
         if self.max_request_size.get() < 1024 || self.max_request_size > ByteSize::from_mib(1024) {
             problems.push("max_request_size", "must be between 1KiB and 1GiB", None);
@@ -191,9 +208,10 @@ impl Receivers {
             let serve = otlp_grpc::serve(listener, Arc::clone(&receivers.door), closed.clone());
             receivers.tasks.push(supervise(watchdog, "gRPC", serve));
         }
-        if let Some((listener, address)) = http {
+        if let (Some((listener, address)), Some(config)) = (http, &protocols.http) {
             receivers.http = Some(address);
-            let serve = otlp_http::serve(listener, Arc::clone(&receivers.door), closed);
+            let router = otlp_http::router(config, Arc::clone(&receivers.door));
+            let serve = otlp_http::serve(listener, router, closed);
             receivers.tasks.push(supervise(watchdog, "HTTP", serve));
         }
         Ok(receivers)

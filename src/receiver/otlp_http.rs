@@ -18,6 +18,7 @@ use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
+    HttpConfig,
     answer::{done, failed, failed_as},
     closed,
     door::{Door, DoorError},
@@ -31,22 +32,30 @@ use crate::{
 };
 
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch::Receiver<bool>) {
-    let server = axum::serve(listener, router(door)).with_graceful_shutdown(closed(closing));
+pub(super) async fn serve(listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
+    let server = axum::serve(listener, router).with_graceful_shutdown(closed(closing));
     if let Err(error) = server.await {
         tracing::error!(%error, "the OTLP/HTTP receiver ended");
     }
 }
 
-fn router(door: Arc<Door>) -> Router {
-    Router::new()
-        .route("/v1/traces", post(export))
+/// What is taken, and where.
+pub(super) fn router(config: &HttpConfig, door: Arc<Door>) -> Router {
+    let path = config.traces_url_path.as_str();
+    let unknown_path = format!("only traces are taken here, at {path}");
+    let router = Router::new()
+        .route(path, post(export))
         .layer(RequestDecompressionLayer::new())
         // In front of the former, for it takes Content-Encoding away.
         .layer(middleware::from_fn(readable))
-        .fallback(unknown_path)
+        .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
         .method_not_allowed_fallback(wrong_method)
-        .with_state(door)
+        .with_state(door);
+    match &config.cors {
+        // Around all: browsers ask without a body, and must be allowed to read refusals.
+        Some(cors) => router.layer(cors.layer()),
+        None => router,
+    }
 }
 
 /// What can't be read is answered before a body is; behind here the request's [`Encoding`] is known.
@@ -163,9 +172,8 @@ async fn protobuf(text: Bytes, memory: &mut Reservation) -> Result<Bytes, DoorEr
     Ok(request.into())
 }
 
-async fn unknown_path(headers: HeaderMap) -> Response {
-    let message = "only traces are taken here, at /v1/traces";
-    failed(written_in(&headers), &RpcStatus::new(Code::Unimplemented, message))
+fn unknown(headers: &HeaderMap, message: &str) -> Response {
+    failed(written_in(headers), &RpcStatus::new(Code::Unimplemented, message))
 }
 
 async fn wrong_method(headers: HeaderMap) -> Response {

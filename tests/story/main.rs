@@ -7,6 +7,7 @@ mod backend_with_a_small_limit_gets_everything_once;
 mod backlog_larger_than_memory_is_recovered;
 mod bad_spans_are_refused_alone;
 mod big_traces_are_cut_to_requests;
+mod browsers_may_send_when_allowed;
 mod clocks_far_off_are_not_posted;
 mod config_errors_name_their_path;
 mod dead_letters_can_be_sent_again;

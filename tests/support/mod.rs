@@ -41,6 +41,8 @@ pub(crate) const ANY_PORT: SocketAddr =
 pub(crate) struct Setup<'a> {
     /// More of `receivers.otlp`.
     pub(crate) receiver: &'a str,
+    /// `receivers.otlp.protocols.http`.
+    pub(crate) http: &'a str,
     pub(crate) memory: &'a str,
     pub(crate) buffer: &'a str,
     /// Insides of `buffer.journal`.
@@ -64,6 +66,7 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
             receiver: "",
+            http: "{endpoint: '127.0.0.1:0'}",
             memory: "limit: 256MiB",
             buffer: "idle: 300ms",
             journal: "enabled: false".to_owned(),
@@ -86,12 +89,11 @@ impl Setup<'_> {
 
     /// As text, for the program itself.
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
-        let Self { receiver, memory, buffer, journal, .. } = self;
+        let Self { receiver, http, memory, buffer, journal, .. } = self;
         let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
         let Self { admin, drain_timeout, .. } = self;
-        let any = "{endpoint: '127.0.0.1:0'}";
         format!(
-            "receivers: {{otlp: {{protocols: {{grpc: {any}, http: {any}}}, {receiver}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {http}}}, {receiver}}}}}\n\
              memory: {{{memory}}}\n\
              buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
