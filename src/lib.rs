@@ -19,6 +19,7 @@ pub mod wire;
 pub mod clock;
 pub mod config;
 pub mod ledger;
+pub mod listen;
 pub mod memory;
 pub mod retry;
 pub mod telemetry;

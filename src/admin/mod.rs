@@ -10,22 +10,29 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock,
     config::{ListenAddress, Problems},
-    telemetry::{Watched, catalogue::UPKEEP},
+    listen::{Limits, Listener, Protocol},
+    telemetry::{
+        Watched,
+        catalogue::{Listening, UPKEEP},
+    },
+    tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
     watchdog::Beat,
 };
 
@@ -35,6 +42,8 @@ use crate::{
 pub struct Config {
     /// Where to listen; 0.0.0.0:13133 for all interfaces. /livez, /readyz, /metrics, /ledger, /traces.
     pub endpoint: ListenAddress,
+    /// TLS. Without cert_file and key_file: plain text.
+    pub tls: ServerTlsConfig,
     /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Each takes less than
     /// 1 KiB of memory.limit. 0 remembers none.
     pub recent_traces: usize,
@@ -46,6 +55,7 @@ const RECENT_TRACES_MAX: usize = 100_000;
 impl Config {
     /// Notes what can't be used.
     pub fn check(&self, problems: &mut Problems) {
+        problems.within("tls", |problems| self.tls.check(problems));
         if self.recent_traces > RECENT_TRACES_MAX {
             problems.push(
                 "recent_traces",
@@ -62,9 +72,21 @@ fn default_address() -> ListenAddress {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { endpoint: default_address(), recent_traces: 1000 }
+        let tls = ServerTlsConfig::default();
+        Self { endpoint: default_address(), tls, recent_traces: 1000 }
     }
 }
+
+/// Probes, a Prometheus or two, a few people.
+const LIMITS: Limits = Limits {
+    protocol: Protocol::Any,
+    connections: 256,
+    head_wait: Duration::from_secs(20),
+    idle_wait: Duration::from_mins(2),
+    age: None,
+};
+/// For answers under way when the pages end.
+const STOP_WAIT: Duration = Duration::from_millis(200);
 
 /// Pages that can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +99,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A file of `admin.tls` can't be used.
+    #[error("cannot serve the admin pages by TLS")]
+    Tls(#[source] TlsError),
 }
 
 /// The served pages.
@@ -84,6 +109,7 @@ pub enum StartError {
 pub struct Admin {
     address: SocketAddr,
     ready: Arc<AtomicBool>,
+    closing: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -96,10 +122,18 @@ struct Pages {
 
 impl Admin {
     /// Serves the pages, not ready at first.
-    pub async fn start(config: &Config, watched: Watched) -> Result<Self, StartError> {
+    pub async fn start(
+        config: &Config,
+        watched: Watched,
+        reloads: &Reloads,
+    ) -> Result<Self, StartError> {
+        let tls = ServerTls::new(&config.tls, Alpn::Any, Listening::Admin.label(), reloads)
+            .map_err(StartError::Tls)?;
         let failed = |source| StartError::Listen { address: config.endpoint.to_string(), source };
-        let listener = TcpListener::bind(config.endpoint.as_str()).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let of = Listening::Admin;
+        let listener = Listener::bind(&config.endpoint, tls, LIMITS, &watched.metrics, of);
+        let listener = listener.await.map_err(failed)?;
+        let (address, tls) = (listener.address(), listener.is_tls());
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::clone(&watched.metrics);
         let watchdog = Arc::clone(&watched.watchdog);
@@ -113,10 +147,9 @@ impl Admin {
             .route("/traces", get(traces::list))
             .route("/traces/{id}", get(traces::one))
             .with_state(pages);
+        let (closing, closed) = watch::channel(false);
         let serve = |beat: Beat| async move {
-            if let Err(error) = beat.during(axum::serve(listener, router).into_future()).await {
-                tracing::error!(%error, "the admin pages ended");
-            }
+            beat.during(listener.serve(router, Body::new, closed)).await;
         };
         let serve = tokio::spawn(watchdog.supervise("admin pages", serve));
         let upkeep = |beat: Beat| async move {
@@ -128,8 +161,8 @@ impl Admin {
             }
         };
         let upkeep = tokio::spawn(watchdog.supervise("metrics upkeep", upkeep));
-        tracing::info!(%address, "serving /livez, /readyz, /metrics, /ledger, /traces");
-        Ok(Self { address, ready, tasks: [serve, upkeep] })
+        tracing::info!(%address, tls, "serving /livez, /readyz, /metrics, /ledger, /traces");
+        Ok(Self { address, ready, closing, tasks: [serve, upkeep] })
     }
 
     /// Where the pages are.
@@ -144,7 +177,14 @@ impl Admin {
 
     /// Ends the pages.
     pub async fn stop(self) {
-        for task in self.tasks {
+        self.closing.send_replace(true);
+        let [mut serve, upkeep] = self.tasks;
+        // Who is being answered gets his answer.
+        if tokio::time::timeout(STOP_WAIT, &mut serve).await.is_ok() {
+            upkeep.abort();
+            return;
+        }
+        for task in [serve, upkeep] {
             task.abort();
             // Cancelled, as it should be.
             let _cancelled = task.await;

@@ -26,6 +26,7 @@ use crate::{
         Metrics,
         catalogue::{CompletionMetrics, Mode, NotPosted},
     },
+    tls::Reloads,
     trace::{Answer, AskOutcome, Event, QuietTrace, Release, Skip},
     watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
@@ -78,12 +79,13 @@ pub fn start(
     budget: &Budget,
     metrics: Arc<Metrics>,
     watchdog: &Arc<Watchdog>,
-    traces: mpsc::Receiver<QuietTrace>,
-    ending: watch::Receiver<Ending>,
+    (traces, ending): (mpsc::Receiver<QuietTrace>, watch::Receiver<Ending>),
+    reloads: &Reloads,
 ) -> Result<(mpsc::UnboundedReceiver<Completed>, JoinHandle<()>), ClientError> {
     let (completed, receiver) = mpsc::unbounded_channel();
     let config = &config.deepflow;
-    let deepflow = if config.enabled { Some(Arc::new(Deepflow::new(config)?)) } else { None };
+    let deepflow =
+        if config.enabled { Some(Arc::new(Deepflow::new(config, reloads)?)) } else { None };
     let completion = Completion {
         deepflow,
         policy: Policy::new(limits(config, budget)),

@@ -30,7 +30,12 @@ impl Sender {
     pub fn to(address: SocketAddr) -> Result<Self, Error> {
         let channel =
             Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect_lazy();
-        Ok(Self { client: Grpc::new(channel).max_encoding_message_size(usize::MAX) })
+        Ok(Self::over(channel))
+    }
+
+    /// A sender over a connection of its caller's.
+    pub fn over(channel: Channel) -> Self {
+        Self { client: Grpc::new(channel).max_encoding_message_size(usize::MAX) }
     }
 
     /// The same, compressing.

@@ -1,6 +1,6 @@
 //! What operators say of destinations, and of what these can't take.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -9,7 +9,10 @@ use serde::{
 };
 
 use super::DeadLetterConfig;
-use crate::config::{ByteSize, Headers, HttpUrl, Interval, Problems};
+use crate::{
+    config::{ByteSize, Headers, HttpUrl, Interval, Problems},
+    tls::ClientTlsConfig,
+};
 
 /// Destinations by `type` or `type/name`, in order. `on_outage` says what becomes of traces that one can't take.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +35,7 @@ pub struct OtlpConfig {
     /// http://host:port, or https:// for TLS.
     pub endpoint: HttpUrl,
     /// For an https endpoint.
-    pub tls: TlsConfig,
+    pub tls: ClientTlsConfig,
     /// Request headers; ${origin:NAME} stands for a header kept by receivers.otlp.include_metadata.
     pub headers: Headers,
     /// none, gzip or zstd.
@@ -58,16 +61,6 @@ pub struct OtlpConfig {
     pub retry_on_failure: RetryConfig,
     /// Pings that find a broken connection.
     pub keepalive: KeepaliveConfig,
-}
-
-/// TLS towards a destination.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsConfig {
-    /// PEM file of the certificate authority to trust. Needed for https.
-    pub ca_file: Option<PathBuf>,
-    /// Name in the certificate, if it is not the endpoint's host.
-    pub server_name: Option<String>,
 }
 
 /// Compression of requests.
@@ -168,7 +161,7 @@ impl Default for OtlpConfig {
     fn default() -> Self {
         Self {
             endpoint: default_endpoint(),
-            tls: TlsConfig::default(),
+            tls: ClientTlsConfig::default(),
             headers: Headers::default(),
             compression: Compression::None,
             timeout: Interval::from_secs(10),
@@ -291,12 +284,7 @@ impl OtlpConfig {
                 problems.push(key, "must be longer than 0s", Some(default));
             }
         }
-        if self.endpoint.is_tls() && self.tls.ca_file.is_none() {
-            let hint = Some(
-                "name the PEM file of the authority, /etc/ssl/certs/ca-certificates.crt for public ones",
-            );
-            problems.push("tls.ca_file", "is needed for https", hint);
-        }
+        problems.within("tls", |problems| self.tls.check(problems));
         problems.within("headers", |problems| self.headers.check(include_metadata, problems));
     }
 }

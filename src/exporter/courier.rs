@@ -13,6 +13,7 @@ use crate::{
     ledger::DropReason,
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},
+    tls::Reloads,
     wire::PartialSuccess,
 };
 
@@ -26,9 +27,13 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    pub(super) fn new(name: &str, exporter: &ExporterConfig) -> Result<Self, StartError> {
+    pub(super) fn new(
+        name: &str,
+        exporter: &ExporterConfig,
+        reloads: &Reloads,
+    ) -> Result<Self, StartError> {
         Ok(match exporter {
-            ExporterConfig::Otlp(otlp) => Self::Otlp(Box::new(OtlpGrpc::new(name, otlp)?)),
+            ExporterConfig::Otlp(otlp) => Self::Otlp(Box::new(OtlpGrpc::new(name, otlp, reloads)?)),
             ExporterConfig::Debug(_) => Self::Debug,
         })
     }

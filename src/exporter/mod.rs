@@ -20,7 +20,6 @@ mod share;
 mod tests;
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -38,32 +37,35 @@ use self::{
 pub use self::{
     config::{
         BatchConfig, Compression, Config, DebugConfig, ExporterConfig, KeepaliveConfig, OnOutage,
-        OtlpConfig, Profile, QueueConfig, RetryConfig, TlsConfig,
+        OtlpConfig, Profile, QueueConfig, RetryConfig,
     },
     dead_letter::DeadLetterConfig,
 };
 use crate::{
-    clock, ledger::Destination, memory::Stage, telemetry::Metrics, trace::EnrichedTrace,
+    clock,
+    ledger::Destination,
+    memory::Stage,
+    telemetry::Metrics,
+    tls::{Reloads, TlsError},
+    trace::EnrichedTrace,
     watchdog::Watchdog,
 };
 
 /// A destination that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The CA file is not there, or not readable.
-    #[error("cannot read {} of exporter {exporter}", path.display())]
-    CaFile {
+    /// A file of `tls` can't be used.
+    #[error("cannot use TLS for exporter {exporter}")]
+    Tls {
         /// The destination.
         exporter: String,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+        /// Which file, and why.
+        source: TlsError,
     },
     /// The operating system gives no thread.
     #[error("cannot start the thread that writes dead letters")]
     DeadLetterThread(#[source] std::io::Error),
-    /// The endpoint or its TLS settings can't be used.
+    /// The endpoint can't be used.
     #[error("cannot use the endpoint of exporter {exporter}")]
     Endpoint {
         /// The destination.
@@ -89,6 +91,7 @@ impl Exporters {
         dead_letter: &DeadLetterConfig,
         metrics: &Metrics,
         watchdog: &Arc<Watchdog>,
+        reloads: &Reloads,
     ) -> Result<Self, StartError> {
         let dead_letters = DeadLetters::start(dead_letter, watchdog)?;
         let relieved = Arc::new(AtomicBool::new(false));
@@ -104,7 +107,7 @@ impl Exporters {
                 dead_letters: dead_letters.clone(),
                 accounts,
             });
-            let transport = Transport::new(name, exporter)?;
+            let transport = Transport::new(name, exporter, reloads)?;
             queues.push(Queue::start(transport, Limits::of(exporter), outage, watchdog));
         }
         let all = (0..queues.len()).map(Destination).collect();

@@ -1,6 +1,6 @@
 //! OTLP/gRPC towards Tempo, Jaeger or a Collector, from raw bytes.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
 use tonic::{
@@ -8,12 +8,13 @@ use tonic::{
     client::Grpc,
     codec::CompressionEncoding,
     metadata::MetadataMap,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, Endpoint},
 };
 
 use super::{Compression, OtlpConfig, StartError, error::ExportError};
 use crate::{
     config::Headers,
+    tls::{ClientTls, Connector, Reloads},
     trace::Origin,
     wire::{Encoding, PartialSuccess, Pieces, PiecesCodec},
 };
@@ -36,7 +37,11 @@ const EXPORT: PathAndQuery =
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl OtlpGrpc {
-    pub(super) fn new(exporter: &str, config: &OtlpConfig) -> Result<Self, StartError> {
+    pub(super) fn new(
+        exporter: &str,
+        config: &OtlpConfig,
+        reloads: &Reloads,
+    ) -> Result<Self, StartError> {
         let failed = |source| StartError::Endpoint { exporter: exporter.to_owned(), source };
         let keepalive = &config.keepalive;
         let endpoint = Endpoint::from_shared(config.endpoint.to_string())
@@ -49,26 +54,16 @@ impl OtlpGrpc {
             .keep_alive_timeout(keepalive.timeout.get())
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let endpoint = match (&config.tls.ca_file, config.endpoint.is_tls()) {
-            (Some(path), true) => {
-                crate::tls::install_provider();
-                let read = |source| StartError::CaFile {
-                    exporter: exporter.to_owned(),
-                    path: path.clone(),
-                    source,
-                };
-                let ca = Certificate::from_pem(fs::read(path).map_err(read)?);
-                let tls = ClientTlsConfig::new().ca_certificate(ca);
-                let tls = match &config.tls.server_name {
-                    Some(name) => tls.domain_name(name),
-                    None => tls,
-                };
-                endpoint.tls_config(tls).map_err(failed)?
-            }
-            _ => endpoint,
+        let channel = if config.endpoint.is_tls() {
+            let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
+            let tls = ClientTls::new(&config.tls, exporter, reloads).map_err(failed)?;
+            let host = config.endpoint.uri().host().unwrap_or_default();
+            let connector = Connector::new(&tls, host, config.connect_timeout.get());
+            endpoint.connect_with_connector_lazy(connector.map_err(failed)?)
+        } else {
+            endpoint.connect_lazy()
         };
-        let client =
-            Grpc::new(endpoint.connect_lazy()).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        let client = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
         let client = match config.compression {
             Compression::None => client,
             Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),

@@ -16,6 +16,7 @@ use crate::{
     config::HttpUrl,
     ledger::DropReason,
     telemetry::Metrics,
+    tls::Reloads,
     trace::{Origin, Origins, Piece},
     wire::{PartialSuccess, layout::Layout},
 };
@@ -230,7 +231,7 @@ impl Outlet {
     ) -> Result<Option<Self>, StartError> {
         let Some(metrics) = metrics.exporter(number) else { return Ok(None) };
         let limits = Limits::of(exporter);
-        let transport = match Transport::new(name, exporter)? {
+        let transport = match Transport::new(name, exporter, &Reloads::default())? {
             Transport::Otlp(otlp) if passes_origin => {
                 Transport::Otlp(Box::new(otlp.passing_origin()))
             }

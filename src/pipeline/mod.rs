@@ -26,6 +26,7 @@ use crate::{
     memory::{Budget, machine, resident},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
+    tls::{Reloads, keep_reloading},
     trace::{Durable, Intake, Lives},
     watchdog::Watchdog,
     weaving,
@@ -173,6 +174,7 @@ pub struct Pipeline {
     completion: JoinHandle<()>,
     weavers: JoinSet<()>,
     handing: JoinHandle<()>,
+    reloading: Option<JoinHandle<()>>,
     parked: Option<JoinHandle<()>>,
     parked_end: watch::Sender<bool>,
     exporters: Arc<Exporters>,
@@ -208,9 +210,11 @@ impl Pipeline {
             lives,
             durable: Arc::default(),
         };
-        let admin = admin::Admin::start(&config.admin, watched.clone()).await?;
+        let reloads = Reloads::default();
+        let admin = admin::Admin::start(&config.admin, watched.clone(), &reloads).await?;
+        let dead_letter = &config.dead_letter;
         let exporters =
-            Exporters::start(&config.exporters, &config.dead_letter, &metrics, &watchdog)?;
+            Exporters::start(&config.exporters, dead_letter, &metrics, &watchdog, &reloads)?;
         let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) =
@@ -225,8 +229,8 @@ impl Pipeline {
             &budget,
             Arc::clone(&metrics),
             &watchdog,
-            quiet,
-            ended,
+            (quiet, ended),
+            &reloads,
         )?;
         let keeper = buffer.keeper().cloned();
         let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watched);
@@ -235,7 +239,9 @@ impl Pipeline {
         buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
         let receivers =
-            Receivers::start(&config.receivers, intake, budget, metrics, &watchdog).await?;
+            Receivers::start(&config.receivers, intake, budget, &metrics, &watchdog, &reloads)
+                .await?;
+        let reloading = start_reloading(reloads, &watched);
         admin.set_ready(true);
         Ok(Self {
             receivers,
@@ -243,6 +249,7 @@ impl Pipeline {
             completion,
             weavers,
             handing,
+            reloading,
             parked,
             parked_end,
             exporters,
@@ -325,6 +332,9 @@ impl Pipeline {
             // Flushing may take a disk's time.
             let _closed = tokio::task::spawn_blocking(move || keeper.close()).await;
         }
+        if let Some(mut reloading) = self.reloading.take() {
+            end_task(&mut reloading).await;
+        }
         self.admin.stop().await;
         // Nobody can look at them any more.
         self.watched.lives.forget();
@@ -368,6 +378,15 @@ const BESIDE_SPANS_BYTES: u64 = 96 * 1024 * 1024;
 fn buffer_share(config: &Config, budget: &Budget) -> u64 {
     let percent = if config.buffer.journal.enabled { 50 } else { 70 };
     budget.limit_bytes() / 100 * percent
+}
+
+fn start_reloading(reloads: Reloads, watched: &Watched) -> Option<JoinHandle<()>> {
+    if reloads.is_empty() {
+        return None;
+    }
+    let metrics = Arc::clone(&watched.metrics);
+    let work = move |beat| keep_reloading(reloads, metrics, beat);
+    Some(tokio::spawn(watched.watchdog.supervise("TLS files", work)))
 }
 
 fn start_parked(

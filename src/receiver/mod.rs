@@ -7,17 +7,20 @@ mod door;
 mod metered;
 mod otlp_grpc;
 mod otlp_http;
+mod rest;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clock,
-    config::{ByteSize, ListenAddress, Problems, UrlPath},
+    config::{ByteSize, Interval, ListenAddress, Problems, UrlPath},
+    listen::{Age, Limits, Listener, Protocol},
     memory::Budget,
-    telemetry::Metrics,
+    telemetry::{Metrics, catalogue::Listening},
+    tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
     trace::{HEADERS_MAX, Intake},
     watchdog::{Beat, Watchdog},
 };
@@ -63,6 +66,25 @@ pub struct Protocols {
 pub struct GrpcConfig {
     /// Where to listen; 0.0.0.0:4317 for all interfaces.
     pub endpoint: ListenAddress,
+    /// TLS. Without cert_file and key_file: plain text.
+    pub tls: ServerTlsConfig,
+    /// Open at a time. When one more comes, those go that have been silent for longest.
+    pub max_connections: usize,
+    /// How long a connection lives. Pings of senders are answered, however often they come.
+    pub keepalive: GrpcKeepaliveConfig,
+}
+
+/// How long a connection of OTLP/gRPC lives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcKeepaliveConfig {
+    /// A connection without a request is closed after so long; its sender makes another one.
+    pub max_connection_idle: Interval,
+    /// A connection takes no further requests after so long, so that a load balancer can give its sender another
+    /// instance; 0s never.
+    pub max_connection_age: Interval,
+    /// For the requests that are then under way.
+    pub max_connection_age_grace: Interval,
 }
 
 /// OTLP/HTTP.
@@ -75,6 +97,14 @@ pub struct HttpConfig {
     pub traces_url_path: UrlPath,
     /// Pages that may send from a browser; none without this.
     pub cors: Option<CorsConfig>,
+    /// TLS. Without cert_file and key_file: plain text.
+    pub tls: ServerTlsConfig,
+    /// Open at a time. When one more comes, those go that have been silent for longest.
+    pub max_connections: usize,
+    /// For the head of a request; who is slower is cut off.
+    pub read_header_timeout: Interval,
+    /// A connection without a request is closed after so long.
+    pub idle_timeout: Interval,
 }
 
 impl Default for OtlpConfig {
@@ -92,10 +122,27 @@ fn address(text: &str) -> ListenAddress {
 fn path(text: &str) -> UrlPath {
     text.parse().expect("the default path is one")
 }
+/// Every process of a large cluster may have its own.
+const CONNECTIONS_MAX: usize = 4096;
 
 impl Default for GrpcConfig {
     fn default() -> Self {
-        Self { endpoint: address("127.0.0.1:4317") }
+        Self {
+            endpoint: address("127.0.0.1:4317"),
+            tls: ServerTlsConfig::default(),
+            max_connections: CONNECTIONS_MAX,
+            keepalive: GrpcKeepaliveConfig::default(),
+        }
+    }
+}
+
+impl Default for GrpcKeepaliveConfig {
+    fn default() -> Self {
+        Self {
+            max_connection_idle: Interval::from_secs(600),
+            max_connection_age: Interval::from_secs(0),
+            max_connection_age_grace: Interval::from_secs(30),
+        }
     }
 }
 
@@ -105,7 +152,72 @@ impl Default for HttpConfig {
             endpoint: address("127.0.0.1:4318"),
             traces_url_path: path("/v1/traces"),
             cors: None,
+            tls: ServerTlsConfig::default(),
+            max_connections: CONNECTIONS_MAX,
+            read_header_timeout: Interval::from_secs(20),
+            // Longer than a minute, which is how often metrics are sent.
+            idle_timeout: Interval::from_secs(120),
         }
+    }
+}
+
+/// For the first request of a connection of OTLP/gRPC, unless it greets as HTTP/2.
+const GREETING_WAIT: Duration = Duration::from_secs(20);
+
+impl GrpcConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within("tls", |problems| self.tls.check(problems));
+        check_connections(self.max_connections, problems);
+        if self.keepalive.max_connection_idle.is_zero() {
+            let hint = Some("10m is the default");
+            problems.push("keepalive.max_connection_idle", "must be longer than 0s", hint);
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let keepalive = &self.keepalive;
+        let (max, grace) = (keepalive.max_connection_age, keepalive.max_connection_age_grace);
+        Limits {
+            protocol: Protocol::Http2,
+            connections: self.max_connections,
+            head_wait: GREETING_WAIT,
+            idle_wait: keepalive.max_connection_idle.get(),
+            age: (!max.is_zero()).then(|| Age { max: max.get(), grace: grace.get() }),
+        }
+    }
+}
+
+impl HttpConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within("tls", |problems| self.tls.check(problems));
+        check_connections(self.max_connections, problems);
+        if let Some(cors) = &self.cors {
+            problems.within("cors", |problems| cors.check(problems));
+        }
+        for (key, interval, default) in [
+            ("read_header_timeout", self.read_header_timeout, "20s is the default"),
+            ("idle_timeout", self.idle_timeout, "2m is the default"),
+        ] {
+            if interval.is_zero() {
+                problems.push(key, "must be longer than 0s", Some(default));
+            }
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            protocol: Protocol::Any,
+            connections: self.max_connections,
+            head_wait: self.read_header_timeout.get(),
+            idle_wait: self.idle_timeout.get(),
+            age: None,
+        }
+    }
+}
+
+fn check_connections(max: usize, problems: &mut Problems) {
+    if max == 0 {
+        problems.push("max_connections", "must be at least 1", Some("4096 is the default"));
     }
 }
 
@@ -122,15 +234,18 @@ impl OtlpConfig {
         if grpc.is_none() && http.is_none() {
             problems.push("protocols", "no protocol to receive by", Some("add grpc: or http:"));
         }
+        if let Some(grpc) = grpc {
+            problems.within("protocols.grpc", |problems| grpc.check(problems));
+        }
+        if let Some(http) = http {
+            problems.within("protocols.http", |problems| http.check(problems));
+        }
         if let (Some(grpc), Some(http)) = (grpc, http)
             && grpc.endpoint == http.endpoint
             && !grpc.endpoint.as_str().ends_with(":0")
         {
             let hint = Some("OTLP/HTTP is usually at port 4318");
             problems.push("protocols.http.endpoint", "the same address as gRPC's", hint);
-        }
-        if let Some(cors) = http.as_ref().and_then(|http| http.cors.as_ref()) {
-            problems.within("protocols.http.cors", |problems| cors.check(problems));
         }
         if self.max_request_size.get() < 1024 || self.max_request_size > ByteSize::from_mib(1024) {
             problems.push("max_request_size", "must be between 1KiB and 1GiB", None);
@@ -164,6 +279,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A file of `tls` can't be used.
+    #[error("cannot receive OTLP/{protocol} by TLS")]
+    Tls {
+        /// gRPC or HTTP.
+        protocol: &'static str,
+        /// Which file, and why.
+        source: TlsError,
+    },
 }
 
 /// Running receivers.
@@ -187,30 +310,41 @@ impl Receivers {
         config: &Config,
         intake: Arc<dyn Intake>,
         budget: Arc<Budget>,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
         watchdog: &Arc<Watchdog>,
+        reloads: &Reloads,
     ) -> Result<Self, StartError> {
-        let OtlpConfig { protocols, .. } = &config.otlp;
-        let door = Arc::new(Door::new(&config.otlp, intake, budget, metrics));
-        let (closing, closed) = watch::channel(false);
-        let mut receivers = Self { grpc: None, http: None, closing, door, tasks: Vec::new() };
+        let Protocols { grpc, http } = &config.otlp.protocols;
         // Both listen before either serves: a program that can't start takes no spans.
-        let grpc = match &protocols.grpc {
-            Some(grpc) => Some(listen(&grpc.endpoint, "gRPC").await?),
+        let grpc = match grpc {
+            Some(grpc) => {
+                let tls = tls(&grpc.tls, Alpn::Http2, Listening::Grpc, reloads)?;
+                Some(listen(&grpc.endpoint, tls, grpc.limits(), metrics, Listening::Grpc).await?)
+            }
             None => None,
         };
-        let http = match &protocols.http {
-            Some(http) => Some(listen(&http.endpoint, "HTTP").await?),
+        let http = match http {
+            Some(http) => {
+                let tls = tls(&http.tls, Alpn::Any, Listening::Http, reloads)?;
+                Some(listen(&http.endpoint, tls, http.limits(), metrics, Listening::Http).await?)
+            }
             None => None,
         };
-        if let Some((listener, address)) = grpc {
-            receivers.grpc = Some(address);
-            let serve = otlp_grpc::serve(listener, Arc::clone(&receivers.door), closed.clone());
+        let door = Arc::new(Door::new(&config.otlp, intake, budget, Arc::clone(metrics)));
+        let (closing, closed) = watch::channel(false);
+        let mut receivers = Self {
+            grpc: grpc.as_ref().map(Listener::address),
+            http: http.as_ref().map(Listener::address),
+            closing,
+            door: Arc::clone(&door),
+            tasks: Vec::new(),
+        };
+        if let Some(listener) = grpc {
+            let serve = otlp_grpc::serve(listener, Arc::clone(&door), closed.clone());
             receivers.tasks.push(supervise(watchdog, "gRPC", serve));
         }
-        if let (Some((listener, address)), Some(config)) = (http, &protocols.http) {
-            receivers.http = Some(address);
-            let router = otlp_http::router(config, Arc::clone(&receivers.door));
+        if let (Some(listener), Some(config)) = (http, &config.otlp.protocols.http) {
+            let router = otlp_http::router(config, door);
             let serve = otlp_http::serve(listener, router, closed);
             receivers.tasks.push(supervise(watchdog, "HTTP", serve));
         }
@@ -241,18 +375,31 @@ fn supervise(
     tokio::spawn(watchdog.supervise(&format!("receiver OTLP/{protocol}"), work))
 }
 
-async fn listen(
-    address: &ListenAddress,
-    protocol: &'static str,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address: address.to_string(), protocol, source };
-    let listener = TcpListener::bind(address.as_str()).await.map_err(failed)?;
-    let local = listener.local_addr().map_err(failed)?;
-    tracing::info!(address = %local, protocol, "receiving OTLP");
-    Ok((listener, local))
+fn protocol(of: Listening) -> &'static str {
+    if of == Listening::Grpc { "gRPC" } else { "HTTP" }
 }
 
-async fn closed(mut closing: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is closing, too.
-    let _ended = closing.wait_for(|closing| *closing).await;
+fn tls(
+    config: &ServerTlsConfig,
+    alpn: Alpn,
+    of: Listening,
+    reloads: &Reloads,
+) -> Result<Option<ServerTls>, StartError> {
+    ServerTls::new(config, alpn, of.label(), reloads)
+        .map_err(|source| StartError::Tls { protocol: protocol(of), source })
+}
+
+async fn listen(
+    address: &ListenAddress,
+    tls: Option<ServerTls>,
+    limits: Limits,
+    metrics: &Arc<Metrics>,
+    of: Listening,
+) -> Result<Listener, StartError> {
+    let protocol = protocol(of);
+    let failed = |source| StartError::Listen { address: address.to_string(), protocol, source };
+    let listener = Listener::bind(address, tls, limits, metrics, of).await.map_err(failed)?;
+    let (address, tls) = (listener.address(), listener.is_tls());
+    tracing::info!(%address, protocol, tls, "receiving OTLP");
+    Ok(listener)
 }

@@ -1,23 +1,19 @@
 //! OTLP/gRPC over raw bytes (OTLP 1.11, "OTLP/gRPC").
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, header::HeaderMap};
-use tokio::{net::TcpListener, sync::watch};
-use tonic::{
-    Code, Request, Response, Status,
-    codec::CompressionEncoding,
-    transport::{Server, server::TcpIncoming},
-};
-use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status, codec::CompressionEncoding, service::Routes};
+use tower::{Service, ServiceExt as _};
 
 use super::{
-    closed,
     door::{Door, DoorError, refusal},
     metered::{Memory, MeteredBody, STEP_BYTES},
 };
 use crate::{
+    listen::Listener,
     telemetry::catalogue::{RequestOutcome, Transport},
     trace::Refused,
     wire::{
@@ -26,36 +22,16 @@ use crate::{
     },
 };
 
-/// Bytes a request may send ahead of being read: more would be memory that nobody accounts for.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Further requests of a connection wait in their sender.
-const STREAMS_MAX: u32 = 32;
-/// Room for all of them: otherwise requests that wait for their turn take the window of those that have it, and nobody
-/// gets on until the waiting ones are refused.
-const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
-
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: TcpListener, door: Arc<Door>, closing: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::Receiver<bool>) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<TraceServiceServer<Export>>().await;
     let service = TraceServiceServer::new(Export { door: Arc::clone(&door) })
         .max_decoding_message_size(door.request_bytes_max())
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(Duration::from_mins(1)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .layer(DoorLayer { door })
-        .add_service(health_service)
-        .add_service(service)
-        .serve_with_incoming_shutdown(incoming, closed(closing));
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the OTLP/gRPC receiver ended");
-    }
+    let routes = Routes::new(health_service).add_service(service).prepare();
+    listener.serve(behind(door, routes), tonic::body::Body::new, closing).await;
     health.set_not_serving::<TraceServiceServer<Export>>().await;
 }
 
@@ -87,42 +63,30 @@ impl TraceService for Export {
     }
 }
 
-/// In front of the service: memory before a body is read, and OTLP's codes instead of tonic's behind it.
-#[derive(Clone)]
-struct DoorLayer {
-    door: Arc<Door>,
-}
-
 type HttpRequest = http::Request<tonic::body::Body>;
 type HttpResponse = http::Response<tonic::body::Body>;
 
-impl<S> Layer<S> for DoorLayer
-where
-    S: Service<HttpRequest, Response = HttpResponse> + Clone + Send + Sync + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
+/// In front of the services: memory before a body is read, and OTLP's codes instead of tonic's behind it.
+fn behind(
+    door: Arc<Door>,
+    routes: Routes,
+) -> impl Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future: Send> + Clone + Send
 {
-    type Service = BoxCloneSyncService<HttpRequest, HttpResponse, S::Error>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        let door = Arc::clone(&self.door);
-        let service = tower::service_fn(move |request: HttpRequest| {
-            let (door, inner) = (Arc::clone(&door), inner.clone());
-            async move {
-                if !request.uri().path().starts_with("/opentelemetry.") {
-                    return inner.oneshot(request).await;
-                }
-                let response = match door.turn(STEP_BYTES).await {
-                    Ok((_turn, memory)) => {
-                        inner.oneshot(metered(request, Memory::new(memory))).await?
-                    }
-                    Err(refusal) => refused(refusal).into_http(),
-                };
-                Ok(with_otlp_code(response, &door))
+    tower::service_fn(move |request: HttpRequest| {
+        let (door, routes) = (Arc::clone(&door), routes.clone());
+        async move {
+            if !request.uri().path().starts_with("/opentelemetry.") {
+                return routes.oneshot(request).await;
             }
-        });
-        BoxCloneSyncService::new(service)
-    }
+            let response = match door.turn(STEP_BYTES).await {
+                Ok((_turn, memory)) => {
+                    routes.oneshot(metered(request, Memory::new(memory))).await?
+                }
+                Err(refusal) => refused(refusal).into_http(),
+            };
+            Ok(with_otlp_code(response, &door))
+        }
+    })
 }
 
 fn metered(request: HttpRequest, memory: Memory) -> HttpRequest {

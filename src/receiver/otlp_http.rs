@@ -13,18 +13,19 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
     HttpConfig,
     answer::{done, failed, failed_as},
-    closed,
     door::{Door, DoorError},
     metered::{FRAME_WAIT, STEP_BYTES},
+    rest::read_rest,
 };
 use crate::{
+    listen::Listener,
     memory::Reservation,
     telemetry::catalogue::Transport,
     trace::{Refused, TOO_SLOW},
@@ -32,11 +33,8 @@ use crate::{
 };
 
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
-    let server = axum::serve(listener, router).with_graceful_shutdown(closed(closing));
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the OTLP/HTTP receiver ended");
-    }
+pub(super) async fn serve(listener: Listener, router: Router, closing: watch::Receiver<bool>) {
+    listener.serve(router, Body::new, closing).await;
 }
 
 /// What is taken, and where.
@@ -48,6 +46,7 @@ pub(super) fn router(config: &HttpConfig, door: Arc<Door>) -> Router {
         .layer(RequestDecompressionLayer::new())
         // In front of the former, for it takes Content-Encoding away.
         .layer(middleware::from_fn(readable))
+        .layer(middleware::from_fn_with_state(door.request_bytes_max(), read_rest))
         .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
         .method_not_allowed_fallback(wrong_method)
         .with_state(door);

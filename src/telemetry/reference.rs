@@ -16,7 +16,7 @@ pub fn markdown() -> String {
             .labels
             .iter()
             .map(|(label, values)| match values.as_slice() {
-                _ if matches!(*label, "exporter" | "destination" | "version") => {
+                _ if matches!(*label, "exporter" | "destination" | "version" | "place") => {
                     format!("`{label}`")
                 }
                 [] => format!("`{label}`"),

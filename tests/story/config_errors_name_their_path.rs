@@ -184,9 +184,31 @@ fn each_mistake_has_path_line_problem_and_hint() {
             &[("exporters.otlp/a.batch.target_size", 3, "is larger than max_size", "")],
         ),
         (
-            "exporters:\n  otlp/a:\n    endpoint: https://tempo:4317\n",
-            // The section's line: the key itself is not in the file.
-            &[("exporters.otlp/a.tls.ca_file", 2, "is needed for https", "PEM")],
+            "exporters:\n  otlp/a:\n    tls:\n      cert_file: a.pem\n      server_name_override: 'a b'\n",
+            &[
+                // The section's line: the key itself is not in the file.
+                ("exporters.otlp/a.tls.key_file", 3, "is needed with cert_file", "go together"),
+                ("exporters.otlp/a.tls.server_name_override", 5, "neither a host name", ""),
+            ],
+        ),
+        (
+            "receivers:\n  otlp:\n    protocols:\n      grpc:\n        tls: {key_file: a.pem}\n        max_connections: 0\n",
+            &[
+                (
+                    "receivers.otlp.protocols.grpc.tls.cert_file",
+                    5,
+                    "is needed for TLS",
+                    "go together",
+                ),
+                ("receivers.otlp.protocols.grpc.max_connections", 6, "at least 1", "4096"),
+            ],
+        ),
+        (
+            "admin:\n  tls: {client_ca_file: ca.pem}\n",
+            &[
+                ("admin.tls.cert_file", 2, "is needed for TLS", "go together"),
+                ("admin.tls.key_file", 2, "is needed for TLS", "go together"),
+            ],
         ),
         (
             "exporters:\n  otlp/a:\n    headers:\n      x-tenant: ${origin:x-org}\n",

@@ -125,7 +125,7 @@ async fn what_is_wrong_is_named() {
         ("{\n  \"resourceSpans\": [", "line 2, column 20: EOF while parsing a list"),
         (
             r#"{"resourceSpans": [{"scopeSpans": [{"spans": [{"kind": "SPAN_KIND_SERVER"}]}]}]}"#,
-            "column 71: kind: expected the number of an enum's value",
+            "column 73: kind: expected the number of an enum's value",
         ),
         (deep.as_str(), "resourceSpans: expected an object"),
     ] {

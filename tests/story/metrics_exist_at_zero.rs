@@ -13,8 +13,9 @@ use tracestitch::{
 use crate::support::{self, Setup, World, http};
 
 /// Not 0 from the start.
-const SAY_SOMETHING: [&str; 5] = [
+const SAY_SOMETHING: [&str; 6] = [
     "tracestitch_build_info",
+    "tracestitch_connections_max",
     "tracestitch_completion_mode",
     "tracestitch_memory_limit_bytes",
     "tracestitch_memory_allowed_bytes",

@@ -119,7 +119,7 @@ async fn trace_that_went_on_as_it_came_says_why() {
 
 #[tokio::test]
 async fn only_the_last_traces_are_remembered() {
-    let admin = "recent_traces: 2";
+    let admin = "recent_traces: 2".to_owned();
     let world = World::start(Setup { admin, ..Setup::without_deepflow() }).await;
     for trace in 1..=3_u32 {
         world.send(&support::trace(trace.into(), 1)).await;
@@ -152,7 +152,7 @@ async fn explain_says_what_is_wrong() {
 
 #[tokio::test]
 async fn nothing_is_remembered_unless_it_may() {
-    let admin = "recent_traces: 0";
+    let admin = "recent_traces: 0".to_owned();
     let world = World::start(Setup { admin, ..Setup::without_deepflow() }).await;
     world.send(&support::trace(1, 1)).await;
     world.settled(1).await;

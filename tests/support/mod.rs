@@ -2,6 +2,7 @@
 //! waiting with a deadline, and a look at metrics and books.
 
 pub(crate) mod http;
+pub(crate) mod tls;
 
 use std::{
     collections::HashMap,
@@ -41,8 +42,10 @@ pub(crate) const ANY_PORT: SocketAddr =
 pub(crate) struct Setup<'a> {
     /// More of `receivers.otlp`.
     pub(crate) receiver: &'a str,
-    /// `receivers.otlp.protocols.http`.
-    pub(crate) http: &'a str,
+    /// More of `receivers.otlp.protocols.grpc`.
+    pub(crate) grpc: String,
+    /// More of `receivers.otlp.protocols.http`.
+    pub(crate) http: String,
     pub(crate) memory: &'a str,
     pub(crate) buffer: &'a str,
     /// Insides of `buffer.journal`.
@@ -54,7 +57,7 @@ pub(crate) struct Setup<'a> {
     /// More of `exporters`.
     pub(crate) exporters: String,
     /// More of `admin`.
-    pub(crate) admin: &'a str,
+    pub(crate) admin: String,
     pub(crate) dead_letter: String,
     pub(crate) drain_timeout: &'a str,
 }
@@ -66,14 +69,15 @@ impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
             receiver: "",
-            http: "{endpoint: '127.0.0.1:0'}",
+            grpc: String::new(),
+            http: String::new(),
             memory: "limit: 256MiB",
             buffer: "idle: 300ms",
             journal: "enabled: false".to_owned(),
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
-            admin: "",
+            admin: String::new(),
             // A story that wants one names a directory of its own.
             dead_letter: "enabled: false".to_owned(),
             drain_timeout: "25s",
@@ -89,17 +93,19 @@ impl Setup<'_> {
 
     /// As text, for the program itself.
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
-        let Self { receiver, http, memory, buffer, journal, .. } = self;
+        let Self { receiver, memory, buffer, journal, .. } = self;
         let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
         let Self { admin, drain_timeout, .. } = self;
+        let Self { grpc, http, .. } = self;
+        let any = "endpoint: '127.0.0.1:0'";
         format!(
-            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {http}}}, {receiver}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{grpc: {{{any}, {grpc}}}, http: {{{any}, {http}}}}}, {receiver}}}}}\n\
              memory: {{{memory}}}\n\
              buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
              exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
              dead_letter: {{{dead_letter}}}\n\
-             admin: {{endpoint: '127.0.0.1:0', {admin}}}\n\
+             admin: {{{any}, {admin}}}\n\
              logs: {{format: json}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"
         )

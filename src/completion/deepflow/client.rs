@@ -1,43 +1,31 @@
 //! Asking over HTTP (DeepFlow contract, sections 2, 12 and 14): HTTP/1.1 with keep-alive, no compression, no proxy.
 
 use std::{
-    fs, io,
-    path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use reqwest::{Certificate, Client, redirect};
-use serde::{Deserialize, Serialize};
+use reqwest::{Client, redirect};
 
 use super::{
     Endpoints,
     answer::{Outcome, classify},
 };
-
-/// TLS towards DeepFlow, or a gateway in front of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsConfig {
-    /// PEM file of the certificate authority to trust, instead of the system's.
-    pub ca_file: Option<PathBuf>,
-}
+use crate::{
+    telemetry::catalogue,
+    tls::{Alpn, ClientTls, ClientTlsConfig, Reloads, TlsError},
+};
 
 /// A client that can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The CA file is not there, or not readable.
-    #[error("cannot read tls.ca_file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Not PEM, or no certificates on this system.
-    #[error("cannot use TLS towards DeepFlow")]
-    Tls(#[from] reqwest::Error),
+    /// A file of `tls` can't be used.
+    #[error("cannot ask DeepFlow by TLS")]
+    Tls(#[from] TlsError),
+    /// A fault of this program.
+    #[error("cannot make an HTTP client")]
+    Client(#[from] reqwest::Error),
 }
 
 /// Limits of one ask.
@@ -74,10 +62,10 @@ pub(in crate::completion) struct Reply {
 impl DeepflowClient {
     pub(super) fn new(
         endpoints: &Endpoints,
-        tls: &TlsConfig,
+        tls: &ClientTlsConfig,
         limits: Limits,
+        reloads: &Reloads,
     ) -> Result<Self, ClientError> {
-        crate::tls::install_provider();
         let builder = Client::builder()
             .http1_only()
             .no_proxy()
@@ -87,16 +75,13 @@ impl DeepflowClient {
             .pool_max_idle_per_host(limits.connections)
             .connect_timeout(limits.connect_timeout)
             .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")));
-        let uses_tls = endpoints.iter().any(crate::config::HttpUrl::is_tls);
-        let builder = match &tls.ca_file {
-            Some(path) => {
-                let read = |source| ClientError::Read { path: path.clone(), source };
-                builder
-                    .tls_certs_only(Certificate::from_pem_bundle(&fs::read(path).map_err(read)?)?)
-            }
-            None if uses_tls => builder,
-            // Without this an image without CA certificates could not even ask over http://.
-            None => builder.tls_certs_only([]),
+        let builder = if endpoints.iter().any(crate::config::HttpUrl::is_tls) {
+            let tls = ClientTls::new(tls, catalogue::DEEPFLOW, reloads)?;
+            builder.tls_backend_preconfigured(tls.config(Alpn::Http1)?)
+        } else {
+            // An image without certificates of authorities must be able to ask over http://.
+            crate::tls::install_provider();
+            builder.tls_certs_only([])
         };
         let urls = endpoints.iter().map(|url| format!("{url}{PATH}")).collect();
         let response_bytes_max = limits.response_bytes_max;

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{client::TlsConfig, request::Post};
+use super::request::Post;
 use crate::{
     config::{ByteSize, Headers, HttpUrl, Interval, Problems},
     retry::Backoff,
+    tls::ClientTlsConfig,
 };
 
 /// How DeepFlow is asked.
@@ -21,7 +22,7 @@ pub struct Config {
     /// Further request headers; ${origin:NAME} stands for a header kept by receivers.otlp.include_metadata.
     pub headers: Headers,
     /// For an https endpoint.
-    pub tls: TlsConfig,
+    pub tls: ClientTlsConfig,
     /// Which spans are posted: all, boundary (roots, clients, servers …) or cover (one span over all). The answer is
     /// the same; fewer spans cost DeepFlow less.
     pub post: Post,
@@ -158,7 +159,7 @@ impl Default for Config {
             endpoint: default_endpoint().into(),
             org_id: None,
             headers: Headers::default(),
-            tls: TlsConfig::default(),
+            tls: ClientTlsConfig::default(),
             post: Post::All,
             max_app_spans: 300,
             max_window: Interval::from_secs(3600),
@@ -215,6 +216,7 @@ impl Config {
         {
             problems.push("org_id", "can't be sent as a header", None);
         }
+        problems.within("tls", |problems| self.tls.check(problems));
         problems.within("headers", |problems| self.headers.check(include_metadata, problems));
     }
 }

@@ -21,18 +21,19 @@ use self::{
     request::{RequestShape, request_body},
 };
 pub use self::{
-    client::{ClientError, TlsConfig},
+    client::ClientError,
     config::{CircuitBreaker, Config, Endpoints},
     request::Post,
 };
 use crate::{
     config::Headers,
+    tls::Reloads,
     trace::{Fragment, Origin, SpanRef, TraceId},
 };
 
 /// Asks one DeepFlow for one trace, once.
 pub async fn ask_once(config: &Config, fragments: &[Fragment]) -> Result<Outcome, ClientError> {
-    let deepflow = Deepflow::new(config)?;
+    let deepflow = Deepflow::new(config, &Reloads::default())?;
     let spans: Vec<SpanRef> =
         fragments.iter().flat_map(|fragment| fragment.spans.clone()).collect();
     let key = fragments.first().map(|fragment| &fragment.key);
@@ -71,14 +72,14 @@ pub(super) struct Posted {
 }
 
 impl Deepflow {
-    pub(super) fn new(config: &Config) -> Result<Self, ClientError> {
+    pub(super) fn new(config: &Config, reloads: &Reloads) -> Result<Self, ClientError> {
         let limits = Limits {
             connect_timeout: config.connect_timeout.get(),
             response_bytes_max: config.max_response_size.len(),
             connections: config.max_in_flight,
         };
         Ok(Self {
-            client: DeepflowClient::new(&config.endpoint, &config.tls, limits)?,
+            client: DeepflowClient::new(&config.endpoint, &config.tls, limits, reloads)?,
             shape: RequestShape {
                 post: config.post,
                 max_app_spans: config.max_app_spans,

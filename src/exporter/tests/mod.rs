@@ -101,7 +101,8 @@ impl Scene {
         let directory = tempfile::tempdir().unwrap();
         let letters = DeadLetterConfig { directory: directory.path().to_owned(), ..letters };
         let (metrics, watchdog) = (Metrics::new(&config.names()), Watchdog::new());
-        let exporters = Exporters::start(&config, &letters, &metrics, &watchdog).unwrap();
+        let exporters =
+            Exporters::start(&config, &letters, &metrics, &watchdog, &Reloads::default()).unwrap();
         Self {
             exporters,
             backends,

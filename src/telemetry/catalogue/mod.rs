@@ -4,12 +4,14 @@
 
 mod buffer;
 mod completion;
+mod connections;
 mod declare;
 mod exporter;
 mod journal;
 mod ledger;
 mod memory;
 mod receiver;
+mod tls;
 mod watchdog;
 mod weaving;
 
@@ -22,10 +24,12 @@ use metrics_exporter_prometheus::{
 pub use self::{
     buffer::BufferMetrics,
     completion::{CompletionMetrics, Mode, NotPosted},
+    connections::{Accepted, Closed, ConnectionMetrics, ConnectionsMetrics, Listening},
     declare::{Entry, Family},
     exporter::{ExporterMetrics, SendOutcome},
     journal::{JournalMetrics, WriteFailure},
     receiver::{ReceiverMetrics, RequestOutcome, Transport, TransportMetrics},
+    tls::{DEEPFLOW, ReloadOutcome, TlsMetrics},
     weaving::WeavingMetrics,
 };
 use self::{
@@ -37,6 +41,10 @@ use crate::{ledger::Ledger, memory::Budget};
 pub struct Metrics {
     /// Where spans come in.
     pub receiver: ReceiverMetrics,
+    /// What listens.
+    pub connections: ConnectionsMetrics,
+    /// TLS files.
+    pub tls: TlsMetrics,
     /// Where traces wait.
     pub buffer: BufferMetrics,
     /// Where what waits outlives the process.
@@ -88,6 +96,8 @@ impl Metrics {
         let mut declare = Declare { recorder: &recorder, entries: Vec::new() };
         build_info(&mut declare);
         let receiver = ReceiverMetrics::declare(&mut declare);
+        let connections = ConnectionsMetrics::declare(&mut declare);
+        let tls = TlsMetrics::declare(&mut declare, exporters);
         let buffer = BufferMetrics::declare(&mut declare);
         let journal = JournalMetrics::declare(&mut declare);
         let completion = CompletionMetrics::declare(&mut declare);
@@ -104,6 +114,8 @@ impl Metrics {
         metrics::with_local_recorder(&recorder, || process.describe());
         Self {
             receiver,
+            connections,
+            tls,
             buffer,
             journal,
             completion,

@@ -1,0 +1,81 @@
+//! What a connection may do.
+
+use std::time::Duration;
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioTimer},
+    server::conn::auto::Builder,
+};
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/2 alone, as gRPC does.
+    Http2,
+    /// HTTP/1 or HTTP/2.
+    Any,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Open at a time.
+    pub connections: usize,
+    /// For the first request's head, from the connection's start, and for further ones of HTTP/1 from their first byte.
+    pub head_wait: Duration,
+    /// Without a request.
+    pub idle_wait: Duration,
+    /// How old one gets.
+    pub age: Option<Age>,
+}
+
+/// How old a connection gets: where there is a load balancer, new ones find new instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// Then it takes no further requests; up to a tenth more or less, so that not all end at once.
+    pub max: Duration,
+    /// For those under way.
+    pub grace: Duration,
+}
+
+/// Bytes a request may send ahead of being read: more would be memory that nobody accounts for.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Further requests of a connection wait in their sender.
+const STREAMS_MAX: u32 = 32;
+/// Room for all of them: otherwise requests that wait for their turn take the window of those that have it, and nobody
+/// gets on until the waiting ones are refused.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
+/// Of a request's head. Tokens with many claims have some KiB.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Between pings that find out who is gone without a word. Others may ping us as often as they like.
+const PING_EVERY: Duration = Duration::from_mins(1);
+/// For the answer to a ping.
+const PONG_WAIT: Duration = Duration::from_secs(20);
+
+impl Limits {
+    pub(super) fn builder(&self) -> Builder<TokioExecutor> {
+        let builder = Builder::new(TokioExecutor::new());
+        let mut builder = match self.protocol {
+            Protocol::Http2 => builder.http2_only(),
+            Protocol::Any => builder,
+        };
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            // It would run for idle connections, too.
+            .header_read_timeout(None)
+            .max_buf_size(usize::try_from(HEAD_BYTES_MAX).unwrap_or(usize::MAX));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEAD_BYTES_MAX)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PONG_WAIT);
+        builder
+    }
+}

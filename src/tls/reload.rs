@@ -1,0 +1,128 @@
+//! Reading TLS files again, when they change.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{TlsError, files::Watched};
+use crate::{
+    clock::{self, Instant},
+    telemetry::{Metrics, catalogue::ReloadOutcome},
+    watchdog::Beat,
+};
+
+/// What was read last and could be used.
+#[derive(Debug)]
+pub(super) struct Live<T>(Arc<RwLock<Arc<T>>>);
+
+impl<T> Clone for Live<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Live<T> {
+    pub(super) fn new(first: T) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(first))))
+    }
+
+    pub(super) fn now(&self) -> Arc<T> {
+        Arc::clone(&self.0.read())
+    }
+
+    pub(super) fn set(&self, next: T) {
+        *self.0.write() = Arc::new(next);
+    }
+}
+
+/// All files that are looked at again and again while the program runs.
+#[derive(Debug, Clone, Default)]
+pub struct Reloads(Arc<Mutex<Vec<Reload>>>);
+
+type Read = Arc<dyn Fn() -> Result<(), TlsError> + Send + Sync>;
+
+/// The files of one place.
+struct Reload {
+    /// As metrics name it.
+    place: String,
+    interval: Duration,
+    due: Instant,
+    watched: Watched,
+    read: Read,
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, interval, watched, .. } = self;
+        let mut shown = f.debug_struct("Reload");
+        shown.field("place", place).field("interval", interval).field("watched", watched);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl Reloads {
+    /// From now on `read` is called when one of these files changed; it replaces what is in use, or fails and leaves it.
+    pub(super) fn add(
+        &self,
+        place: &str,
+        interval: Duration,
+        watched: Watched,
+        read: impl Fn() -> Result<(), TlsError> + Send + Sync + 'static,
+    ) {
+        if interval.is_zero() || watched.is_empty() {
+            return;
+        }
+        let (place, due) = (place.to_owned(), clock::now() + interval);
+        self.0.lock().push(Reload { place, interval, due, watched, read: Arc::new(read) });
+    }
+
+    /// Nothing would ever be read again.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.0.lock().iter().map(|reload| reload.due).min()
+    }
+
+    /// Looks at what is due, and reads what changed.
+    fn look(&self, now: Instant, metrics: &Metrics) {
+        let mut changed = Vec::new();
+        for reload in self.0.lock().iter_mut().filter(|reload| reload.due <= now) {
+            reload.due = now + reload.interval;
+            if reload.watched.have_changed() {
+                changed.push((reload.place.clone(), Arc::clone(&reload.read)));
+            }
+        }
+        for (place, read) in changed {
+            let outcome = read_again(&place, read.as_ref());
+            metrics.tls.reloaded(&place, outcome);
+        }
+    }
+}
+
+fn read_again(place: &str, read: &dyn Fn() -> Result<(), TlsError>) -> ReloadOutcome {
+    match read() {
+        Ok(()) => {
+            tracing::info!(place, "new TLS files are in use");
+            ReloadOutcome::Ok
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(place, %error, cause, "TLS files changed and can't be used, the former ones stay in use");
+            ReloadOutcome::Failed
+        }
+    }
+}
+
+/// Looks at the files for as long as it is polled.
+pub async fn keep_reloading(reloads: Reloads, metrics: Arc<Metrics>, beat: Beat) {
+    while let Some(due) = reloads.next_due() {
+        beat.during(tokio::time::sleep_until(due)).await;
+        let (reloads, metrics) = (reloads.clone(), Arc::clone(&metrics));
+        let look = tokio::task::spawn_blocking(move || reloads.look(clock::now(), &metrics));
+        if let Err(error) = beat.during(look).await {
+            tracing::error!(%error, "looking at TLS files failed");
+        }
+    }
+}
