@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
+use http::uri::PathAndQuery;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -11,9 +11,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Compression, OtlpConfig, StartError, error::ExportError};
+use super::{
+    Compression, OtlpConfig, RESPONSE_BYTES_MAX, StartError, error::ExportError,
+    headers::SentHeaders,
+};
 use crate::{
-    config::Headers,
     tls::{ClientTls, Connector, Reloads},
     trace::Origin,
     wire::{Encoding, PartialSuccess, Pieces, PiecesCodec},
@@ -24,17 +26,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct OtlpGrpc {
     client: Grpc<Channel>,
-    headers: Headers,
-    /// The origin's own headers are sent, too.
-    passes_origin: bool,
+    headers: SentHeaders,
     timeout: Duration,
 }
 
 const EXPORT: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-
-/// Of the destination's answer.
-const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl OtlpGrpc {
     pub(super) fn new(
@@ -71,26 +68,14 @@ impl OtlpGrpc {
         };
         Ok(Self {
             client,
-            headers: config.headers.clone(),
-            passes_origin: false,
+            headers: SentHeaders::new(&config.headers),
             timeout: config.timeout.get(),
         })
     }
 
     /// The same, sending the headers of an origin as they came.
     pub(super) fn passing_origin(self) -> Self {
-        Self { passes_origin: true, ..self }
-    }
-
-    fn headers(&self, origin: &Origin) -> HeaderMap {
-        let mut headers = self.headers.of(origin);
-        if self.passes_origin {
-            // What can't be a header did not come as one.
-            headers.extend(origin.values().iter().filter_map(|(name, value)| {
-                Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
-            }));
-        }
-        headers
+        Self { headers: self.headers.passing_origin(), ..self }
     }
 
     /// Sends one request.
@@ -100,7 +85,7 @@ impl OtlpGrpc {
         pieces: Pieces,
     ) -> Result<PartialSuccess, ExportError> {
         let mut request = Request::new(pieces);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers(origin));
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
         let mut client = self.client.clone();
         let exchange = async move {
             client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;

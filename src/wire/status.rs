@@ -112,6 +112,20 @@ impl RpcStatus {
         }
     }
 
+    /// As the body of an HTTP answer says; `None` when it is another text.
+    pub fn of_body(encoding: Encoding, body: &[u8]) -> Option<Self> {
+        match encoding {
+            Encoding::Protobuf => Self::decode(body).ok().filter(|_| !body.is_empty()),
+            Encoding::Json => {
+                let status: Value = serde_json::from_slice(body).ok()?;
+                let code = status.get("code").and_then(Value::as_i64).unwrap_or_default();
+                let message = status.get("message").and_then(Value::as_str)?.to_owned();
+                let code = i32::try_from(code).unwrap_or_default();
+                Some(Self { code, message, details: Vec::new() })
+            }
+        }
+    }
+
     /// Protobuf's own JSON; of details only `RetryInfo`, the one that is used here.
     fn json(&self) -> Value {
         let retry_info = |delay: Duration| {

@@ -105,7 +105,7 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         (
             "exporters:\n  kafka/main:\n    brokers: [a]\n",
-            &[("exporters.kafka/main", 2, "there are otlp (or otlp/NAME) and debug", "")],
+            &[("exporters.kafka/main", 2, "there are otlp (gRPC), otlp_http and debug", "")],
         ),
         // What browsers may do, and where.
         (

@@ -27,6 +27,7 @@ mod json_requests_arrive_as_protobuf_does;
 mod late_spans_get_their_place;
 mod metrics_exist_at_zero;
 mod mutual_tls_refuses_strangers;
+mod otlp_http_exporter_retries_only_what_may_be_retried;
 mod partial_success_is_not_retried;
 mod quiet_trace_is_completed_once;
 mod second_destination_never_holds_up_the_first;
