@@ -14,7 +14,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{self, ConfigError, ProcessEnvironment, reference::Reference},
+    config::{self, ConfigError, Problem, ProcessEnvironment, reference::Reference},
     pipeline::Config,
     telemetry::chain,
 };
@@ -36,7 +36,7 @@ enum Command {
     Run(ConfigFile),
     /// Everything in one process: a sample shop, a simulated DeepFlow, a backend that shows the traces
     Demo(demo::Options),
-    /// Reports all problems of a configuration: path, line, what, hint
+    /// Reports all problems of a configuration: path, line, what, hint; and which doors it leaves open
     Validate(ConfigFile),
     /// Prints the configuration's defaults or its JSON schema
     Config {
@@ -118,8 +118,8 @@ impl Command {
             Self::Run(file) => run::run(&file.load()?),
             Self::Demo(options) => demo::run(&options),
             Self::Validate(file) => {
-                file.load()?;
-                say(&format!("{}: no problems\n", file.name()))
+                let warnings = file.load()?.warnings();
+                say(&format!("{}: no problems{}\n", file.name(), listed(&warnings)))
             }
             Self::Config { what } => say(&what.text()),
             Self::Weave(options) => weave::run(&options),
@@ -127,6 +127,16 @@ impl Command {
             Self::Replay(options) => replay::run(&options),
         }
     }
+}
+
+fn listed(warnings: &[Problem]) -> String {
+    let count = match warnings.len() {
+        0 => return String::new(),
+        1 => "1 warning".to_owned(),
+        count => format!("{count} warnings"),
+    };
+    let lines: Vec<String> = warnings.iter().map(|warning| format!("\n  {warning}")).collect();
+    format!(", {count}:{}", lines.concat())
 }
 
 impl ConfigPage {

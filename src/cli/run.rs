@@ -13,6 +13,9 @@ use crate::{
 /// Runs the service until SIGTERM or SIGINT, then drains it; a second signal ends it at once.
 pub(super) fn run(config: &Config) -> Result<(), CliError> {
     config.logs.start();
+    for warning in config.warnings() {
+        tracing::warn!(%warning, "the configuration leaves a door open");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -9,7 +9,7 @@ use serde::{
 };
 
 use super::{DeadLetterConfig, OtlpConfig, OtlpHttpConfig};
-use crate::config::Problems;
+use crate::{config::Problems, tls::ClientTlsConfig};
 
 /// Destinations by `type` or `type/name`, in order. `on_outage` says what becomes of traces that one can't take.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +97,26 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Notes which doors are open.
+    pub fn warn(&self, problems: &mut Problems) {
+        for (name, exporter) in &self.0 {
+            if let Some(tls) = exporter.tls() {
+                problems.within(&format!("{name}.tls"), |problems| tls.warn(problems));
+            }
+        }
+    }
+}
+
 impl ExporterConfig {
+    fn tls(&self) -> Option<&ClientTlsConfig> {
+        match self {
+            Self::Otlp(otlp) => Some(&otlp.tls),
+            Self::OtlpHttp(otlp) => Some(&otlp.tls),
+            Self::Debug(_) => None,
+        }
+    }
+
     fn check(&self, include_metadata: &[String], problems: &mut Problems) {
         match self {
             Self::Otlp(otlp) => otlp.check(include_metadata, problems),

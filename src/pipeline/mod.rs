@@ -20,7 +20,7 @@ use crate::{
     buffer::{self, Keeper},
     clock,
     completion::{self, Ending, deepflow::ClientError},
-    config::{Interval, MemoryLimit, Problems},
+    config::{Interval, MemoryLimit, Problem, Problems},
     exporter::{self, Exporters},
     ledger::Ledger,
     memory::{Budget, machine, resident},
@@ -136,6 +136,16 @@ impl Config {
                 Some("25s is the default"),
             );
         }
+    }
+
+    /// What can be used, but leaves a door open.
+    pub fn warnings(&self) -> Vec<Problem> {
+        let mut problems = Problems::default();
+        problems.within("receivers", |problems| self.receivers.warn(problems));
+        problems.within("completion", |problems| self.completion.warn(problems));
+        problems.within("exporters", |problems| self.exporters.warn(problems));
+        problems.within("admin", |problems| self.admin.warn(problems));
+        problems.into_vec()
     }
 
     fn memory_limit_bytes(&self) -> u64 {

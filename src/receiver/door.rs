@@ -15,6 +15,7 @@ use tonic::Code;
 
 use super::OtlpConfig;
 use crate::{
+    auth::AuthConfig,
     memory::{Budget, Reservation, Stage},
     telemetry::{
         Metrics,
@@ -32,6 +33,7 @@ pub struct Door {
     intake: Arc<dyn Intake>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
+    auth: AuthConfig,
     origins: Origins,
     include_metadata: Vec<HeaderName>,
     request_bytes_max: usize,
@@ -127,6 +129,7 @@ impl Door {
             intake,
             budget,
             metrics,
+            auth: config.auth.clone(),
             origins: Origins::default(),
             include_metadata: names.filter_map(|name| name.to_lowercase().parse().ok()).collect(),
             request_bytes_max: config.max_request_size.len(),
@@ -144,6 +147,11 @@ impl Door {
 
     pub(super) fn metrics(&self, transport: Transport) -> &TransportMetrics {
         self.metrics.receiver.of(transport)
+    }
+
+    /// Its sender may come in. To be asked before anything of a body is read.
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
+        self.auth.admits(headers)
     }
 
     /// Waits until a request can be read, with memory for its beginning.

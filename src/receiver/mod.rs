@@ -8,6 +8,7 @@ mod metered;
 mod otlp_grpc;
 mod otlp_http;
 mod rest;
+mod stranger;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    auth::AuthConfig,
     clock,
     config::{ByteSize, Interval, ListenAddress, Problems, UrlPath},
     listen::{Age, Limits, Listener, Protocol},
@@ -41,6 +43,8 @@ pub struct Config {
 pub struct OtlpConfig {
     /// Only the protocols named here are served.
     pub protocols: Protocols,
+    /// Who may send. Without tokens everybody who reaches it may.
+    pub auth: AuthConfig,
     /// Largest request after decompression; larger ones are refused for good.
     pub max_request_size: ByteSize,
     /// Request headers (at most 4) that tell tenants apart: traces with different values never mix. Their values can
@@ -111,7 +115,12 @@ impl Default for OtlpConfig {
     fn default() -> Self {
         let protocols =
             Protocols { grpc: Some(GrpcConfig::default()), http: Some(HttpConfig::default()) };
-        Self { protocols, max_request_size: ByteSize::from_mib(64), include_metadata: Vec::new() }
+        Self {
+            protocols,
+            auth: AuthConfig::default(),
+            max_request_size: ByteSize::from_mib(64),
+            include_metadata: Vec::new(),
+        }
     }
 }
 
@@ -226,6 +235,11 @@ impl Config {
     pub fn check(&self, problems: &mut Problems) {
         problems.within("otlp", |problems| self.otlp.check(problems));
     }
+
+    /// Notes which doors are open.
+    pub fn warn(&self, problems: &mut Problems) {
+        problems.within("otlp", |problems| self.otlp.warn(problems));
+    }
 }
 
 impl OtlpConfig {
@@ -247,6 +261,7 @@ impl OtlpConfig {
             let hint = Some("OTLP/HTTP is usually at port 4318");
             problems.push("protocols.http.endpoint", "the same address as gRPC's", hint);
         }
+        problems.within("auth", |problems| self.auth.check(problems));
         if self.max_request_size.get() < 1024 || self.max_request_size > ByteSize::from_mib(1024) {
             problems.push("max_request_size", "must be between 1KiB and 1GiB", None);
         }
@@ -263,6 +278,40 @@ impl OtlpConfig {
                 );
             }
         }
+    }
+}
+
+impl OtlpConfig {
+    fn warn(&self, problems: &mut Problems) {
+        let Protocols { grpc, http } = &self.protocols;
+        let grpc = grpc.as_ref().map(|grpc| ("grpc", &grpc.endpoint, &grpc.tls));
+        let http = http.as_ref().map(|http| ("http", &http.endpoint, &http.tls));
+        for (protocol, endpoint, tls) in grpc.into_iter().chain(http) {
+            problems.within(&format!("protocols.{protocol}"), |problems| {
+                open_doors(endpoint, tls, &self.auth, problems);
+            });
+        }
+        problems.within("auth", |problems| self.auth.warn(problems));
+    }
+}
+
+fn open_doors(
+    endpoint: &ListenAddress,
+    tls: &ServerTlsConfig,
+    auth: &AuthConfig,
+    problems: &mut Problems,
+) {
+    if endpoint.is_loopback() {
+        return;
+    }
+    if !auth.is_on() && tls.client_ca_file.is_none() {
+        let hint = Some("set receivers.otlp.auth.tokens, or tls.client_ca_file");
+        problems.push("endpoint", "whoever reaches it can send spans", hint);
+    }
+    if !tls.is_on() {
+        let what = if auth.is_on() { "tokens and spans" } else { "spans" };
+        let problem = format!("{what} come in plain text, anybody on the way can read them");
+        problems.push("tls", problem, Some("set cert_file and key_file"));
     }
 }
 

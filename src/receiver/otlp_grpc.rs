@@ -11,6 +11,7 @@ use tower::{Service, ServiceExt as _};
 use super::{
     door::{Door, DoorError, refusal},
     metered::{Memory, MeteredBody, STEP_BYTES},
+    stranger::NO_TOKEN,
 };
 use crate::{
     listen::Listener,
@@ -78,6 +79,10 @@ fn behind(
             if !request.uri().path().starts_with("/opentelemetry.") {
                 return routes.oneshot(request).await;
             }
+            if !door.admits(request.headers()) {
+                let status = Status::unauthenticated(NO_TOKEN);
+                return Ok(with_otlp_code(status.into_http(), &door));
+            }
             let response = match door.turn(STEP_BYTES).await {
                 Ok((_turn, memory)) => {
                     routes.oneshot(metered(request, Memory::new(memory))).await?
@@ -119,6 +124,7 @@ fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
     let outcome = match code {
         Code::ResourceExhausted => RequestOutcome::TooLarge,
         Code::Unavailable => RequestOutcome::Refused,
+        Code::Unauthenticated => RequestOutcome::Unauthenticated,
         // Metrics or logs, sent here by mistake: their sender is told.
         Code::Ok | Code::Unimplemented => return response,
         _ => RequestOutcome::Malformed,

@@ -19,12 +19,14 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
     HttpConfig,
-    answer::{done, failed, failed_as},
+    answer::{done, failed, failed_as, written_in},
     door::{Door, DoorError},
-    metered::{FRAME_WAIT, STEP_BYTES},
+    metered::{Pace, STEP_BYTES},
     rest::read_rest,
+    stranger::refuse_strangers,
 };
 use crate::{
+    clock,
     listen::Listener,
     memory::Reservation,
     telemetry::catalogue::Transport,
@@ -46,9 +48,10 @@ pub(super) fn router(config: &HttpConfig, door: Arc<Door>) -> Router {
         .layer(RequestDecompressionLayer::new())
         // In front of the former, for it takes Content-Encoding away.
         .layer(middleware::from_fn(readable))
-        .layer(middleware::from_fn_with_state(door.request_bytes_max(), read_rest))
         .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&door), refuse_strangers))
+        .layer(middleware::from_fn_with_state(door.request_bytes_max(), read_rest))
         .with_state(door);
     match &config.cors {
         // Around all: browsers ask without a body, and must be allowed to read refusals.
@@ -132,8 +135,11 @@ async fn take(
 /// Reads a body, taking memory for each part of it before going on.
 async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<Bytes, DoorError> {
     let mut request = BytesMut::new();
+    let pace = Pace::new(clock::now());
     loop {
-        let Ok(frame) = tokio::time::timeout(FRAME_WAIT, body.frame()).await else {
+        let read_bytes = u64::try_from(request.len()).unwrap_or(u64::MAX);
+        let late = pace.late(clock::now(), read_bytes);
+        let Ok(frame) = tokio::time::timeout_at(late, body.frame()).await else {
             return Err(TOO_SLOW.into());
         };
         let Some(frame) = frame else { return Ok(request.freeze()) };
@@ -181,9 +187,4 @@ async fn wrong_method(headers: HeaderMap) -> Response {
     let mut response = failed_as(StatusCode::METHOD_NOT_ALLOWED, encoding, &status);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     response
-}
-
-/// A request may have no body, and so no type.
-fn written_in(headers: &HeaderMap) -> Encoding {
-    Encoding::of(headers).unwrap_or(Encoding::Protobuf)
 }

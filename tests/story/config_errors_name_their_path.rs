@@ -284,6 +284,12 @@ fn secrets_are_not_told() {
     check(&with("'${env:TOKEN}'"), &[(path, 3, "invalid type", "")]);
     check(&with("'${file:/token}'"), &[(path, 3, "invalid type", "")]);
     check(&with("['${file:/token}']"), &[(path, 3, "invalid type", "")]);
+    let tokens = |tokens: &str| format!("receivers:\n  otlp:\n    auth: {{tokens: {tokens}}}\n");
+    let path = "receivers.otlp.auth.tokens";
+    check(&tokens("'s3cret-token'"), &[(path, 3, "invalid type", "")]);
+    check(&tokens("'${file:/token}'"), &[(path, 3, "invalid type", "")]);
+    check(&tokens("['${env:TWO_LINES}']"), &[(&format!("{path}.0"), 3, "can't be sent", "use")]);
+    check(&tokens("['']"), &[(&format!("{path}.0"), 3, "everybody would have it", "empty")]);
     let config = load(&with("{authorization: 'Bearer ${env:TOKEN}'}")).expect("all is well");
     assert!(!format!("{config:?}").contains(SECRET));
     let yaml = serde_json::to_string(&config).expect("JSON");

@@ -97,8 +97,11 @@ pub enum RequestOutcome {
     Malformed,
     /// Over the size limit.
     TooLarge,
+    /// Without a token that is known.
+    Unauthenticated,
 }
 
 impl RequestOutcome {
-    const LABELS: [&str; 5] = ["accepted", "partial", "refused", "malformed", "too_large"];
+    const LABELS: [&str; 6] =
+        ["accepted", "partial", "refused", "malformed", "too_large", "unauthenticated"];
 }
