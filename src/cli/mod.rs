@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     config::{self, ConfigError, Problem, ProcessEnvironment, reference::Reference},
     pipeline::Config,
+    telemetry::chain,
 };
 
 /// Joins `DeepFlow`'s eBPF and network spans to OpenTelemetry traces while they flow.
@@ -91,20 +92,6 @@ impl CliError {
     pub(crate) fn runtime(error: &dyn std::error::Error) -> Self {
         Self::Runtime(chain(error))
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Transparent errors repeat their source.
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Runs the program; the only place that prints errors.

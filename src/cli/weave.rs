@@ -82,16 +82,19 @@ pub(super) fn run(options: &Options) -> Result<(), CliError> {
     };
     let after = woven(&fragments, outcome, options.network_spans.into())?;
     match options.format {
-        Format::OtlpJson => {
-            let json =
-                serde_json::to_string_pretty(&after).map_err(|error| CliError::runtime(&error))?;
-            say(&(json + "\n"))
-        }
+        Format::OtlpJson => say(&(pretty(&after)? + "\n")),
         Format::Tree => say(&render(&after, Style::plain())),
         Format::Diff => {
             say(&diff(&render(&before, Style::plain()), &render(&after, Style::plain())))
         }
     }
+}
+
+/// In many lines, for people.
+fn pretty(request: &ExportTraceServiceRequest) -> Result<String, CliError> {
+    serde_json::from_slice::<serde_json::Value>(&json::text(request))
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .map_err(|error| CliError::runtime(&error))
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, CliError> {

@@ -9,4 +9,6 @@ mod value;
 pub use error::{ConfigError, Problem, Problems};
 pub use headers::Headers;
 pub use load::{Environment, ProcessEnvironment, load, load_file};
-pub use value::{ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, Secret, SyncMode};
+pub use value::{
+    ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, Secret, SyncMode, UrlPath,
+};

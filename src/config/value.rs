@@ -41,6 +41,10 @@ pub struct ListenAddress(String);
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(http::Uri);
 
+/// A path of an URL: `/v1/traces`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UrlPath(String);
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
@@ -307,6 +311,31 @@ impl fmt::Display for HttpUrl {
     }
 }
 
+impl UrlPath {
+    /// The path, with its leading slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UrlPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+        if text.starts_with('/') && text.chars().all(is_plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("`{text}` is no path, write for example /v1/traces"))
+    }
+}
+
+impl fmt::Display for UrlPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Secret {
     /// The text itself.
     pub fn reveal(&self) -> &str {
@@ -372,6 +401,7 @@ textual! {
     SyncMode "sync-mode" "200ms";
     ListenAddress "host-port" "127.0.0.1:4317";
     HttpUrl "url" "http://tempo:4317";
+    UrlPath "path" "/v1/traces";
     Secret "secret" "${env:TOKEN}";
 }
 
@@ -458,6 +488,9 @@ mod tests {
             assert_eq!(address.is_loopback(), expected, "{address}");
         }
         assert!("tempo:4317".parse::<HttpUrl>().is_err());
+        for bad in ["", "v1/traces", "/{signal}", "/a b", "/a?b"] {
+            assert!(bad.parse::<UrlPath>().is_err(), "{bad}");
+        }
         let error = "http://me:s3cret@tempo:4317".parse::<HttpUrl>().expect_err("a password");
         assert!(!error.contains("s3cret"), "{error}");
         let url = "http://tempo:4317".parse::<HttpUrl>().map(|url| url.to_string());

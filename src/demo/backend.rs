@@ -25,11 +25,8 @@ use tonic::{
 };
 
 use crate::wire::{
-    field::put_delimited_head,
-    otlp::{
-        ExportTracePartialSuccess,
-        trace_service_server::{TraceService, TraceServiceServer},
-    },
+    Encoding, PartialSuccess,
+    otlp::trace_service_server::{TraceService, TraceServiceServer},
 };
 
 /// What is wrong with the backend.
@@ -47,7 +44,7 @@ pub enum BackendFault {
     /// Requests of more bytes are refused, in the words of grpc-go.
     Limited(usize),
     /// So many spans of each request are refused by partial success.
-    Partial(i64),
+    Partial(u64),
 }
 
 /// A running backend.
@@ -179,7 +176,11 @@ impl TraceService for Service {
             BackendFault::Refuses => return Err(Status::invalid_argument("never")),
             BackendFault::Limited(bytes) => within(bytes, request.get_ref())?,
             BackendFault::Slow(delay) => tokio::time::sleep(delay).await,
-            BackendFault::Partial(spans) => answer = partial(spans),
+            BackendFault::Partial(rejected_spans) => {
+                let message = "too old".to_owned();
+                let partial = PartialSuccess { rejected_spans, message };
+                answer = partial.response(Encoding::Protobuf);
+            }
         }
         let headers = request.metadata().clone();
         let body = request.into_inner();
@@ -203,13 +204,4 @@ fn within(bytes_max: usize, body: &Bytes) -> Result<(), Status> {
     Err(Status::resource_exhausted(format!(
         "grpc: received message larger than max ({bytes} vs. {bytes_max})"
     )))
-}
-
-fn partial(rejected_spans: i64) -> Bytes {
-    let partial = ExportTracePartialSuccess { rejected_spans, error_message: "too old".to_owned() };
-    let partial = partial.encode_to_vec();
-    let mut out = Vec::new();
-    put_delimited_head(&mut out, 1, partial.len());
-    out.extend(partial);
-    out.into()
 }

@@ -5,12 +5,8 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use super::{
-    ExporterConfig, StartError,
-    batch::Batch,
-    debug,
-    error::ExportError,
-    otlp_grpc::{OtlpGrpc, PartialSuccess},
-    queue::Limits,
+    ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
+    otlp_http::OtlpHttp, queue::Limits,
 };
 use crate::{
     clock::{self, Instant},
@@ -18,13 +14,16 @@ use crate::{
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},
     tls::Reloads,
+    wire::PartialSuccess,
 };
 
 /// What carries a request.
 #[derive(Debug)]
 pub(super) enum Transport {
     /// OTLP/gRPC.
-    Otlp(Box<OtlpGrpc>),
+    Grpc(Box<OtlpGrpc>),
+    /// OTLP/HTTP.
+    Http(Box<OtlpHttp>),
     /// Standard output.
     Debug,
 }
@@ -36,7 +35,10 @@ impl Transport {
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
         Ok(match exporter {
-            ExporterConfig::Otlp(otlp) => Self::Otlp(Box::new(OtlpGrpc::new(name, otlp, reloads)?)),
+            ExporterConfig::Otlp(otlp) => Self::Grpc(Box::new(OtlpGrpc::new(name, otlp, reloads)?)),
+            ExporterConfig::OtlpHttp(otlp) => {
+                Self::Http(Box::new(OtlpHttp::new(name, otlp, reloads)?))
+            }
             ExporterConfig::Debug(_) => Self::Debug,
         })
     }
@@ -142,7 +144,8 @@ impl Courier {
         #[allow(clippy::cast_precision_loss, reason = "histograms are floats")]
         self.metrics.request_bytes.record(batch.bytes as f64);
         let result = match &self.transport {
-            Transport::Otlp(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
+            Transport::Grpc(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
+            Transport::Http(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
             Transport::Debug => debug::print(&batch.pieces()),
         };
         let took = clock::now().saturating_duration_since(started);

@@ -5,8 +5,11 @@ use std::io::Write as _;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
-use super::{error::ExportError, otlp_grpc::PartialSuccess};
-use crate::{tree, wire::Pieces};
+use super::error::ExportError;
+use crate::{
+    tree,
+    wire::{PartialSuccess, Pieces},
+};
 
 /// Prints every trace of a request.
 pub(super) fn print(pieces: &Pieces) -> Result<PartialSuccess, ExportError> {

@@ -3,13 +3,17 @@
 
 mod accounts;
 mod batch;
+mod body;
 mod config;
 mod courier;
 mod dead_letter;
 mod debug;
 mod error;
+mod headers;
 mod missed;
+mod otlp;
 mod otlp_grpc;
+mod otlp_http;
 mod outage;
 mod profile;
 mod queue;
@@ -35,11 +39,13 @@ use self::{
     queue::{Limits, Queue},
 };
 pub use self::{
-    config::{
-        BatchConfig, Compression, Config, DebugConfig, ExporterConfig, KeepaliveConfig, OnOutage,
-        OtlpConfig, Profile, QueueConfig, RetryConfig,
-    },
+    config::{Config, DebugConfig, ExporterConfig, OnOutage, Profile},
     dead_letter::DeadLetterConfig,
+    otlp::{
+        BatchConfig, BodyEncoding, Compression, KeepaliveConfig, OtlpConfig, OtlpHttpConfig,
+        QueueConfig, RetryConfig,
+    },
+    otlp_http::ClientError,
 };
 use crate::{
     clock,
@@ -65,6 +71,14 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("cannot start the thread that writes dead letters")]
     DeadLetterThread(#[source] std::io::Error),
+    /// The HTTP client can't be made.
+    #[error("cannot make the HTTP client of exporter {exporter}")]
+    Client {
+        /// The destination.
+        exporter: String,
+        /// Why.
+        source: ClientError,
+    },
     /// The endpoint can't be used.
     #[error("cannot use the endpoint of exporter {exporter}")]
     Endpoint {
@@ -74,6 +88,9 @@ pub enum StartError {
         source: tonic::transport::Error,
     },
 }
+
+/// Of a destination's answer.
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// All destinations, running.
 #[derive(Debug)]

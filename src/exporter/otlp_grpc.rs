@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, uri::PathAndQuery};
-use prost::Message;
+use http::uri::PathAndQuery;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -13,12 +11,14 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Compression, OtlpConfig, StartError, error::ExportError};
+use super::{
+    Compression, OtlpConfig, RESPONSE_BYTES_MAX, StartError, error::ExportError,
+    headers::SentHeaders,
+};
 use crate::{
-    config::Headers,
     tls::{ClientTls, Connector, Reloads},
     trace::Origin,
-    wire::{Pieces, PiecesCodec, field, otlp::ExportTracePartialSuccess},
+    wire::{Encoding, PartialSuccess, Pieces, PiecesCodec},
 };
 
 /// A client for one destination. The connection is made at the first request, and again after it broke: the pings of
@@ -26,24 +26,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct OtlpGrpc {
     client: Grpc<Channel>,
-    headers: Headers,
-    /// The origin's own headers are sent, too.
-    passes_origin: bool,
+    headers: SentHeaders,
     timeout: Duration,
-}
-
-/// What a destination that took a request refused of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct PartialSuccess {
-    pub(super) rejected_spans: u64,
-    pub(super) message: String,
 }
 
 const EXPORT: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-
-/// Of the destination's answer.
-const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl OtlpGrpc {
     pub(super) fn new(
@@ -80,26 +68,14 @@ impl OtlpGrpc {
         };
         Ok(Self {
             client,
-            headers: config.headers.clone(),
-            passes_origin: false,
+            headers: SentHeaders::new(&config.headers),
             timeout: config.timeout.get(),
         })
     }
 
     /// The same, sending the headers of an origin as they came.
     pub(super) fn passing_origin(self) -> Self {
-        Self { passes_origin: true, ..self }
-    }
-
-    fn headers(&self, origin: &Origin) -> HeaderMap {
-        let mut headers = self.headers.of(origin);
-        if self.passes_origin {
-            // What can't be a header did not come as one.
-            headers.extend(origin.values().iter().filter_map(|(name, value)| {
-                Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
-            }));
-        }
-        headers
+        Self { headers: self.headers.passing_origin(), ..self }
     }
 
     /// Sends one request.
@@ -109,39 +85,20 @@ impl OtlpGrpc {
         pieces: Pieces,
     ) -> Result<PartialSuccess, ExportError> {
         let mut request = Request::new(pieces);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers(origin));
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
         let mut client = self.client.clone();
         let exchange = async move {
             client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
             client.unary(request, EXPORT, PiecesCodec).await
         };
         match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(response) => Ok(partial_success(&response?.into_inner())),
+            Ok(response) => {
+                Ok(PartialSuccess::of_response(Encoding::Protobuf, &response?.into_inner()))
+            }
             Err(_) => Err(ExportError::Retry {
                 after: None,
                 why: format!("no answer within {} ms", self.timeout.as_millis()),
             }),
         }
     }
-}
-
-/// `ExportTraceServiceResponse.partial_success`; what can't be read refuses nothing.
-fn partial_success(response: &Bytes) -> PartialSuccess {
-    let mut at = 0;
-    while at < response.len() {
-        let Ok((number, wire)) = field::key(response, &mut at) else { break };
-        if (number, wire) == (1, field::WireType::Delimited) {
-            let Ok(range) = field::delimited(response, &mut at) else { break };
-            let partial = response.get(range).unwrap_or_default();
-            let partial = ExportTracePartialSuccess::decode(partial).unwrap_or_default();
-            return PartialSuccess {
-                rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0),
-                message: partial.error_message,
-            };
-        }
-        if field::skip(response, &mut at, number, wire, field::DEPTH_MAX).is_err() {
-            break;
-        }
-    }
-    PartialSuccess::default()
 }

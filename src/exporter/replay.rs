@@ -9,7 +9,6 @@ use super::{
     batch::Batch,
     courier::{Courier, Transport},
     dead_letter::line::{self, Letterhead, LineError},
-    otlp_grpc::PartialSuccess,
     queue::Limits,
 };
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     telemetry::Metrics,
     tls::Reloads,
     trace::{Origin, Origins, Piece},
-    wire::layout::Layout,
+    wire::{PartialSuccess, layout::Layout},
 };
 
 /// Where lines are sent.
@@ -233,8 +232,8 @@ impl Outlet {
         let Some(metrics) = metrics.exporter(number) else { return Ok(None) };
         let limits = Limits::of(exporter);
         let transport = match Transport::new(name, exporter, &Reloads::default())? {
-            Transport::Otlp(otlp) if passes_origin => {
-                Transport::Otlp(Box::new(otlp.passing_origin()))
+            Transport::Grpc(otlp) if passes_origin => {
+                Transport::Grpc(Box::new(otlp.passing_origin()))
             }
             transport => transport,
         };

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Code;
 
 use super::OtlpConfig;
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError,
         TraceId, TraceKey, VALUE_BYTES_MAX,
     },
-    wire::{field::put_delimited_head, otlp::ExportTracePartialSuccess},
+    wire::{PartialSuccess, json::JsonError, status::RpcStatus},
 };
 
 /// The way in, shared by all protocols.
@@ -62,6 +62,12 @@ pub enum DoorError {
     /// Never: not an `ExportTraceServiceRequest`.
     #[error("the request is no valid OTLP protobuf: {0}")]
     Malformed(#[from] SplitError),
+    /// Never: not an `ExportTraceServiceRequest` in JSON.
+    #[error("the request is no valid OTLP/JSON: {0}")]
+    Json(#[from] JsonError),
+    /// Never as it is: it ended early, or is not what Content-Encoding says.
+    #[error("the request's body can't be read: {0}")]
+    Body(String),
     /// Never: larger than allowed, or than memory ever allows.
     #[error("the request is larger than {0} bytes, send smaller batches")]
     TooLarge(u64),
@@ -75,10 +81,29 @@ impl DoorError {
     pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
             Self::Refused(_) => RequestOutcome::Refused,
-            Self::Malformed(_) | Self::Header(_) => RequestOutcome::Malformed,
+            Self::Malformed(_) | Self::Json(_) | Self::Body(_) | Self::Header(_) => {
+                RequestOutcome::Malformed
+            }
             Self::TooLarge(_) => RequestOutcome::TooLarge,
         }
     }
+
+    /// What the sender is told.
+    pub(super) fn status(&self) -> RpcStatus {
+        let message = self.to_string();
+        match self {
+            Self::Refused(refused) => refusal(*refused),
+            Self::Malformed(_) | Self::Json(_) | Self::Body(_) | Self::Header(_) => {
+                RpcStatus::new(Code::InvalidArgument, &message)
+            }
+            Self::TooLarge(_) => RpcStatus::new(Code::ResourceExhausted, &message),
+        }
+    }
+}
+
+/// The status that asks to come again later.
+pub(super) fn refusal(refused: Refused) -> RpcStatus {
+    RpcStatus::new(Code::Unavailable, &refused.to_string()).retry_after(refused.retry_after)
 }
 
 impl std::fmt::Debug for Door {
@@ -171,14 +196,14 @@ impl Door {
         Ok(self.origins.intern(values))
     }
 
-    /// Takes a whole request; returns when its spans are safe, with the answer to send.
+    /// Takes a whole request; returns when its spans are safe, with what is refused of it.
     pub(super) async fn take(
         &self,
         transport: Transport,
         origin: &Origin,
         request: Bytes,
         mut memory: Reservation,
-    ) -> Result<Bytes, DoorError> {
+    ) -> Result<PartialSuccess, DoorError> {
         let metrics = self.metrics(transport);
         let scanned = trace::scan(request)?;
         let (spans, bytes) = (scanned.spans(), scanned.fragment_bytes());
@@ -213,7 +238,7 @@ impl Door {
             _ => RequestOutcome::Partial,
         };
         metrics.requests.add(outcome as usize, 1);
-        Ok(response(split.rejected))
+        Ok(partial(split.rejected))
     }
 }
 
@@ -223,21 +248,13 @@ impl Door {
     }
 }
 
-/// An `ExportTraceServiceResponse`; on full success `partial_success` must be unset.
-fn response(rejected: Rejected) -> Bytes {
+fn partial(rejected: Rejected) -> PartialSuccess {
     if rejected.spans() == 0 {
-        return Bytes::new();
+        return PartialSuccess::default();
     }
-    let partial = ExportTracePartialSuccess {
-        rejected_spans: i64::try_from(rejected.spans()).unwrap_or(i64::MAX),
-        error_message: format!(
-            "{} spans have a trace id and {} a span id that is zero or of a wrong length",
-            rejected.trace_id, rejected.span_id
-        ),
-    };
-    let partial = partial.encode_to_vec();
-    let mut out = Vec::with_capacity(partial.len() + 8);
-    put_delimited_head(&mut out, 1, partial.len());
-    out.extend(partial);
-    out.into()
+    let message = format!(
+        "{} spans have a trace id and {} a span id that is zero or of a wrong length",
+        rejected.trace_id, rejected.span_id
+    );
+    PartialSuccess { rejected_spans: rejected.spans(), message }
 }

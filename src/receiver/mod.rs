@@ -1,10 +1,13 @@
-//! Where spans come in: OTLP over gRPC and HTTP. A request is scanned, never decoded, and answered when its spans are
-//! safe.
+//! Where spans come in: OTLP over gRPC and HTTP. A request is scanned, never decoded (JSON becomes protobuf first), and
+//! answered when its spans are safe.
 
+mod answer;
+mod cors;
 mod door;
 mod metered;
 mod otlp_grpc;
 mod otlp_http;
+mod rest;
 mod stranger;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -15,7 +18,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     auth::AuthConfig,
     clock,
-    config::{ByteSize, Interval, ListenAddress, Problems},
+    config::{ByteSize, Interval, ListenAddress, Problems, UrlPath},
     listen::{Age, Limits, Listener, Protocol},
     memory::Budget,
     telemetry::{Metrics, catalogue::Listening},
@@ -23,6 +26,7 @@ use crate::{
     trace::{HEADERS_MAX, Intake},
     watchdog::{Beat, Watchdog},
 };
+pub use cors::CorsConfig;
 pub use door::Door;
 
 /// What spans come in by.
@@ -55,7 +59,7 @@ pub struct Protocols {
     /// OTLP/gRPC, with gzip and zstd, and gRPC health.
     #[serde(default)]
     pub grpc: Option<GrpcConfig>,
-    /// OTLP/HTTP with protobuf, at /v1/traces.
+    /// OTLP/HTTP with protobuf or JSON, and with gzip, zstd and deflate.
     #[serde(default)]
     pub http: Option<HttpConfig>,
 }
@@ -93,6 +97,10 @@ pub struct GrpcKeepaliveConfig {
 pub struct HttpConfig {
     /// Where to listen; 0.0.0.0:4318 for all interfaces.
     pub endpoint: ListenAddress,
+    /// Path at which traces are taken.
+    pub traces_url_path: UrlPath,
+    /// Pages that may send from a browser; none without this.
+    pub cors: Option<CorsConfig>,
     /// TLS. Without cert_file and key_file: plain text.
     pub tls: ServerTlsConfig,
     /// Open at a time. When one more comes, those go that have been silent for longest.
@@ -120,6 +128,9 @@ fn address(text: &str) -> ListenAddress {
     text.parse().expect("the default address is one")
 }
 
+fn path(text: &str) -> UrlPath {
+    text.parse().expect("the default path is one")
+}
 /// Every process of a large cluster may have its own.
 const CONNECTIONS_MAX: usize = 4096;
 
@@ -148,6 +159,8 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             endpoint: address("127.0.0.1:4318"),
+            traces_url_path: path("/v1/traces"),
+            cors: None,
             tls: ServerTlsConfig::default(),
             max_connections: CONNECTIONS_MAX,
             read_header_timeout: Interval::from_secs(20),
@@ -187,6 +200,9 @@ impl HttpConfig {
     fn check(&self, problems: &mut Problems) {
         problems.within("tls", |problems| self.tls.check(problems));
         check_connections(self.max_connections, problems);
+        if let Some(cors) = &self.cors {
+            problems.within("cors", |problems| cors.check(problems));
+        }
         for (key, interval, default) in [
             ("read_header_timeout", self.read_header_timeout, "20s is the default"),
             ("idle_timeout", self.idle_timeout, "2m is the default"),
@@ -376,8 +392,9 @@ impl Receivers {
             let serve = otlp_grpc::serve(listener, Arc::clone(&door), closed.clone());
             receivers.tasks.push(supervise(watchdog, "gRPC", serve));
         }
-        if let Some(listener) = http {
-            let serve = otlp_http::serve(listener, door, closed);
+        if let (Some(listener), Some(config)) = (http, &config.otlp.protocols.http) {
+            let router = otlp_http::router(config, door);
+            let serve = otlp_http::serve(listener, router, closed);
             receivers.tasks.push(supervise(watchdog, "HTTP", serve));
         }
         Ok(receivers)

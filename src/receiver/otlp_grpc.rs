@@ -9,7 +9,7 @@ use tonic::{Code, Request, Response, Status, codec::CompressionEncoding, service
 use tower::{Service, ServiceExt as _};
 
 use super::{
-    door::{Door, DoorError},
+    door::{Door, DoorError, refusal},
     metered::{Memory, MeteredBody, STEP_BYTES},
     stranger::NO_TOKEN,
 };
@@ -18,8 +18,8 @@ use crate::{
     telemetry::catalogue::{RequestOutcome, Transport},
     trace::Refused,
     wire::{
+        Encoding,
         otlp::trace_service_server::{TraceService, TraceServiceServer},
-        status::RpcStatus,
     },
 };
 
@@ -38,20 +38,12 @@ pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::R
 
 /// The status that asks to come again later.
 pub(super) fn refused(refused: Refused) -> Status {
-    RpcStatus::new(Code::Unavailable, &refused.to_string())
-        .retry_after(refused.retry_after)
-        .into_tonic()
+    refusal(refused).into_tonic()
 }
 
 impl From<DoorError> for Status {
     fn from(error: DoorError) -> Self {
-        match error {
-            DoorError::Refused(why) => refused(why),
-            DoorError::Malformed(_) | DoorError::Header(_) => {
-                Self::invalid_argument(error.to_string())
-            }
-            DoorError::TooLarge(_) => Self::resource_exhausted(error.to_string()),
-        }
+        error.status().into_tonic()
     }
 }
 
@@ -68,7 +60,7 @@ impl TraceService for Export {
             None => self.door.reserve(0).map_err(refused)?,
         };
         let answer = self.door.take(Transport::Grpc, &origin, request.into_inner(), memory).await?;
-        Ok(Response::new(answer))
+        Ok(Response::new(answer.response(Encoding::Protobuf)))
     }
 }
 

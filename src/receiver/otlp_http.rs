@@ -1,26 +1,28 @@
-//! OTLP/HTTP with protobuf (OTLP 1.11, "OTLP/HTTP"). JSON is answered with 415.
+//! OTLP/HTTP in protobuf and JSON (OTLP 1.11, "OTLP/HTTP").
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Request, State},
-    middleware,
-    response::{IntoResponse, Response},
+    middleware::{self, Next},
+    response::Response,
     routing::post,
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
-use prost::Message;
 use tokio::sync::watch;
 use tonic::Code;
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
+    HttpConfig,
+    answer::{done, failed, failed_as, written_in},
     door::{Door, DoorError},
     metered::{Pace, STEP_BYTES},
+    rest::read_rest,
     stranger::refuse_strangers,
 };
 use crate::{
@@ -29,43 +31,105 @@ use crate::{
     memory::Reservation,
     telemetry::catalogue::Transport,
     trace::{Refused, TOO_SLOW},
-    wire::status::RpcStatus,
+    wire::{Encoding, json, status::RpcStatus},
 };
 
-const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
-
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::Receiver<bool>) {
-    let router = Router::new()
-        .route("/v1/traces", post(export))
-        // Unknown encodings come through to `export`, which answers in OTLP's form.
-        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&door), refuse_strangers))
-        .with_state(door);
+pub(super) async fn serve(listener: Listener, router: Router, closing: watch::Receiver<bool>) {
     listener.serve(router, Body::new, closing).await;
 }
 
-async fn export(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    if let Some(refusal) = unsupported(&parts.headers) {
-        return refusal;
+/// What is taken, and where.
+pub(super) fn router(config: &HttpConfig, door: Arc<Door>) -> Router {
+    let path = config.traces_url_path.as_str();
+    let unknown_path = format!("only traces are taken here, at {path}");
+    let router = Router::new()
+        .route(path, post(export))
+        .layer(RequestDecompressionLayer::new())
+        // In front of the former, for it takes Content-Encoding away.
+        .layer(middleware::from_fn(readable))
+        .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&door), refuse_strangers))
+        .layer(middleware::from_fn_with_state(door.request_bytes_max(), read_rest))
+        .with_state(door);
+    match &config.cors {
+        // Around all: browsers ask without a body, and must be allowed to read refusals.
+        Some(cors) => router.layer(cors.layer()),
+        None => router,
     }
-    match take(&door, &parts.headers, body).await {
-        Ok(answer) => ([(header::CONTENT_TYPE, PROTOBUF)], answer).into_response(),
+}
+
+/// What can't be read is answered before a body is; behind here the request's [`Encoding`] is known.
+async fn readable(mut request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    let headers = request.headers_mut();
+    let Some(encoding) = Encoding::of(headers) else {
+        let message = "send application/x-protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf) or application/json";
+        return unsupported(Encoding::Protobuf, message);
+    };
+    let Some(known) = content_encoding(headers) else {
+        let message = "send with one Content-Encoding of gzip, zstd or deflate, or without";
+        return unsupported(encoding, message);
+    };
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(known));
+    request.extensions_mut().insert(encoding);
+    next.run(request).await
+}
+
+/// The one coding of a body, by the name that is registered for it.
+fn content_encoding(headers: &HeaderMap) -> Option<&'static str> {
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let value = values.next().map(HeaderValue::as_bytes).unwrap_or_default().trim_ascii();
+    if values.next().is_some() {
+        return None;
+    }
+    match value.to_ascii_lowercase().as_slice() {
+        b"" | b"identity" => Some("identity"),
+        b"gzip" | b"x-gzip" => Some("gzip"),
+        b"zstd" => Some("zstd"),
+        b"deflate" => Some("deflate"),
+        _ => None,
+    }
+}
+
+fn unsupported(encoding: Encoding, message: &str) -> Response {
+    let status = RpcStatus::new(Code::InvalidArgument, message);
+    failed_as(StatusCode::UNSUPPORTED_MEDIA_TYPE, encoding, &status)
+}
+
+async fn export(
+    State(door): State<Arc<Door>>,
+    Extension(encoding): Extension<Encoding>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    match take(&door, &parts.headers, encoding, body).await {
+        Ok(answer) => done(encoding, answer),
         Err(error) => {
             door.metrics(Transport::Http).requests.add(error.outcome() as usize, 1);
-            failure(&error)
+            failed(encoding, &error.status())
         }
     }
 }
 
-async fn take(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, DoorError> {
+async fn take(
+    door: &Door,
+    headers: &HeaderMap,
+    encoding: Encoding,
+    body: Body,
+) -> Result<Bytes, DoorError> {
     let origin = door.origin(headers)?;
     let (_turn, mut memory) = door.turn(STEP_BYTES).await?;
     let request = read(door, body, &mut memory).await?;
-    door.take(Transport::Http, &origin, request, memory).await
+    let request = match encoding {
+        Encoding::Protobuf => request,
+        Encoding::Json => protobuf(request, &mut memory).await?,
+    };
+    let partial = door.take(Transport::Http, &origin, request, memory).await?;
+    Ok(partial.response(encoding))
 }
 
 /// Reads a body, taking memory for each part of it before going on.
@@ -79,8 +143,8 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
             return Err(TOO_SLOW.into());
         };
         let Some(frame) = frame else { return Ok(request.freeze()) };
-        // A sender that went away, or garbage in place of gzip or zstd.
-        let frame = frame.map_err(|_| crate::wire::Malformed::Truncated)?;
+        // A sender that went away, or garbage in place of gzip and its like.
+        let frame = frame.map_err(|error| DoorError::Body(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         if request.len() + data.len() > door.request_bytes_max() {
             return Err(DoorError::TooLarge(
@@ -96,63 +160,31 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
     }
 }
 
-/// What this receiver can't read, answered before a body is read.
-fn unsupported(headers: &HeaderMap) -> Option<Response> {
-    let unsupported = |message: &str| {
-        Some(answer(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            &RpcStatus::new(Code::InvalidArgument, message),
-        ))
+/// A larger text would hold up what else its thread has to do.
+const SHORT_BYTES: usize = 64 * 1024;
+
+/// JSON as protobuf, which is about half as long and never much longer; both are there for a moment.
+async fn protobuf(text: Bytes, memory: &mut Reservation) -> Result<Bytes, DoorError> {
+    memory.grow(u64::try_from(text.len()).unwrap_or(u64::MAX)).map_err(Refused::from)?;
+    let request = if text.len() <= SHORT_BYTES {
+        json::to_protobuf(&text)?
+    } else {
+        let read = tokio::task::spawn_blocking(move || json::to_protobuf(&text));
+        // It does not panic, and nobody aborts it.
+        read.await.map_err(|error| DoorError::Body(error.to_string()))??
     };
-    let media_type =
-        headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let media_type = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
-    if !media_type.trim_ascii().eq_ignore_ascii_case(PROTOBUF.as_bytes()) {
-        return unsupported(
-            "send application/x-protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf); OTLP/JSON is not served yet",
-        );
-    }
-    // The layer takes the header away from what it decompresses.
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return unsupported("send with Content-Encoding gzip, zstd or none");
-    }
-    None
+    memory.resize(u64::try_from(request.capacity()).unwrap_or(u64::MAX));
+    Ok(request.into())
 }
 
-fn failure(error: &DoorError) -> Response {
-    let message = error.to_string();
-    match error {
-        DoorError::Refused(refused) => {
-            let delay = refused.retry_after;
-            let status = RpcStatus::new(Code::Unavailable, &message).retry_after(delay);
-            let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &status);
-            response.headers_mut().insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(delay.as_secs() + u64::from(delay.subsec_nanos() > 0)),
-            );
-            response
-        }
-        DoorError::Malformed(_) | DoorError::Header(_) => {
-            answer(StatusCode::BAD_REQUEST, &RpcStatus::new(Code::InvalidArgument, &message))
-        }
-        DoorError::TooLarge(_) => answer(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            &RpcStatus::new(Code::ResourceExhausted, &message),
-        ),
-    }
+fn unknown(headers: &HeaderMap, message: &str) -> Response {
+    failed(written_in(headers), &RpcStatus::new(Code::Unimplemented, message))
 }
 
-async fn unknown_path() -> Response {
-    let message = "only traces are taken here, at /v1/traces";
-    answer(StatusCode::NOT_FOUND, &RpcStatus::new(Code::Unimplemented, message))
-}
-
-async fn wrong_method() -> Response {
-    let message = "use POST";
-    answer(StatusCode::METHOD_NOT_ALLOWED, &RpcStatus::new(Code::InvalidArgument, message))
-}
-
-/// Every 4xx and 5xx carries a `google.rpc.Status`.
-fn answer(code: StatusCode, status: &RpcStatus) -> Response {
-    (code, [(header::CONTENT_TYPE, PROTOBUF)], status.encode_to_vec()).into_response()
+async fn wrong_method(headers: HeaderMap) -> Response {
+    let status = RpcStatus::new(Code::InvalidArgument, "use POST");
+    let encoding = written_in(&headers);
+    let mut response = failed_as(StatusCode::METHOD_NOT_ALLOWED, encoding, &status);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }

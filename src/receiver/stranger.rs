@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::{
     extract::{Request, State},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use prost::Message;
+use http::{HeaderMap, header};
 use tonic::Code;
 
-use super::door::Door;
+use super::{
+    answer::{failed, written_in},
+    door::Door,
+};
 use crate::{
     auth,
     telemetry::catalogue::{RequestOutcome, Transport},
@@ -35,22 +37,10 @@ pub(super) async fn refuse_strangers(
     refusal(request.headers())
 }
 
-/// A `google.rpc.Status` in the form of the request.
+/// With what browsers and people are to do about it.
 fn refusal(headers: &HeaderMap) -> Response {
-    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let is_json = media_type
-        .is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with(b"application/json"));
-    let (media_type, body) = if is_json {
-        let status =
-            serde_json::json!({ "code": Code::Unauthenticated as i32, "message": NO_TOKEN });
-        ("application/json", status.to_string().into_bytes())
-    } else {
-        let status = RpcStatus::new(Code::Unauthenticated, NO_TOKEN);
-        ("application/x-protobuf", status.encode_to_vec())
-    };
-    let mut response = (StatusCode::UNAUTHORIZED, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(header::WWW_AUTHENTICATE, auth::CHALLENGE);
+    let status = RpcStatus::new(Code::Unauthenticated, NO_TOKEN);
+    let mut response = failed(written_in(headers), &status);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, auth::CHALLENGE);
     response
 }

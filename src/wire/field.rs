@@ -24,6 +24,20 @@ pub enum WireType {
     Fixed32,
 }
 
+impl WireType {
+    /// As it stands in a field's key.
+    pub(super) fn bits(self) -> usize {
+        match self {
+            Self::Varint => 0,
+            Self::Fixed64 => 1,
+            Self::Delimited => 2,
+            Self::GroupStart => 3,
+            Self::GroupEnd => 4,
+            Self::Fixed32 => 5,
+        }
+    }
+}
+
 /// Reads a field key: number and wire type.
 #[inline]
 pub fn key(bytes: &[u8], at: &mut usize) -> Result<(u32, WireType), Malformed> {

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use prost::Message;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::Encoding;
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
@@ -50,7 +55,7 @@ struct ProtoDuration {
 
 impl RpcStatus {
     /// A status without details.
-    pub fn new(code: tonic::Code, message: &str) -> Self {
+    pub fn new(code: Code, message: &str) -> Self {
         Self { code: code as i32, message: message.to_owned(), details: Vec::new() }
     }
 
@@ -67,20 +72,117 @@ impl RpcStatus {
         self
     }
 
+    /// The delay in its `RetryInfo`; `None` when there is none.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        let info = self.details.iter().find(|any| any.type_url == RETRY_INFO)?;
+        let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay.unwrap_or_default();
+        let seconds = u64::try_from(delay.seconds).unwrap_or(0);
+        let nanos = u32::try_from(delay.nanos).unwrap_or(0);
+        Some(Duration::from_secs(seconds) + Duration::from_nanos(u64::from(nanos)))
+    }
+
+    /// The code that says the same over HTTP: what may be retried there (429, 503, 504) may be retried here.
+    pub fn http_code(&self) -> StatusCode {
+        match Code::from_i32(self.code) {
+            Code::Ok => StatusCode::OK,
+            Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::AlreadyExists => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::PermissionDenied => StatusCode::FORBIDDEN,
+            Code::NotFound | Code::Unimplemented => StatusCode::NOT_FOUND,
+            Code::ResourceExhausted if self.retry_delay().is_some() => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Code::ResourceExhausted => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DataLoss => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            Code::Unknown | Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// As the body of an HTTP answer.
+    pub fn body(&self, encoding: Encoding) -> Bytes {
+        match encoding {
+            Encoding::Protobuf => self.encode_to_vec().into(),
+            Encoding::Json => self.json().to_string().into(),
+        }
+    }
+
+    /// As the body of an HTTP answer says; `None` when it is another text.
+    pub fn of_body(encoding: Encoding, body: &[u8]) -> Option<Self> {
+        match encoding {
+            Encoding::Protobuf => Self::decode(body).ok().filter(|_| !body.is_empty()),
+            Encoding::Json => {
+                let status: Value = serde_json::from_slice(body).ok()?;
+                let code = status.get("code").and_then(Value::as_i64).unwrap_or_default();
+                let message = status.get("message").and_then(Value::as_str)?.to_owned();
+                let code = i32::try_from(code).unwrap_or_default();
+                Some(Self { code, message, details: Vec::new() })
+            }
+        }
+    }
+
+    /// Protobuf's own JSON; of details only `RetryInfo`, the one that is used here.
+    fn json(&self) -> Value {
+        let retry_info = |delay: Duration| {
+            let delay = format!("{}.{:09}s", delay.as_secs(), delay.subsec_nanos());
+            json!({ "@type": RETRY_INFO, "retryDelay": delay })
+        };
+        let details: Vec<Value> = self.retry_delay().map(retry_info).into_iter().collect();
+        json!({ "code": self.code, "message": self.message, "details": details })
+    }
+
     /// As a gRPC status.
     pub fn into_tonic(self) -> tonic::Status {
-        let code = tonic::Code::from_i32(self.code);
+        let code = Code::from_i32(self.code);
         let details = if self.details.is_empty() { Vec::new() } else { self.encode_to_vec() };
         tonic::Status::with_details(code, self.message, Bytes::from(details))
     }
 }
 
-/// The delay in a status' `RetryInfo`; `None` when there is none.
+/// The delay in a gRPC status' `RetryInfo`; `None` when there is none.
 pub fn retry_delay(status: &tonic::Status) -> Option<Duration> {
-    let details = RpcStatus::decode(status.details()).ok()?.details;
-    let info = details.iter().find(|any| any.type_url == RETRY_INFO)?;
-    let delay = RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay.unwrap_or_default();
-    let seconds = u64::try_from(delay.seconds).unwrap_or(0);
-    let nanos = u32::try_from(delay.nanos).unwrap_or(0);
-    Some(Duration::from_secs(seconds) + Duration::from_nanos(u64::from(nanos)))
+    RpcStatus::decode(status.details()).ok()?.retry_delay()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_says_what_grpc_says() {
+        let again = RpcStatus::new(Code::ResourceExhausted, "").retry_after(Duration::ZERO);
+        assert_eq!(again.http_code(), 429);
+        let retried = [429, 502, 503, 504];
+        for code in (1..=16).map(Code::from_i32) {
+            let http = RpcStatus::new(code, "").http_code().as_u16();
+            let is_retryable = matches!(
+                code,
+                Code::Cancelled
+                    | Code::DeadlineExceeded
+                    | Code::Aborted
+                    | Code::Unavailable
+                    | Code::DataLoss
+            );
+            // OTLP calls OUT_OF_RANGE retryable for streams of its own; over HTTP nothing is like it.
+            assert_eq!(retried.contains(&http), is_retryable, "{code:?}: {http}");
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_status_has_its_delay() {
+        let status =
+            RpcStatus::new(Code::Unavailable, "later").retry_after(Duration::from_millis(1500));
+        let text = status.body(Encoding::Json);
+        assert_eq!(
+            std::str::from_utf8(&text).unwrap(),
+            "{\"code\":14,\"message\":\"later\",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"1.500000000s\"}]}"
+        );
+        let read = RpcStatus::decode(status.body(Encoding::Protobuf)).unwrap();
+        assert_eq!((read.retry_delay(), &read), (Some(Duration::from_millis(1500)), &status));
+    }
 }

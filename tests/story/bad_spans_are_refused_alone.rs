@@ -3,8 +3,6 @@
 //! Guarantees: bad spans are refused by partial success and their neighbours kept; every refusal has the code that makes
 //! a sender do the right thing, and none of those for good asks it to come again.
 
-use std::io::Write;
-
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
     trace::v1::Span,
@@ -20,7 +18,7 @@ use tonic::{
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
-use tracestitch::wire::status::{RpcStatus, retry_delay};
+use tracestitch::wire::status::retry_delay;
 
 use crate::support::{self, Setup, World, http};
 
@@ -124,38 +122,43 @@ async fn bad_spans_are_refused_alone_over_http() {
     let (request, good) = mostly_bad();
     let response = http::post(&client, &world, request.encode_to_vec()).await;
     assert_eq!(response.status(), 200);
-    assert_eq!(content_type(&response), "application/x-protobuf");
+    assert_eq!(http::header(&response, "content-type"), http::PROTOBUF);
     assert_partial(response.bytes().await.expect("a body"));
 
-    let fine = [2, 3, 4].map(|id| support::trace(id, 2));
+    let fine = [2, 3, 4, 5].map(|id| support::trace(id, 2));
     let bodies = fine.each_ref().map(Message::encode_to_vec);
-    let encodings = ["identity", "gzip", "zstd"];
+    let encodings = ["identity", "gzip", "zstd", "deflate"];
     for (encoding, body) in encodings.iter().zip(&bodies) {
-        let response = post(&client, &world, encoding, compressed(encoding, body)).await;
+        let response = post(&client, &world, encoding, http::compressed(encoding, body)).await;
         assert_eq!(response.status(), 200, "{encoding}");
         assert!(response.bytes().await.expect("a body").is_empty(), "{encoding}");
     }
 
     for encoding in encodings {
-        let response = post(&client, &world, encoding, compressed(encoding, GARBAGE)).await;
-        assert_refused(response, 400, Code::InvalidArgument).await;
-        let response = post(&client, &world, encoding, compressed(encoding, &too_large())).await;
-        assert_refused(response, 413, Code::ResourceExhausted).await;
+        let response = post(&client, &world, encoding, http::compressed(encoding, GARBAGE)).await;
+        http::refused(response, 400, Code::InvalidArgument).await;
+        let response =
+            post(&client, &world, encoding, http::compressed(encoding, &too_large())).await;
+        http::refused(response, 413, Code::ResourceExhausted).await;
     }
-    for encoding in ["gzip", "zstd"] {
+    for encoding in ["gzip", "zstd", "deflate"] {
         let response = post(&client, &world, encoding, GARBAGE.to_vec()).await;
-        assert_refused(response, 400, Code::InvalidArgument).await;
+        http::refused(response, 400, Code::InvalidArgument).await;
     }
-    let response = post(&client, &world, "br", GARBAGE.to_vec()).await;
-    assert_refused(response, 415, Code::InvalidArgument).await;
-    let json = client.post(http::url(&world)).header("content-type", "application/json");
-    let response = json.body("{}").send().await.expect("an answer");
-    assert_refused(response, 415, Code::InvalidArgument).await;
+    for encoding in ["br", "gzip, gzip"] {
+        let response = post(&client, &world, encoding, GARBAGE.to_vec()).await;
+        http::refused(response, 415, Code::InvalidArgument).await;
+    }
+    let twice = http::to(&client, &world, http::PROTOBUF).header("content-encoding", "gzip");
+    let response = http::send(twice.header("content-encoding", "gzip"), GARBAGE).await;
+    http::refused(response, 415, Code::InvalidArgument).await;
+    let response = http::send(http::to(&client, &world, "text/plain"), "{}").await;
+    http::refused(response, 415, Code::InvalidArgument).await;
     let metrics = http::url(&world).replace("/v1/traces", "/v1/metrics");
     let response = client.post(metrics).body("").send().await.expect("an answer");
-    assert_refused(response, 404, Code::Unimplemented).await;
+    http::refused(response, 404, Code::Unimplemented).await;
     let response = client.get(http::url(&world)).send().await.expect("an answer");
-    assert_refused(response, 405, Code::InvalidArgument).await;
+    http::refused(response, 405, Code::InvalidArgument).await;
 
     let mut sent = vec![good];
     sent.extend(fine.iter().flat_map(support::spans_of));
@@ -163,41 +166,11 @@ async fn bad_spans_are_refused_alone_over_http() {
     assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
     let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
     let counted = outcomes.map(|outcome| ended(&world, "http", outcome));
-    assert_eq!(counted, [3, 1, 0, 5, 3]);
+    assert_eq!(counted, [4, 1, 0, 7, 4]);
     world.end(&[]).await;
 }
 
-fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
-    match encoding {
-        "gzip" => {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            encoder.write_all(body).expect("memory");
-            encoder.finish().expect("memory")
-        }
-        "zstd" => zstd::encode_all(body, 1).expect("memory"),
-        _ => body.to_vec(),
-    }
-}
-
 async fn post(client: &reqwest::Client, world: &World, encoding: &str, body: Vec<u8>) -> Response {
-    let request = client.post(http::url(world)).header("content-type", "application/x-protobuf");
-    let request = request.header("content-encoding", encoding);
-    request.body(body).send().await.expect("an answer")
-}
-
-fn content_type(response: &Response) -> String {
-    let value = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-    value.unwrap_or_default().to_owned()
-}
-
-/// Refused for good, with a `google.rpc.Status`.
-async fn assert_refused(response: Response, http_status: u16, code: Code) {
-    assert_eq!(response.status(), http_status);
-    assert_eq!(content_type(&response), "application/x-protobuf");
-    assert!(response.headers().get("retry-after").is_none());
-    let status = RpcStatus::decode(response.bytes().await.expect("a body")).expect("a Status");
-    assert_eq!(Code::from_i32(status.code), code, "{status:?}");
-    assert!(!status.message.is_empty());
-    assert_eq!(retry_delay(&status.into_tonic()), None);
+    let request = http::to(client, world, http::PROTOBUF).header("content-encoding", encoding);
+    http::send(request, body).await
 }

@@ -105,7 +105,31 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         (
             "exporters:\n  kafka/main:\n    brokers: [a]\n",
-            &[("exporters.kafka/main", 2, "there are otlp (or otlp/NAME) and debug", "")],
+            &[("exporters.kafka/main", 2, "there are otlp (gRPC), otlp_http and debug", "")],
+        ),
+        // What browsers may do, and where.
+        (
+            "receivers:\n  otlp:\n    protocols:\n      http:\n        traces_url_path: v1\n        cors:\n          \
+             max_age: 1h\n          allowed_headers: ['a b']\n",
+            &[
+                ("receivers.otlp.protocols.http.traces_url_path", 5, "`v1` is no path", ""),
+                ("receivers.otlp.protocols.http.cors.allowed_origins", 6, "no page may", "name"),
+                (
+                    "receivers.otlp.protocols.http.cors.allowed_headers.0",
+                    8,
+                    "is no header name",
+                    "",
+                ),
+            ],
+        ),
+        (
+            "receivers: {otlp: {protocols: {http: {cors: {allowed_origins: [a.example.com]}}}}}\n",
+            &[(
+                "receivers.otlp.protocols.http.cors.allowed_origins.0",
+                1,
+                "`a.example.com` is no origin",
+                "write https://",
+            )],
         ),
         // Values.
         ("buffer:\n  idle: 15\n", &[("buffer.idle", 2, "`15` is no duration", "")]),

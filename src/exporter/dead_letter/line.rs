@@ -1,16 +1,20 @@
 //! One line of a dead-letter file: an OTLP/JSON `ExportTraceServiceRequest` with one field more, `tracestitch`, which
 //! receivers ignore as OTLP demands.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, trace::v1::ResourceSpans,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::{trace::Origin, wire::json};
+use crate::{
+    trace::Origin,
+    wire::{
+        hex::{hex, unhex},
+        json::{self, JsonError},
+    },
+};
 
 /// What the field `tracestitch` says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -22,8 +26,7 @@ pub(in crate::exporter) struct Letterhead {
     pub(in crate::exporter) reason: String,
     /// Headers of the request that brought them, as far as they are kept.
     pub(in crate::exporter) origin: BTreeMap<String, String>,
-    /// The spans in Protobuf, hexadecimal, where OTLP/JSON can't say all of them: unknown fields, doubles that are no
-    /// number.
+    /// The spans in Protobuf, hexadecimal, where OTLP/JSON can't say all of them: unknown fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     wire: Option<String>,
 }
@@ -45,37 +48,47 @@ pub(in crate::exporter) enum LineError {
     /// The bytes are no request.
     #[error("no OTLP: {0}")]
     Wire(#[from] prost::DecodeError),
+    /// The field `tracestitch` can't be read or written.
+    #[error("no dead letter: {0}")]
+    Head(#[from] serde_json::Error),
     /// The text is no OTLP/JSON.
     #[error("no OTLP/JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[from] JsonError),
     /// The field `wire` is damaged.
     #[error("tracestitch.wire is not hexadecimal")]
     Hex,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    tracestitch: &'a Letterhead,
-    resource_spans: &'a [ResourceSpans],
-}
-
 /// The line of this request, with its end.
 pub(in crate::exporter) fn write(wire: &[u8], head: &Letterhead) -> Result<Vec<u8>, LineError> {
     let request = ExportTraceServiceRequest::decode(wire)?;
-    let resource_spans = &request.resource_spans;
-    let mut text = serde_json::to_vec(&Line { tracestitch: head, resource_spans })?;
-    if request.encoded_len() != wire.len() || !says_all(&text, &request) {
-        let head = Letterhead { wire: Some(hex(wire)), ..head.clone() };
-        text = serde_json::to_vec(&Line { tracestitch: &head, resource_spans })?;
+    let text = json::text(&request);
+    if says_all(&text, wire, &request) {
+        return line(head, &text);
     }
-    text.push(b'\n');
-    Ok(text)
+    line(&Letterhead { wire: Some(hex(wire)), ..head.clone() }, &text)
 }
 
-/// Reading it again is the only sure way to know: JSON has no NaN, and its reader rounds some doubles.
-fn says_all(text: &[u8], request: &ExportTraceServiceRequest) -> bool {
-    serde_json::from_slice::<ExportTraceServiceRequest>(text).is_ok_and(|read| read == *request)
+/// The field `tracestitch` comes first, so that people see it.
+fn line(head: &Letterhead, text: &[u8]) -> Result<Vec<u8>, LineError> {
+    let mut line = b"{\"tracestitch\":".to_vec();
+    serde_json::to_writer(&mut line, head)?;
+    let fields = text.strip_prefix(b"{").unwrap_or(text);
+    if fields != b"}" {
+        line.push(b',');
+    }
+    line.extend_from_slice(fields);
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Reading it again is the only sure way to know.
+fn says_all(text: &[u8], wire: &[u8], request: &ExportTraceServiceRequest) -> bool {
+    let read = json::to_protobuf(text).ok();
+    let read = read.and_then(|bytes| ExportTraceServiceRequest::decode(bytes.as_slice()).ok());
+    // Compared by the bytes: a NaN does not equal itself.
+    request.encoded_len() == wire.len()
+        && read.is_some_and(|read| read.encode_to_vec() == request.encode_to_vec())
 }
 
 #[derive(Deserialize)]
@@ -93,33 +106,16 @@ pub(in crate::exporter) fn read(text: &[u8]) -> Result<(Letterhead, Bytes), Line
             ExportTraceServiceRequest::decode(wire.as_slice())?;
             wire
         }
-        None => json::request(text)?.encode_to_vec(),
+        None => json::to_protobuf(text)?,
     };
     Ok((tracestitch, wire.into()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String can't fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-    }
-    text
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::{
         common::v1::{AnyValue, KeyValue, any_value::Value},
-        trace::v1::{ScopeSpans, Span},
+        trace::v1::{ResourceSpans, ScopeSpans, Span},
     };
 
     use proptest::prelude::*;
@@ -166,11 +162,13 @@ mod tests {
             Value::StringValue("v".to_owned()),
             Value::IntValue(i64::MIN),
             Value::DoubleValue(0.1),
+            Value::DoubleValue(f64::NAN),
+            Value::DoubleValue(f64::NEG_INFINITY),
             Value::BytesValue(vec![0, 255]),
         ];
         let mut requests: Vec<(Vec<u8>, bool)> =
             plain.map(|value| (request(Some(value)).encode_to_vec(), false)).to_vec();
-        requests.push((request(Some(Value::DoubleValue(f64::NAN))).encode_to_vec(), true));
+        requests.push((Vec::new(), false));
         requests.push((unknown, true));
         for (wire, needs_wire) in requests {
             let line = write(&wire, &head).unwrap();

@@ -1,0 +1,73 @@
+//! Scenario: requests of a few KB that become hundreds of MB when they are decompressed, in every encoding, over HTTP and
+//! gRPC, in protobuf and in JSON.
+//! Guarantees: they are refused for good at the limit of a request, memory never holds much more than that, and the next
+//! request is taken.
+
+use prost::Message as _;
+use tonic::{Code, codec::CompressionEncoding, metadata::MetadataMap};
+use tracestitch::wire::status::retry_delay;
+
+use crate::support::{
+    self, Setup, World,
+    http::{self, JSON, PROTOBUF},
+};
+
+const LIMIT_BYTES: u64 = 1024 * 1024;
+const BOMB_BYTES: usize = 256 * 1024 * 1024;
+
+/// The highest use of memory while something goes on.
+async fn highest<T>(world: &World, work: impl Future<Output = T>) -> (u64, T) {
+    let mut work = std::pin::pin!(work);
+    let mut highest = 0;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return (highest, done),
+            () = tokio::time::sleep(std::time::Duration::from_millis(1)) => {
+                highest = highest.max(world.watched().budget.used_bytes());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_http() {
+    let setup = Setup { receiver: "max_request_size: 1MiB", ..Setup::without_deepflow() };
+    let world = World::start(setup).await;
+    let client = http::client();
+    let zeros = vec![b' '; BOMB_BYTES];
+    for encoding in ["gzip", "deflate", "zstd"] {
+        let bomb = http::compressed(encoding, &zeros);
+        assert!(bomb.len() < BOMB_BYTES / 100, "{encoding}: {}", bomb.len());
+        for content_type in [PROTOBUF, JSON] {
+            let request = http::to(&client, &world, content_type);
+            let request = request.header("content-encoding", encoding);
+            let (highest, response) = highest(&world, http::send(request, bomb.clone())).await;
+            assert_eq!(response.status(), 413, "{encoding} {content_type}");
+            assert!(highest < 4 * LIMIT_BYTES, "{encoding}: {highest} bytes");
+        }
+    }
+    let fine = support::trace(1, 2);
+    let response = http::post(&client, &world, fine.encode_to_vec()).await;
+    assert_eq!(response.status(), 200);
+    world.settled(2).await;
+    world.end(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_grpc() {
+    let setup = Setup { receiver: "max_request_size: 1MiB", ..Setup::without_deepflow() };
+    let world = World::start(setup).await;
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let sender = support::sender(&world.pipeline).compressing(encoding);
+        let bomb = vec![b' '; BOMB_BYTES].into();
+        let (highest, answer) = highest(&world, sender.send_raw(bomb, MetadataMap::new())).await;
+        let status = answer.expect_err("refused");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert_eq!(retry_delay(&status), None, "or it would be sent again for ever");
+        assert!(highest < 64 * LIMIT_BYTES, "{encoding:?}: {highest} bytes");
+    }
+    world.send(&support::trace(1, 2)).await;
+    world.settled(2).await;
+    world.end(&[]).await;
+}
