@@ -23,6 +23,8 @@ pub struct Recovery {
     parts: VecDeque<Stored>,
     covered: Numbers,
     live_bytes: u64,
+    /// The parts that were given out: a number that stands twice in a segment, which no writer of ours does, counts once.
+    given: Numbers,
 }
 
 /// A part that an earlier run left.
@@ -57,7 +59,8 @@ impl Recovery {
     pub(super) fn new(shared: Arc<Shared>, segments: Vec<u32>, covered: Numbers) -> Self {
         let live_bytes = shared.space.lock().live_bytes();
         let segments = segments.into();
-        Self { shared, segments, scan: None, parts: VecDeque::new(), covered, live_bytes }
+        let (scan, parts, given) = (None, VecDeque::new(), Numbers::default());
+        Self { shared, segments, scan, parts, covered, live_bytes, given }
     }
 
     /// Bytes of the parts that were live at the start.
@@ -153,7 +156,8 @@ impl Iterator for Recovery {
                 self.shared.recovered();
                 return None;
             };
-            if self.shared.space.lock().is_live_at(&part.place) {
+            let is_live = self.shared.space.lock().is_live_at(&part.place);
+            if is_live && self.given.insert(part.place.number) {
                 return Some(self.recovered(part));
             }
         }
