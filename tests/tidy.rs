@@ -71,7 +71,7 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("base64", &["wire/json/"]),
-    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs"]),
+    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs", "receiver/signals.rs"]),
     ("hyper", &["listen/"]),
     ("hyper_util", &["tls/", "listen/"]),
     ("tower_http", &["receiver/otlp_http.rs", "receiver/cors.rs"]),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tonic::{
     Request, Status,
@@ -23,15 +24,14 @@ use crate::{
 
 /// A client for one destination. The connection is made at the first request, and again after it broke: the pings of
 /// `keepalive` find that out, without them a partition would never heal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct OtlpGrpc {
     client: Grpc<Channel>,
     headers: SentHeaders,
     timeout: Duration,
 }
 
-const EXPORT: PathAndQuery =
-    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 impl OtlpGrpc {
     pub(super) fn new(
@@ -74,8 +74,8 @@ impl OtlpGrpc {
     }
 
     /// The same, sending the headers of an origin as they came.
-    pub(super) fn passing_origin(self) -> Self {
-        Self { headers: self.headers.passing_origin(), ..self }
+    pub(super) fn passing_origin(&self) -> Self {
+        Self { headers: self.headers.passing_origin(), ..self.clone() }
     }
 
     /// Sends one request.
@@ -84,21 +84,30 @@ impl OtlpGrpc {
         origin: &Origin,
         pieces: Pieces,
     ) -> Result<PartialSuccess, ExportError> {
-        let mut request = Request::new(pieces);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
-        let mut client = self.client.clone();
-        let exchange = async move {
-            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-            client.unary(request, EXPORT, PiecesCodec).await
-        };
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(response) => {
-                Ok(PartialSuccess::of_response(Encoding::Protobuf, &response?.into_inner()))
-            }
-            Err(_) => Err(ExportError::Retry {
+        match self.send(EXPORT, origin, pieces).await {
+            Some(answer) => Ok(PartialSuccess::of_response(Encoding::Protobuf, &answer?)),
+            None => Err(ExportError::Retry {
                 after: None,
                 why: format!("no answer within {} ms", self.timeout.as_millis()),
             }),
         }
+    }
+
+    /// Calls a method; `None` when there is no answer in time.
+    pub(super) async fn send(
+        &self,
+        method: &'static str,
+        origin: &Origin,
+        pieces: Pieces,
+    ) -> Option<Result<Bytes, Status>> {
+        let mut request = Request::new(pieces);
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
+        let mut client = self.client.clone();
+        let exchange = async move {
+            client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+            client.unary(request, PathAndQuery::from_static(method), PiecesCodec).await
+        };
+        let answer = tokio::time::timeout(self.timeout, exchange).await.ok()?;
+        Some(answer.map(tonic::Response::into_inner))
     }
 }

@@ -29,6 +29,8 @@ mod late_spans_get_their_place;
 mod metrics_exist_at_zero;
 mod mutual_tls_refuses_strangers;
 mod open_doors_are_warned_of;
+mod other_signals_are_refused_with_a_sentence;
+mod other_signals_pass_through;
 mod otlp_http_exporter_retries_only_what_may_be_retried;
 mod partial_success_is_not_retried;
 mod quiet_trace_is_completed_once;
