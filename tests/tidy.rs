@@ -59,6 +59,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("flate2", &["exporter/body.rs"]),
     ("zstd", &["exporter/body.rs"]),
     ("httpdate", &["retry.rs"]),
+    ("percent_encoding", &["exporter/environment.rs"]),
     (
         "axum",
         &[

@@ -8,6 +8,7 @@ mod config;
 mod courier;
 mod dead_letter;
 mod debug;
+mod environment;
 mod error;
 mod headers;
 mod missed;
@@ -42,6 +43,7 @@ use self::{
 pub use self::{
     config::{Config, DebugConfig, ExporterConfig, OnOutage, Profile},
     dead_letter::DeadLetterConfig,
+    environment::{FromEnvironment, from_environment, variables},
     otlp::{
         BatchConfig, BodyEncoding, Compression, KeepaliveConfig, OtlpConfig, OtlpHttpConfig,
         QueueConfig, RetryConfig,

@@ -17,6 +17,7 @@ mod connections_get_old_without_a_failed_request;
 mod dead_letters_can_be_sent_again;
 mod decompression_bombs_end_in_413;
 mod deepflow_down_passes_traces_through;
+mod environment_alone_configures_the_exporter;
 mod failed_journal_refuses_and_says_so;
 mod full_buffer_releases_early;
 mod full_memory_refuses_with_retry_info;

@@ -178,7 +178,13 @@ async fn a_slow_destination_leaves_traces_their_place() {
     let silent = tokio::net::TcpListener::bind(support::ANY_PORT).await.expect("a free port");
     let slow = format!("http://{}", silent.local_addr().expect("an address"));
     let exporters = format!("otlp_http/slow: {{endpoint: '{slow}', timeout: 3s, on_outage: drop}}");
-    let setup = Setup { receiver, exporters, memory: "limit: 128MiB", ..Setup::without_deepflow() };
+    let setup = Setup {
+        receiver,
+        exporters,
+        memory: "limit: 128MiB",
+        drain_timeout: "2s",
+        ..Setup::without_deepflow()
+    };
     let world = World::start(setup).await;
     let url = http::url(&world).replace("traces", "metrics");
     let large = vec![0; 6 * 1024 * 1024];
