@@ -2,6 +2,7 @@
 //! traces that it can't take.
 
 mod accounts;
+mod addresses;
 mod batch;
 mod body;
 mod config;
