@@ -8,6 +8,7 @@ mod shape;
 #[path = "../harness/template.rs"]
 mod template;
 
+mod calls;
 mod steps;
 
 use std::{

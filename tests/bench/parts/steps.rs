@@ -18,7 +18,7 @@ use tracestitch::{
     },
 };
 
-use crate::{shape::Shape, template::Template};
+use crate::{calls::Calls, shape::Shape, template::Template};
 
 /// Something that can be done again and again.
 pub(crate) struct Step {
@@ -49,6 +49,10 @@ pub(crate) fn all() -> Vec<Step> {
         append(&request),
         read_answer(),
         weave(),
+        weave_calls("weave 750 spans, 250 rows", 375),
+        weave_calls("weave 1500 spans, 500 rows", 750),
+        weave_calls("weave 3000 spans, 1000 rows", 1500),
+        weave_calls("weave 6000 spans, 2000 rows", 3000),
     ]
 }
 
@@ -140,6 +144,20 @@ fn weave() -> Step {
     let config = Config::default();
     let call = move || pieces(id, &fragments, &found, &config).0.len();
     Step { name: "weave a recorded answer", unit: "trace", units: 1.0, call: Box::new(call) }
+}
+
+/// How it grows.
+fn weave_calls(name: &'static str, calls: u64) -> Step {
+    let Calls { id, fragments, found } = Calls::new(calls);
+    let rows = found.spans.len();
+    let config = Config::default();
+    let call = move || {
+        let (pieces, woven) = pieces(id, &fragments, &found, &config);
+        assert_eq!(woven.system, rows as u64, "all rows are added");
+        assert!(woven.reparented > 0, "and spans hang below them");
+        pieces.len()
+    };
+    Step { name, unit: "trace", units: 1.0, call: Box::new(call) }
 }
 
 fn recorded<T: DeserializeOwned>(file: &str) -> T {
