@@ -15,11 +15,13 @@ const GENERATOR_PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Collector {
     /// Where it takes OTLP/gRPC.
     pub(crate) otlp: String,
+    /// Where it takes OTLP/HTTP.
+    pub(crate) otlp_http: String,
     _process: Process,
 }
 
 impl Collector {
-    /// Starts it; `exporter` is `otlp_grpc` or `otlp_http`.
+    /// Starts it; `exporter` is `otlp_grpc`, `otlp_http` or `otlp_http/json`.
     pub(crate) async fn start(parts: &Parts, exporter: &str, next: &str) -> Self {
         let [grpc, http] = free_ports();
         let mut otelcol = command(parts.path("otelcol/otelcol"));
@@ -30,7 +32,8 @@ impl Collector {
         otelcol.env("OTELCOL_COMPRESSION", "gzip");
         let mut process = Process::start("otelcol", &mut otelcol);
         process.listens(&[grpc, http]).await;
-        Self { otlp: format!("http://{HOST}:{grpc}"), _process: process }
+        let url = |port| format!("http://{HOST}:{port}");
+        Self { otlp: url(grpc), otlp_http: url(http), _process: process }
     }
 }
 
