@@ -40,7 +40,7 @@ pub(super) enum Message {
     /// A trace's alarm went off.
     Closed(Closed),
     /// A trace of an earlier run is quiet.
-    Recovered(TraceKey, OpenTrace, Release),
+    Recovered(TraceKey, Box<OpenTrace>, Release),
     /// A part of a trace was woven; with what the next part must know.
     Woven(TraceKey, Option<Sent>),
     /// Nothing comes after this.
@@ -78,7 +78,7 @@ impl SharedPhase {
 /// See the module.
 pub(super) struct Judge {
     /// Parts of one trace go out one after the other.
-    pub(super) order: Order<QuietTrace>,
+    pub(super) order: Order<Box<QuietTrace>>,
     pub(super) tombstones: Tombstones,
     /// When a trace of which more was to come has got no more: its last part is one without spans.
     pub(super) last_parts: Deadlines,
@@ -91,7 +91,8 @@ pub(super) struct Judge {
     pub(super) ledger: Arc<Ledger>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lives: Arc<Lives>,
-    pub(super) released: mpsc::Sender<QuietTrace>,
+    /// In boxes: a trace is handed on many times, and copying it each time was a fifth of the way out.
+    pub(super) released: mpsc::Sender<Box<QuietTrace>>,
 }
 
 impl Judge {
@@ -101,7 +102,9 @@ impl Judge {
         while !ended && self.next(&mut messages, &mut heard, &beat).await {
             for message in heard.drain(..) {
                 ended |= matches!(message, Message::End);
-                beat.during(self.hear(message)).await;
+                if let Some(quiet) = self.hear(message) {
+                    beat.during(self.send(quiet)).await;
+                }
             }
             self.show();
         }
@@ -110,12 +113,16 @@ impl Judge {
             store.close_all();
         }
         while let Ok(message) = messages.try_recv() {
-            beat.during(self.hear(message)).await;
+            if let Some(quiet) = self.hear(message) {
+                beat.during(self.send(quiet)).await;
+            }
         }
         // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
         while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
             let Some(message) = beat.during(messages.recv()).await else { return };
-            beat.during(self.hear(message)).await;
+            if let Some(quiet) = self.hear(message) {
+                beat.during(self.send(quiet)).await;
+            }
         }
     }
 
@@ -161,22 +168,23 @@ impl Judge {
                 sent: None,
                 lease,
             };
-            if let Some(last) = self.order.begin(&key, last) {
+            if let Some(last) = self.order.begin(&key, Box::new(last)) {
                 self.send(last).await;
             }
         }
     }
 
-    async fn hear(&mut self, message: Message) {
+    /// Gives the part whose turn it is now.
+    fn hear(&mut self, message: Message) -> Option<Box<QuietTrace>> {
         match message {
-            Message::Closed(closed) => self.judge(closed).await,
-            Message::Recovered(key, trace, release) => self.release(key, trace, release).await,
-            Message::Woven(key, sent) => self.woven(key, sent).await,
-            Message::End => {}
+            Message::Closed(closed) => self.judge(closed),
+            Message::Recovered(key, trace, release) => self.release(key, *trace, release),
+            Message::Woven(key, sent) => self.woven(key, sent),
+            Message::End => None,
         }
     }
 
-    async fn judge(&mut self, closed: Closed) {
+    fn judge(&mut self, closed: Closed) -> Option<Box<QuietTrace>> {
         let Closed { key, trace, brim } = closed;
         let phase = self.phase.get();
         let shape = shape(&trace, brim, phase != Phase::Open);
@@ -184,35 +192,39 @@ impl Judge {
         match (verdict, self.store()) {
             (Verdict::WaitUntil(until), Some(store)) => {
                 self.deadlines.lock().set(key.clone(), until);
-                store.append(&key, trace);
+                store.append(&key, *trace);
+                None
             }
             // The buffer is gone: nothing can wait in it.
-            (Verdict::WaitUntil(_), None) => self.release(key, trace, Release::Shutdown).await,
-            (Verdict::Release(release), _) => self.release(key, trace, release).await,
+            (Verdict::WaitUntil(_), None) => self.release(key, *trace, Release::Shutdown),
+            (Verdict::Release(release), _) => self.release(key, *trace, release),
         }
     }
 
-    async fn release(&mut self, key: TraceKey, mut trace: OpenTrace, release: Release) {
+    fn release(
+        &mut self,
+        key: TraceKey,
+        mut trace: OpenTrace,
+        release: Release,
+    ) -> Option<Box<QuietTrace>> {
         if self.budget.brim().is_spilling(self.budget.used_bytes()) {
             trace.spill();
         }
         let quiet = self.quiet_trace(key, trace, release);
         if self.phase.get() == Phase::Keeping && self.keeper.is_some() {
             // Its lease leaves it to the journal.
-            return drop(quiet);
+            return None;
         }
         let metrics = &self.metrics.buffer;
         metrics.released_traces.add(release as usize, 1);
         let age = quiet.last_arrival.saturating_duration_since(quiet.first_arrival);
         metrics.trace_age_seconds.record(age.as_secs_f64());
         let key = quiet.key.clone();
-        if let Some(quiet) = self.order.begin(&key, quiet) {
-            self.send(quiet).await;
-        }
+        self.order.begin(&key, quiet)
     }
 
     /// Hands on a part whose turn it is, with what earlier ones left.
-    async fn send(&mut self, mut quiet: QuietTrace) {
+    async fn send(&mut self, mut quiet: Box<QuietTrace>) {
         if let Some(recalled) = self.tombstones.recall(clock::now(), &quiet.key) {
             if recalled.sent.is_ended() {
                 let age_s = recalled.age.as_secs_f64();
@@ -224,7 +236,7 @@ impl Judge {
         let _gone = self.released.send(quiet).await;
     }
 
-    async fn woven(&mut self, key: TraceKey, sent: Option<Sent>) {
+    fn woven(&mut self, key: TraceKey, sent: Option<Sent>) -> Option<Box<QuietTrace>> {
         let next = self.order.end(&key);
         if let Some(sent) = sent {
             if !sent.is_ended() {
@@ -234,9 +246,7 @@ impl Judge {
             let forgotten = self.tombstones.remember(clock::now(), key, sent);
             self.metrics.buffer.forgotten_traces.increment(forgotten);
         }
-        if let Some(next) = next {
-            self.send(next).await;
-        }
+        next
     }
 
     fn show(&self) {
@@ -248,7 +258,7 @@ impl Judge {
         self.store.as_ref().and_then(Weak::upgrade)
     }
 
-    fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> QuietTrace {
+    fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> Box<QuietTrace> {
         let OpenTrace { fragments, first, last, spans, memory, had, .. } = trace;
         let arrivals = Arrivals {
             first,
@@ -269,7 +279,7 @@ impl Judge {
         for (destination, spans) in had {
             lease.settled_before(Destination(destination), spans);
         }
-        QuietTrace {
+        Box::new(QuietTrace {
             key,
             fragments,
             first_arrival: first,
@@ -279,7 +289,7 @@ impl Judge {
             more: release.is_part(),
             sent: None,
             lease,
-        }
+        })
     }
 }
 

@@ -119,7 +119,7 @@ impl Buffer {
         tuning: Tuning,
         capacity_bytes: u64,
         watched: &Watched,
-    ) -> Result<(Arc<Self>, mpsc::Receiver<QuietTrace>), StartError> {
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Box<QuietTrace>>), StartError> {
         let Watched { metrics, ledger, budget, watchdog, lives, .. } = watched;
         let wait = config.wait(budget.limit_bytes());
         let (messages, judged) = mpsc::unbounded_channel();
@@ -284,7 +284,7 @@ impl Shared {
         if let Some(store) = &self.store {
             store.append(&key, trace);
         } else {
-            let closed = Closed { key, trace, brim: false };
+            let closed = Closed { key, trace: Box::new(trace), brim: false };
             let _gone = self.messages.send(Message::Closed(closed));
         }
     }

@@ -164,7 +164,7 @@ impl Reader {
 
     fn release(&self, key: TraceKey, trace: OpenTrace, release: Release) {
         // The judge is gone only when the process ends.
-        let _gone = self.messages.send(Message::Recovered(key, trace, release));
+        let _gone = self.messages.send(Message::Recovered(key, Box::new(trace), release));
     }
 }
 

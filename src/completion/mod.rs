@@ -52,7 +52,7 @@ impl Config {
 }
 
 /// A trace with what became of asking.
-pub type Completed = (QuietTrace, Answer);
+pub type Completed = (Box<QuietTrace>, Answer);
 
 /// Traces that have waited so long since their last span are asked for at shutdown, the others are too young.
 const SHUTDOWN_WAIT_MIN: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ pub fn start(
     budget: &Budget,
     metrics: Arc<Metrics>,
     watchdog: &Arc<Watchdog>,
-    (traces, ending): (mpsc::Receiver<QuietTrace>, watch::Receiver<Ending>),
+    (traces, ending): (mpsc::Receiver<Box<QuietTrace>>, watch::Receiver<Ending>),
     reloads: &Reloads,
 ) -> Result<(mpsc::UnboundedReceiver<Completed>, JoinHandle<()>), ClientError> {
     let (completed, receiver) = mpsc::unbounded_channel();
@@ -128,11 +128,11 @@ fn limits(config: &deepflow::Config, budget: &Budget) -> Limits {
 struct Completion {
     /// `None`: switched off.
     deepflow: Option<Arc<Deepflow>>,
-    policy: Policy<QuietTrace>,
+    policy: Policy<Box<QuietTrace>>,
     deadline: Duration,
     asks: JoinSet<(Reply, Duration)>,
     /// The traces that are asked for: a task holds none, so that none is lost with it.
-    asking: HashMap<Id, Candidate<QuietTrace>>,
+    asking: HashMap<Id, Candidate<Box<QuietTrace>>>,
     /// There is no time any more to ask.
     is_over: bool,
     completed: mpsc::UnboundedSender<Completed>,
@@ -143,7 +143,7 @@ struct Completion {
 impl Completion {
     async fn run(
         mut self,
-        mut traces: mpsc::Receiver<QuietTrace>,
+        mut traces: mpsc::Receiver<Box<QuietTrace>>,
         mut ending: watch::Receiver<Ending>,
         beat: Beat,
     ) {
@@ -191,7 +191,7 @@ impl Completion {
         }
     }
 
-    fn submit(&mut self, trace: QuietTrace) {
+    fn submit(&mut self, trace: Box<QuietTrace>) {
         if self.ending == Ending::Keep {
             // Its lease leaves it to the journal.
             return drop(trace);
@@ -224,7 +224,7 @@ impl Completion {
         }
     }
 
-    fn ask(&mut self, candidate: Candidate<QuietTrace>) {
+    fn ask(&mut self, candidate: Candidate<Box<QuietTrace>>) {
         let Some(deepflow) = self.deepflow.clone() else {
             return self.skip(candidate.trace, Skip::Disabled);
         };
@@ -296,7 +296,7 @@ impl Completion {
         }
     }
 
-    fn skip(&self, trace: QuietTrace, why: Skip) {
+    fn skip(&self, trace: Box<QuietTrace>, why: Skip) {
         if self.ending == Ending::Keep {
             // After a restart it is asked for again.
             return drop(trace);
@@ -305,7 +305,7 @@ impl Completion {
         self.complete(trace, Answer::Skipped(why));
     }
 
-    fn complete(&self, trace: QuietTrace, answer: Answer) {
+    fn complete(&self, trace: Box<QuietTrace>, answer: Answer) {
         trace.lease.note(match &answer {
             Answer::Found(found) => {
                 Event::Found(u64::try_from(found.spans.len()).unwrap_or(u64::MAX))

@@ -145,15 +145,14 @@ impl Exporters {
 
     /// Hands a trace to every destination that lacks it. Waits while a destination that holds has no room and there is
     /// no journal where the trace could wait.
-    pub async fn send(&self, trace: EnrichedTrace) {
+    pub async fn send(&self, trace: Arc<EnrichedTrace>) {
         self.send_to(trace, &self.all).await;
     }
 
     /// The same, for these destinations. Others that lack the trace get it when they have room, as long as it is in
     /// memory; a trace that no destination has taken when this returns is not.
-    pub async fn send_to(&self, trace: EnrichedTrace, destinations: &[Destination]) {
+    pub async fn send_to(&self, trace: Arc<EnrichedTrace>, destinations: &[Destination]) {
         trace.lease.hold(Stage::Export, trace.held_bytes());
-        let trace = Arc::new(trace);
         let mut missing = Vec::new();
         // The first comes last: the others have the trace when it has to wait.
         for (number, queue) in self.queues.iter().enumerate().rev() {

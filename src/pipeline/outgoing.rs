@@ -16,7 +16,7 @@ use crate::{
     ledger::Destination,
     memory::{Budget, Stage},
     telemetry::{Metrics, Watched},
-    trace::{EnrichedTrace, Fragment, Piece, Place, Plan, TraceKey},
+    trace::{EnrichedTrace, Fragment, Place, Plan, TraceKey},
     watchdog::Beat,
     weaving::{self, WovenTrace},
 };
@@ -38,7 +38,7 @@ const LEAVING_SHARE: u64 = 8;
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     keeper: Option<Arc<Keeper>>,
-    traces: mpsc::UnboundedSender<EnrichedTrace>,
+    traces: mpsc::UnboundedSender<Arc<EnrichedTrace>>,
     metrics: Arc<Metrics>,
 }
 
@@ -95,19 +95,19 @@ impl Outgoing {
         }
         // Without spans there is nothing that could be safe: a plan would cover no part.
         let Some(keeper) = self.keeper.as_ref().filter(|_| !woven.fragments.is_empty()) else {
-            return self.hand_on(woven.into_enriched());
+            return self.hand_on(Arc::new(woven.into_enriched()));
         };
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let WovenTrace { key, fragments, plan, lease, .. } = woven;
         // On a full disk there is room for the plan that changes nothing.
         let (pieces, unwoven) = if plan.is_empty() {
-            (as_they_came(fragments), None)
+            (weaving::unchanged(fragments), None)
         } else {
             (weaving::apply(&fragments, &plan), Some(fragments))
         };
         let trace = EnrichedTrace { key, pieces, lease };
         trace.lease.hold(Stage::Export, trace.held_bytes());
-        let outgoing = self.clone();
+        let (outgoing, trace) = (self.clone(), Arc::new(trace));
         keeper.keep_plan(record, move |place| match (place, unwoven) {
             (None, Some(fragments)) => outgoing.send_plain(&fragments, trace),
             (place, _) => outgoing.send_planned(place, trace),
@@ -115,10 +115,13 @@ impl Outgoing {
     }
 
     /// The plan found no room: the trace goes out as it came, and the journal knows that.
-    fn send_plain(&self, fragments: &[Fragment], trace: EnrichedTrace) {
+    fn send_plain(&self, fragments: &[Fragment], mut trace: Arc<EnrichedTrace>) {
         self.metrics.weaving.unwoven_traces.increment(1);
         let nothing = Plan::default();
-        let trace = EnrichedTrace { pieces: weaving::apply(fragments, &nothing), ..trace };
+        // Nobody else has it yet.
+        if let Some(trace) = Arc::get_mut(&mut trace) {
+            trace.pieces = weaving::apply(fragments, &nothing);
+        }
         let Some(keeper) = &self.keeper else { return self.hand_on(trace) };
         let record = keeper.plan_to_keep(&trace.key, fragments, &nothing);
         let outgoing = self.clone();
@@ -126,26 +129,17 @@ impl Outgoing {
     }
 
     /// Without a place not even that could be written: it goes all the same, and may go again, and otherwise, after a crash.
-    fn send_planned(&self, place: Option<Place>, trace: EnrichedTrace) {
+    fn send_planned(&self, place: Option<Place>, trace: Arc<EnrichedTrace>) {
         if let Some(place) = place {
             trace.lease.planned(place);
         }
         self.hand_on(trace);
     }
 
-    fn hand_on(&self, trace: EnrichedTrace) {
+    fn hand_on(&self, trace: Arc<EnrichedTrace>) {
         // The task ends after the last handle.
         let _gone = self.traces.send(trace);
     }
-}
-
-/// What the empty plan makes of fragments, without a second look at their bytes.
-fn as_they_came(fragments: Vec<Fragment>) -> Vec<Piece> {
-    let piece = |Fragment { bytes, spans, .. }| {
-        let app_spans = u64::try_from(spans.len()).unwrap_or(u64::MAX);
-        Piece { bytes, app_spans, added_spans: 0 }
-    };
-    fragments.into_iter().map(piece).collect()
 }
 
 /// Sends what waits in the journal, as destinations have room and at no more than `rate_bytes` a second (0: no limit),
@@ -215,10 +209,10 @@ async fn revive(
     }
 }
 
-fn enriched(revived: Revived) -> EnrichedTrace {
+fn enriched(revived: Revived) -> Arc<EnrichedTrace> {
     let Revived { key, fragments, plan, lease, .. } = revived;
     let pieces = weaving::apply(&fragments, &plan);
     let trace = EnrichedTrace { key, pieces, lease };
     trace.lease.hold(Stage::Export, trace.held_bytes());
-    trace
+    Arc::new(trace)
 }

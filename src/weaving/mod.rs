@@ -20,7 +20,7 @@ mod turn;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    apply::apply,
+    apply::{apply, unchanged},
     masking::{Masking, Texts},
     plan::{Part, Planned, plan},
 };
@@ -130,8 +130,8 @@ pub struct WovenTrace {
 }
 
 /// Joins a trace, or a part of one, with what was found. Without an answer it goes on as it came.
-pub fn weave(trace: QuietTrace, answer: Answer, config: &Config) -> WovenTrace {
-    let QuietTrace { key, fragments, lease, sent, more, .. } = trace;
+pub fn weave(trace: Box<QuietTrace>, answer: Answer, config: &Config) -> WovenTrace {
+    let QuietTrace { key, fragments, lease, sent, more, .. } = *trace;
     let part = Part { id: key.id, fragments: &fragments, sent: sent.as_deref(), more };
     let (plan, woven, sent) = match answer {
         Answer::Skipped(Skip::Disabled) => (Plan::default(), Woven::default(), None),
@@ -148,8 +148,9 @@ fn split(planned: Planned) -> (Plan, Woven, Option<Sent>) {
 impl WovenTrace {
     /// The trace as it leaves.
     pub fn into_enriched(self) -> EnrichedTrace {
-        let pieces = apply(&self.fragments, &self.plan);
-        EnrichedTrace { key: self.key, pieces, lease: self.lease }
+        let Self { key, fragments, plan, lease, .. } = self;
+        let pieces = if plan.is_empty() { unchanged(fragments) } else { apply(&fragments, &plan) };
+        EnrichedTrace { key, pieces, lease }
     }
 }
 

@@ -41,7 +41,7 @@ const REJOINS: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Closed {
     pub(super) key: TraceKey,
-    pub(super) trace: OpenTrace,
+    pub(super) trace: Box<OpenTrace>,
     /// The store was full to the brim when it was closed.
     pub(super) brim: bool,
 }

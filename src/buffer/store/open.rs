@@ -32,7 +32,7 @@ const LARGE_BYTES: u64 = 64 * 1024;
 /// An open trace, and what the cache knows of it.
 #[derive(Debug)]
 struct Entry {
-    trace: OpenTrace,
+    trace: Box<OpenTrace>,
     /// When the trace joined a cohort last.
     joined: Instant,
     /// What the cache takes it to weigh.
@@ -43,7 +43,7 @@ struct Entry {
 
 /// See the module.
 pub(super) struct OpenTraces {
-    shards: Vec<Mutex<HashMap<TraceKey, Box<Entry>>>>,
+    shards: Vec<Mutex<HashMap<TraceKey, Entry>>>,
     hasher: RandomState,
     pub(super) held: Held,
     alarms: Mutex<Alarms>,
@@ -60,7 +60,7 @@ impl std::fmt::Debug for OpenTraces {
     }
 }
 
-type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Box<Entry>>>;
+type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Entry>>;
 
 impl OpenTraces {
     pub(super) fn new(
@@ -108,8 +108,9 @@ impl OpenTraces {
         } else {
             self.held.traces.fetch_add(1, Relaxed);
             let weighed = addition.needed_bytes.max(self.held.likely_bytes());
-            let entry = Entry { trace: addition, joined: now, weighed, cached: true };
-            let entry = shard.entry(key.clone()).or_insert(Box::new(entry));
+            let trace = Box::new(addition);
+            let entry = Entry { trace, joined: now, weighed, cached: true };
+            let entry = shard.entry(key.clone()).or_insert(entry);
             (&entry.trace, Some(weighed))
         };
         let verdict = quiet(now, trace.first, now, shape(trace, false, false), &self.wait);
@@ -201,7 +202,7 @@ impl OpenTraces {
         true
     }
 
-    fn hand_on(&self, key: TraceKey, trace: OpenTrace, brim: bool) {
+    fn hand_on(&self, key: TraceKey, trace: Box<OpenTrace>, brim: bool) {
         let (spans, bytes) = (trace.spans, trace.needed_bytes);
         let loose_bytes = trace.bytes().saturating_sub(bytes);
         (self.closed)(Closed { key, trace, brim });

@@ -117,12 +117,12 @@ impl Scene {
     }
 
     /// A trace of one span that is in the journal, or is not.
-    fn trace(&self, number: u64, is_kept: bool) -> EnrichedTrace {
+    fn trace(&self, number: u64, is_kept: bool) -> Arc<EnrichedTrace> {
         let piece = Piece { bytes: span(number).into(), app_spans: 1, added_spans: 0 };
         self.trace_of(number, is_kept, vec![piece])
     }
 
-    fn trace_of(&self, number: u64, is_kept: bool, pieces: Vec<Piece>) -> EnrichedTrace {
+    fn trace_of(&self, number: u64, is_kept: bool, pieces: Vec<Piece>) -> Arc<EnrichedTrace> {
         let memory = self.budget.claim(Stage::Export, 1);
         let spans = pieces.iter().map(|piece| piece.app_spans).sum();
         let lease = Lease::new(Arc::clone(&self.ledger), spans, memory);
@@ -137,7 +137,7 @@ impl Scene {
         };
         let id = TraceId::from_wire(&u128::from(number).to_be_bytes()).unwrap();
         let key = TraceKey { origin: Origin::default(), id };
-        EnrichedTrace { key, pieces, lease }
+        Arc::new(EnrichedTrace { key, pieces, lease })
     }
 
     async fn send(&self, numbers: std::ops::RangeInclusive<u64>, is_kept: bool) {
@@ -328,7 +328,7 @@ async fn a_trace_is_done_when_its_added_spans_are_delivered_too() {
         scene.ledger.accept(1);
         let app = Piece { bytes: span(number).into(), app_spans: 1, added_spans: 0 };
         let trace = scene.trace_of(number, true, vec![app.clone(), added(number)]);
-        (Share::new(Arc::new(trace), accounts()), app)
+        (Share::new(trace, accounts()), app)
     };
     let (delivered, app) = share(1);
     delivered.end(&app, Account::Delivered);

@@ -203,7 +203,8 @@ fn without_completion_nothing_is_remembered() {
         sent: None,
         lease: Lease::new(ledger.clone(), 0, budget.claim(crate::memory::Stage::Buffer, 0)),
     };
-    let woven = |skip| weave(trace(&fragments), Answer::Skipped(skip), &Config::default());
+    let woven =
+        |skip| weave(Box::new(trace(&fragments)), Answer::Skipped(skip), &Config::default());
     assert!(woven(Skip::Disabled).sent.is_none());
     let sent = woven(Skip::NotFound).sent.expect("late spans may be asked for");
     assert_eq!((sent.spans().len(), sent.is_ended()), (1, true));
