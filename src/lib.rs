@@ -16,6 +16,7 @@ pub mod trace;
 
 pub mod wire;
 
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod ledger;

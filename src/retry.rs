@@ -1,8 +1,9 @@
 //! How long to wait before trying again.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Interval;
@@ -46,5 +47,48 @@ impl Waits {
     /// The next wait.
     pub fn next_wait(&mut self) -> Duration {
         self.inner.next().unwrap_or(self.last)
+    }
+}
+
+/// What senders are asked to wait at most: a longer wait is mostly a wrong clock.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+
+/// The header Retry-After: seconds from now, or a date; `now_us` is in microseconds since 1970.
+pub fn retry_after(headers: &HeaderMap, now_us: u64) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        date.saturating_sub(Duration::from_micros(now_us))
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        // One second before the date below.
+        let now_us = 1_445_412_479_000_000;
+        for (text, expected) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("99999", Some(3600)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(1)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(0)),
+            ("Wed, 21 Oct 2026 07:00:00 GMT", Some(3600)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let headers =
+                HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from_static(text))]);
+            assert_eq!(retry_after(&headers, now_us), expected.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now_us), None);
     }
 }

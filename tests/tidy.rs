@@ -11,7 +11,9 @@ use std::{
 use tracestitch::{
     cli,
     config::{self, Environment, reference::Reference},
+    exporter::OtlpHttpConfig,
     pipeline::Config,
+    receiver::CorsConfig,
     telemetry::{Metrics, reference},
 };
 
@@ -25,6 +27,7 @@ const VOCABULARY: &[&str] = &[
     "tree",
     "trace",
     "config",
+    "auth",
     "retry",
     "telemetry",
     "tls",
@@ -52,19 +55,24 @@ const HOUSE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
     ("crc32c", &["buffer/journal/"]),
-    ("reqwest", &["completion/deepflow/client.rs", "cli/explain.rs"]),
+    ("reqwest", &["completion/deepflow/client.rs", "exporter/otlp_http.rs", "cli/explain.rs"]),
+    ("flate2", &["exporter/body.rs"]),
+    ("zstd", &["exporter/body.rs"]),
+    ("httpdate", &["retry.rs"]),
+    ("percent_encoding", &["exporter/environment.rs"]),
     (
         "axum",
         &[
             "receiver/otlp_http.rs",
             "receiver/answer.rs",
             "receiver/rest.rs",
+            "receiver/stranger.rs",
             "admin/",
             "demo/deepflow/",
         ],
     ),
     ("base64", &["wire/json/"]),
-    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs"]),
+    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs", "receiver/signals.rs"]),
     ("hyper", &["listen/"]),
     ("hyper_util", &["tls/", "listen/"]),
     ("tower_http", &["receiver/otlp_http.rs", "receiver/cors.rs"]),
@@ -73,6 +81,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustls", &["tls/"]),
     ("tokio_rustls", &["tls/"]),
     ("rustls_platform_verifier", &["tls/"]),
+    ("subtle", &["auth.rs"]),
     ("backon", &["retry.rs"]),
     ("fastrand", &["listen/", "demo/"]),
     ("serde_saphyr", &["config/load.rs", "config/headers.rs"]),
@@ -274,14 +283,26 @@ fn config_yaml_says_the_defaults() {
     assert_eq!(read, Config::default());
 }
 
+/// Everything that is there by default, and then the sections that are not.
+fn configuration(config: &Reference) -> String {
+    let title = "# Configuration\n\nGenerated from the types. `tracestitch config defaults` prints the same as YAML.";
+    let otlp_http = "\n## exporters.otlp_http\n\nOTLP/HTTP: what `otlp` has, but for `keepalive`, and two keys more.";
+    let cors = "\n## receivers.otlp.protocols.http.cors\n\nFor SDKs in browsers.";
+    [
+        config.markdown(title, ""),
+        Reference::of::<OtlpHttpConfig>().markdown(otlp_http, "exporters.otlp_http."),
+        Reference::of::<CorsConfig>().markdown(cors, "receivers.otlp.protocols.http.cors."),
+    ]
+    .concat()
+}
+
 /// `UPDATE=1 cargo test --test tidy` writes them anew.
 #[test]
 fn generated_pages_are_fresh() {
     let config = Reference::of::<Config>();
-    let title = "# Configuration\n\nGenerated from the types. `tracestitch config defaults` prints the same as YAML.";
     let pages = [
         ("config.yaml", cli::default_yaml()),
-        ("deploy/reference/configuration.md", config.markdown(title)),
+        ("deploy/reference/configuration.md", configuration(&config)),
         ("deploy/reference/config.schema.json", config.json_schema()),
         ("deploy/reference/metrics.md", reference::markdown()),
     ];

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod traces;
+mod visitor;
 
 use std::{
     io,
@@ -17,6 +18,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -24,7 +26,9 @@ use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 
+use self::visitor::refuse_strangers;
 use crate::{
+    auth::AuthConfig,
     clock,
     config::{ListenAddress, Problems},
     listen::{Limits, Listener, Protocol},
@@ -44,6 +48,9 @@ pub struct Config {
     pub endpoint: ListenAddress,
     /// TLS. Without cert_file and key_file: plain text.
     pub tls: ServerTlsConfig,
+    /// Who may look at more than /livez, /readyz and /metrics. Without tokens only who is on this machine: where endpoint
+    /// is not a loopback address nobody.
+    pub auth: AuthConfig,
     /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Each takes less than
     /// 1 KiB of memory.limit. 0 remembers none.
     pub recent_traces: usize,
@@ -56,12 +63,30 @@ impl Config {
     /// Notes what can't be used.
     pub fn check(&self, problems: &mut Problems) {
         problems.within("tls", |problems| self.tls.check(problems));
+        problems.within("auth", |problems| self.auth.check(problems));
         if self.recent_traces > RECENT_TRACES_MAX {
             problems.push(
                 "recent_traces",
                 format!("must be at most {RECENT_TRACES_MAX}"),
                 Some("1000 is the default"),
             );
+        }
+    }
+}
+
+impl Config {
+    /// Notes which doors are open, or shut by mistake.
+    pub fn warn(&self, problems: &mut Problems) {
+        problems.within("auth", |problems| self.auth.warn(problems));
+        if self.endpoint.is_loopback() {
+            return;
+        }
+        if !self.auth.is_on() {
+            let hint = Some("set admin.auth.tokens");
+            problems.push("auth.tokens", "beyond loopback nobody sees /ledger and /traces", hint);
+        } else if !self.tls.is_on() {
+            let problem = "tokens come in plain text, anybody on the way can read them";
+            problems.push("tls", problem, Some("set cert_file and key_file"));
         }
     }
 }
@@ -73,7 +98,8 @@ fn default_address() -> ListenAddress {
 impl Default for Config {
     fn default() -> Self {
         let tls = ServerTlsConfig::default();
-        Self { endpoint: default_address(), tls, recent_traces: 1000 }
+        let auth = AuthConfig::default();
+        Self { endpoint: default_address(), tls, auth, recent_traces: 1000 }
     }
 }
 
@@ -118,6 +144,8 @@ struct Pages {
     watched: Watched,
     ready: Arc<AtomicBool>,
     recent_traces: usize,
+    auth: Arc<AuthConfig>,
+    is_loopback: bool,
 }
 
 impl Admin {
@@ -137,8 +165,13 @@ impl Admin {
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::clone(&watched.metrics);
         let watchdog = Arc::clone(&watched.watchdog);
-        let recent_traces = config.recent_traces;
-        let pages = Pages { watched, ready: Arc::clone(&ready), recent_traces };
+        let pages = Pages {
+            watched,
+            ready: Arc::clone(&ready),
+            recent_traces: config.recent_traces,
+            auth: Arc::new(config.auth.clone()),
+            is_loopback: address.ip().is_loopback(),
+        };
         let router = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
@@ -146,6 +179,7 @@ impl Admin {
             .route("/ledger", get(ledger::page))
             .route("/traces", get(traces::list))
             .route("/traces/{id}", get(traces::one))
+            .layer(middleware::from_fn_with_state(pages.clone(), refuse_strangers))
             .with_state(pages);
         let (closing, closed) = watch::channel(false);
         let serve = |beat: Beat| async move {

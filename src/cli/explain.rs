@@ -1,15 +1,17 @@
 //! `explain`: what a running tracestitch did with a trace.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use reqwest::Client;
 use serde::Deserialize;
 
 use super::{CliError, chain, say};
 use crate::{
-    config::HttpUrl,
+    auth::bearer,
+    config::{Environment, HttpUrl, ProcessEnvironment, Secret},
+    tls::{Alpn, ClientTls, ClientTlsConfig, Reloads},
     trace::{
         TraceId,
         told::{Asks, Ending, Outcome, State, Told, Woven},
@@ -33,8 +35,17 @@ enum What {
         /// The admin pages of a running tracestitch
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:13133")]
         admin: HttpUrl,
+        /// File with one of admin.auth.tokens; without it the variable TRACESTITCH_ADMIN_TOKEN, if it is set
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+        /// PEM file of the certificate authority to trust, instead of the system's
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
     },
 }
+
+/// Not an argument: everybody on the machine can read those.
+const TOKEN_VARIABLE: &str = "TRACESTITCH_ADMIN_TOKEN";
 
 /// The admin pages are near and answer from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,12 +57,14 @@ struct Page {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), CliError> {
-    let What::Trace { id, admin } = &options.what;
+    let What::Trace { id, admin, token_file, ca_file } = &options.what;
+    let client = client(admin, ca_file.as_ref())?;
+    let token = token(token_file.as_ref(), &ProcessEnvironment)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::runtime(&error))?;
-    let text = runtime.block_on(ask(admin, *id))?;
+    let text = runtime.block_on(ask(&client, admin, token, *id))?;
     let page: Page = serde_json::from_str(&text).map_err(|error| {
         CliError::Runtime(format!(
             "{admin} does not answer like tracestitch's admin pages: {error}"
@@ -60,27 +73,67 @@ pub(super) fn run(options: &Options) -> Result<(), CliError> {
     say(&explained(&page.parts))
 }
 
-async fn ask(admin: &HttpUrl, id: TraceId) -> Result<String, CliError> {
+fn token(
+    file: Option<&PathBuf>,
+    environment: &dyn Environment,
+) -> Result<Option<HeaderValue>, CliError> {
+    let token = match file {
+        Some(path) => {
+            let path = path.display().to_string();
+            let unreadable = |error| CliError::Usage(format!("cannot read {path}: {error}"));
+            Some(environment.file(&path).map_err(unreadable)?)
+        }
+        None => environment.variable(TOKEN_VARIABLE),
+    };
+    // Any text is a secret; not every one can be sent.
+    let Some(token) = token.and_then(|token| token.parse::<Secret>().ok()) else { return Ok(None) };
+    let unusable = || CliError::Usage("the token has characters that can't be sent".to_owned());
+    bearer(&token).map(Some).ok_or_else(unusable)
+}
+
+fn client(admin: &HttpUrl, ca_file: Option<&PathBuf>) -> Result<Client, CliError> {
+    let builder = Client::builder().no_proxy().timeout(PATIENCE);
+    let builder = if admin.is_tls() {
+        let config = ClientTlsConfig { ca_file: ca_file.cloned(), ..ClientTlsConfig::default() };
+        let tls = ClientTls::new(&config, "admin", &Reloads::default())
+            .and_then(|tls| tls.config(Alpn::Http1))
+            .map_err(|error| CliError::Usage(chain(&error)))?;
+        builder.tls_backend_preconfigured(tls)
+    } else {
+        // An image without certificates of authorities must be able to ask over http://.
+        crate::tls::install_provider();
+        builder.tls_certs_only([])
+    };
+    builder.build().map_err(|error| CliError::runtime(&error))
+}
+
+async fn ask(
+    client: &Client,
+    admin: &HttpUrl,
+    token: Option<HeaderValue>,
+    id: TraceId,
+) -> Result<String, CliError> {
     let failed = |error: reqwest::Error| {
         let why = chain(&error);
         CliError::Runtime(format!(
             "cannot ask {admin}: is tracestitch running, and is --admin its admin.endpoint? ({why})"
         ))
     };
-    crate::tls::install_provider();
-    let builder = Client::builder().no_proxy().timeout(PATIENCE);
-    // Without this an image without CA certificates could not even ask over http://.
-    let builder = if admin.is_tls() { builder } else { builder.tls_certs_only([]) };
-    let client = builder.build().map_err(failed)?;
-    let response = client.get(format!("{admin}/traces/{id}")).send().await.map_err(failed)?;
+    let token = token.into_iter().map(|token| (header::AUTHORIZATION, token));
+    let request = client.get(format!("{admin}/traces/{id}")).headers(token.collect());
+    let response = request.send().await.map_err(failed)?;
     let status = response.status();
     let text = response.text().await.map_err(failed)?;
     match status {
         StatusCode::OK => Ok(text),
         // It says so in a sentence.
-        StatusCode::NOT_FOUND if !text.is_empty() => {
+        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN if !text.is_empty() => {
             Err(CliError::Runtime(text.trim_end().to_owned()))
         }
+        StatusCode::UNAUTHORIZED => Err(CliError::Runtime(format!(
+            "{admin} asks for another token: name a file with one of its admin.auth.tokens by --token-file, or set \
+             {TOKEN_VARIABLE}"
+        ))),
         status => Err(CliError::Runtime(format!(
             "{admin} answered {status}: is it tracestitch's admin.endpoint?"
         ))),

@@ -44,6 +44,11 @@ impl Config {
     pub fn check(&self, include_metadata: &[String], problems: &mut Problems) {
         problems.within("deepflow", |problems| self.deepflow.check(include_metadata, problems));
     }
+
+    /// Notes which doors are open.
+    pub fn warn(&self, problems: &mut Problems) {
+        problems.within("deepflow.tls", |problems| self.deepflow.tls.warn(problems));
+    }
 }
 
 /// A trace with what became of asking.

@@ -72,8 +72,8 @@ impl Reference {
         out
     }
 
-    /// A table of all options.
-    pub fn markdown(&self, title: &str) -> String {
+    /// A table of all options, which stand below this path.
+    pub fn markdown(&self, title: &str, below: &str) -> String {
         let mut out = format!("{title}\n\n| option | default | meaning |\n|---|---|---|\n");
         self.walk(&mut |option| {
             if matches!(option.default, Value::Object(map) if !map.is_empty()) {
@@ -87,7 +87,8 @@ impl Reference {
                 value => format!("`{}`", scalar(value)),
             };
             let about = option.about.replace('|', "\\|");
-            put(&mut out, format_args!("| `{}` | {default} | {about}{values} |", option.path));
+            let path = &option.path;
+            put(&mut out, format_args!("| `{below}{path}` | {default} | {about}{values} |"));
         });
         out
     }

@@ -1,6 +1,6 @@
 //! Values that parse or refuse by themselves, so that most checks need no code of their own.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -44,6 +44,10 @@ pub struct HttpUrl(http::Uri);
 /// A path of an URL: `/v1/traces`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UrlPath(String);
+
+/// The name of something in another section, or `none`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NameOrNone(Option<String>);
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -242,6 +246,13 @@ impl ListenAddress {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Only this machine reaches it.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 impl FromStr for ListenAddress {
@@ -282,6 +293,10 @@ impl FromStr for HttpUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         let uri: Option<http::Uri> = text.parse().ok();
         match uri {
+            // The message must not show them.
+            Some(uri) if uri.authority().is_some_and(|host| host.as_str().contains('@')) => {
+                Err("a URL with a name and a password: say them in `headers`".to_owned())
+            }
             Some(uri)
                 if matches!(uri.scheme_str(), Some("http" | "https"))
                     && uri.host().is_some_and(|host| !host.is_empty()) =>
@@ -322,6 +337,31 @@ impl FromStr for UrlPath {
 impl fmt::Display for UrlPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl NameOrNone {
+    /// The name, if it is one.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl FromStr for NameOrNone {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("is empty, write a name or none".to_owned()),
+            "none" => Ok(Self(None)),
+            name => Ok(Self(Some(name.to_owned()))),
+        }
+    }
+}
+
+impl fmt::Display for NameOrNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("none"))
     }
 }
 
@@ -391,6 +431,7 @@ textual! {
     ListenAddress "host-port" "127.0.0.1:4317";
     HttpUrl "url" "http://tempo:4317";
     UrlPath "path" "/v1/traces";
+    NameOrNone "name" "none";
     Secret "secret" "${env:TOKEN}";
 }
 
@@ -462,10 +503,26 @@ mod tests {
         assert_eq!("60%".parse(), Ok(MemoryLimit::Percent(60)));
         assert!("100%".parse::<MemoryLimit>().is_err());
         assert!("127.0.0.1".parse::<ListenAddress>().is_err());
+        for (address, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.8.0.1:1", true),
+            ("localhost:1", true),
+            ("[::1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            (":1", false),
+            ("10.0.0.1:1", false),
+            ("localhost.example:1", false),
+        ] {
+            let address = address.parse::<ListenAddress>().expect("an address");
+            assert_eq!(address.is_loopback(), expected, "{address}");
+        }
         assert!("tempo:4317".parse::<HttpUrl>().is_err());
         for bad in ["", "v1/traces", "/{signal}", "/a b", "/a?b"] {
             assert!(bad.parse::<UrlPath>().is_err(), "{bad}");
         }
+        let error = "http://me:s3cret@tempo:4317".parse::<HttpUrl>().expect_err("a password");
+        assert!(!error.contains("s3cret"), "{error}");
         let url = "http://tempo:4317".parse::<HttpUrl>().map(|url| url.to_string());
         assert_eq!(url.as_deref(), Ok("http://tempo:4317"));
         assert_eq!(format!("{:?}", Secret("x".to_owned())), "***");

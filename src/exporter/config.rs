@@ -8,11 +8,8 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::DeadLetterConfig;
-use crate::{
-    config::{ByteSize, Headers, HttpUrl, Interval, Problems},
-    tls::ClientTlsConfig,
-};
+use super::{DeadLetterConfig, OtlpConfig, OtlpHttpConfig};
+use crate::{config::Problems, tls::ClientTlsConfig};
 
 /// Destinations by `type` or `type/name`, in order. `on_outage` says what becomes of traces that one can't take.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,100 +21,10 @@ pub struct Config(pub(super) Vec<(String, ExporterConfig)>);
 pub enum ExporterConfig {
     /// `otlp`, `otlp/NAME`: OTLP/gRPC.
     Otlp(Box<OtlpConfig>),
+    /// `otlp_http`, `otlp_http/NAME`: OTLP/HTTP.
+    OtlpHttp(Box<OtlpHttpConfig>),
     /// `debug`, `debug/NAME`: prints traces as trees on standard output.
     Debug(DebugConfig),
-}
-
-/// An OTLP/gRPC destination: Tempo, Jaeger, a Collector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct OtlpConfig {
-    /// http://host:port, or https:// for TLS.
-    pub endpoint: HttpUrl,
-    /// For an https endpoint.
-    pub tls: ClientTlsConfig,
-    /// Request headers; ${origin:NAME} stands for a header kept by receivers.otlp.include_metadata.
-    pub headers: Headers,
-    /// none, gzip or zstd.
-    pub compression: Compression,
-    /// For one request.
-    pub timeout: Interval,
-    /// For a connection.
-    pub connect_timeout: Interval,
-    /// Requests at a time.
-    pub max_in_flight: usize,
-    /// What becomes of traces while the queue is full: hold, dead_letter or drop. By default the first destination
-    /// holds and further ones dead-letter. hold: they wait in the journal; without one the pipeline waits, for every
-    /// destination. dead_letter: they go to the dead-letter file. Both put there, too, what is refused for good.
-    pub on_outage: Option<OnOutage>,
-    /// A backend whose limits are kept: none or tempo (5 MB a trace, 2048 bytes an attribute). Of larger traces added
-    /// network spans are left out, long attributes of added spans are cut; received spans stay as they are.
-    pub profile: Profile,
-    /// How traces become requests.
-    pub batch: BatchConfig,
-    /// Traces waiting to be sent.
-    pub sending_queue: QueueConfig,
-    /// What to do when the destination can't take a request now.
-    pub retry_on_failure: RetryConfig,
-    /// Pings that find a broken connection.
-    pub keepalive: KeepaliveConfig,
-}
-
-/// Compression of requests.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// As they are: cheapest.
-    #[default]
-    None,
-    /// Every backend reads it.
-    Gzip,
-    /// Cheaper than gzip.
-    Zstd,
-}
-
-/// How traces become requests. An idle connection sends at once; while requests are under way traces gather.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct BatchConfig {
-    /// A request is sent when it has so many bytes …
-    pub target_size: ByteSize,
-    /// … or when its first trace has waited so long.
-    pub max_wait: Interval,
-    /// No request is larger, before compression, unless a single span is. Most servers take 4 MiB.
-    pub max_size: ByteSize,
-}
-
-/// Traces waiting to be sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct QueueConfig {
-    /// In bytes, requests under way included.
-    pub max_size: ByteSize,
-}
-
-/// What to do when a destination can't take a request now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryConfig {
-    /// First wait; jittered. A destination's own word (RetryInfo) counts more.
-    pub initial_interval: Interval,
-    /// Longest wait.
-    pub max_interval: Interval,
-    /// Give up after so long; 0s never does.
-    pub max_elapsed_time: Interval,
-}
-
-/// Pings that find a broken connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct KeepaliveConfig {
-    /// Between pings.
-    pub time: Interval,
-    /// For an answer.
-    pub timeout: Interval,
 }
 
 /// The debug exporter.
@@ -153,62 +60,6 @@ pub enum Profile {
     Tempo,
 }
 
-fn default_endpoint() -> HttpUrl {
-    "http://tempo:4317".parse().expect("the default endpoint is a URL")
-}
-
-impl Default for OtlpConfig {
-    fn default() -> Self {
-        Self {
-            endpoint: default_endpoint(),
-            tls: ClientTlsConfig::default(),
-            headers: Headers::default(),
-            compression: Compression::None,
-            timeout: Interval::from_secs(10),
-            connect_timeout: Interval::from_secs(5),
-            max_in_flight: 4,
-            on_outage: None,
-            profile: Profile::None,
-            batch: BatchConfig::default(),
-            sending_queue: QueueConfig::default(),
-            retry_on_failure: RetryConfig::default(),
-            keepalive: KeepaliveConfig::default(),
-        }
-    }
-}
-
-impl Default for BatchConfig {
-    fn default() -> Self {
-        Self {
-            target_size: ByteSize::from_mib(1),
-            max_wait: Interval::from_millis(20),
-            max_size: ByteSize::from_mib(4),
-        }
-    }
-}
-
-impl Default for QueueConfig {
-    fn default() -> Self {
-        Self { max_size: ByteSize::from_mib(64) }
-    }
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            initial_interval: Interval::from_millis(500),
-            max_interval: Interval::from_secs(30),
-            max_elapsed_time: Interval::from_secs(0),
-        }
-    }
-}
-
-impl Default for KeepaliveConfig {
-    fn default() -> Self {
-        Self { time: Interval::from_secs(10), timeout: Interval::from_secs(5) }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self(vec![("otlp/tempo".to_owned(), ExporterConfig::Otlp(Box::default()))])
@@ -226,6 +77,23 @@ impl Config {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Where each of them sends, for people.
+    pub fn destinations(&self) -> Vec<String> {
+        let shown = self.0.iter().map(|(name, exporter)| match exporter {
+            ExporterConfig::Otlp(otlp) => format!("{name}: {}", otlp.endpoint),
+            ExporterConfig::OtlpHttp(otlp) => format!("{name}: {}", otlp.traces_url()),
+            ExporterConfig::Debug(_) => format!("{name}: standard output"),
+        });
+        shown.collect()
+    }
+
+    /// The destinations that metrics and logs can be passed to.
+    pub fn relays(&self) -> Vec<&str> {
+        let takes = |exporter: &ExporterConfig| !matches!(exporter, ExporterConfig::Debug(_));
+        let relays = self.0.iter().filter(|(_, exporter)| takes(exporter));
+        relays.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Notes what can't be used.
     pub fn check(
         &self,
@@ -241,51 +109,45 @@ impl Config {
                 let hint = Some("set dead_letter.enabled, or say drop");
                 problems.push(&format!("{name}.on_outage"), "there is no dead-letter file", hint);
             }
-            if let ExporterConfig::Otlp(otlp) = exporter {
-                problems.within(name, |problems| otlp.check(include_metadata, problems));
+            problems.within(name, |problems| exporter.check(include_metadata, problems));
+        }
+    }
+}
+
+impl Config {
+    /// Notes which doors are open.
+    pub fn warn(&self, problems: &mut Problems) {
+        for (name, exporter) in &self.0 {
+            if let Some(tls) = exporter.tls() {
+                problems.within(&format!("{name}.tls"), |problems| tls.warn(problems));
             }
         }
     }
 }
 
 impl ExporterConfig {
+    fn tls(&self) -> Option<&ClientTlsConfig> {
+        match self {
+            Self::Otlp(otlp) => Some(&otlp.tls),
+            Self::OtlpHttp(otlp) => Some(&otlp.tls),
+            Self::Debug(_) => None,
+        }
+    }
+
+    fn check(&self, include_metadata: &[String], problems: &mut Problems) {
+        match self {
+            Self::Otlp(otlp) => otlp.check(include_metadata, problems),
+            Self::OtlpHttp(otlp) => otlp.check(include_metadata, problems),
+            Self::Debug(_) => {}
+        }
+    }
+
     pub(super) fn on_outage(&self) -> Option<OnOutage> {
         match self {
             Self::Otlp(otlp) => otlp.on_outage,
+            Self::OtlpHttp(otlp) => otlp.on_outage,
             Self::Debug(debug) => debug.on_outage,
         }
-    }
-}
-
-impl OtlpConfig {
-    fn check(&self, include_metadata: &[String], problems: &mut Problems) {
-        let batch = &self.batch;
-        if batch.target_size > batch.max_size {
-            problems.push("batch.target_size", "is larger than max_size", None);
-        }
-        if batch.max_size.get() < 64 * 1024 || batch.max_size > ByteSize::from_mib(1024) {
-            problems.push("batch.max_size", "must be between 64KiB and 1GiB", None);
-        }
-        if self.sending_queue.max_size < batch.max_size {
-            problems.push("sending_queue.max_size", "is smaller than one request", None);
-        }
-        if self.max_in_flight == 0 {
-            problems.push("max_in_flight", "must be at least 1", None);
-        }
-        let (retry, keepalive) = (&self.retry_on_failure, &self.keepalive);
-        for (key, interval, default) in [
-            ("timeout", self.timeout, "10s is the default"),
-            ("connect_timeout", self.connect_timeout, "5s is the default"),
-            ("retry_on_failure.initial_interval", retry.initial_interval, "500ms is the default"),
-            ("keepalive.time", keepalive.time, "10s is the default"),
-            ("keepalive.timeout", keepalive.timeout, "5s is the default"),
-        ] {
-            if interval.is_zero() {
-                problems.push(key, "must be longer than 0s", Some(default));
-            }
-        }
-        problems.within("tls", |problems| self.tls.check(problems));
-        problems.within("headers", |problems| self.headers.check(include_metadata, problems));
     }
 }
 
@@ -338,9 +200,12 @@ impl<'de> DeserializeSeed<'de> for OfKind<'_> {
             Some("otlp") => {
                 OtlpConfig::deserialize(deserializer).map(Box::new).map(ExporterConfig::Otlp)
             }
+            Some("otlp_http") => OtlpHttpConfig::deserialize(deserializer)
+                .map(Box::new)
+                .map(ExporterConfig::OtlpHttp),
             Some("debug") => DebugConfig::deserialize(deserializer).map(ExporterConfig::Debug),
             _ => Err(D::Error::custom(
-                "no such type of exporter; there are otlp (or otlp/NAME) and debug (or debug/NAME)",
+                "no such type of exporter; there are otlp (gRPC), otlp_http and debug, each with or without a /NAME",
             )),
         }
     }
@@ -353,10 +218,15 @@ impl schemars::JsonSchema for Config {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let otlp = generator.subschema_for::<OtlpConfig>();
+        let otlp_http = generator.subschema_for::<OtlpHttpConfig>();
         let debug = generator.subschema_for::<DebugConfig>();
         schemars::json_schema!({
             "type": "object",
-            "patternProperties": { "^otlp(/.+)?$": otlp, "^debug(/.+)?$": debug },
+            "patternProperties": {
+                "^otlp(/.+)?$": otlp,
+                "^otlp_http(/.+)?$": otlp_http,
+                "^debug(/.+)?$": debug,
+            },
             "additionalProperties": false,
         })
     }

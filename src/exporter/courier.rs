@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::{
     ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
-    queue::Limits,
+    otlp_http::OtlpHttp, queue::Limits,
 };
 use crate::{
     clock::{self, Instant},
@@ -14,6 +14,7 @@ use crate::{
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},
     tls::Reloads,
+    trace::Relay,
     wire::PartialSuccess,
 };
 
@@ -21,7 +22,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Transport {
     /// OTLP/gRPC.
-    Otlp(Box<OtlpGrpc>),
+    Grpc(Arc<OtlpGrpc>),
+    /// OTLP/HTTP.
+    Http(Arc<OtlpHttp>),
     /// Standard output.
     Debug,
 }
@@ -33,9 +36,23 @@ impl Transport {
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
         Ok(match exporter {
-            ExporterConfig::Otlp(otlp) => Self::Otlp(Box::new(OtlpGrpc::new(name, otlp, reloads)?)),
+            ExporterConfig::Otlp(otlp) => Self::Grpc(Arc::new(OtlpGrpc::new(name, otlp, reloads)?)),
+            ExporterConfig::OtlpHttp(otlp) => {
+                Self::Http(Arc::new(OtlpHttp::new(name, otlp, reloads)?))
+            }
             ExporterConfig::Debug(_) => Self::Debug,
         })
+    }
+}
+
+impl Transport {
+    /// The same destination, for signals that pass through.
+    pub(super) fn relay(&self) -> Option<Arc<dyn Relay>> {
+        match self {
+            Self::Grpc(otlp) => Some(Arc::clone(otlp) as Arc<dyn Relay>),
+            Self::Http(otlp) => Some(Arc::clone(otlp) as Arc<dyn Relay>),
+            Self::Debug => None,
+        }
     }
 }
 
@@ -139,7 +156,8 @@ impl Courier {
         #[allow(clippy::cast_precision_loss, reason = "histograms are floats")]
         self.metrics.request_bytes.record(batch.bytes as f64);
         let result = match &self.transport {
-            Transport::Otlp(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
+            Transport::Grpc(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
+            Transport::Http(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
             Transport::Debug => debug::print(&batch.pieces()),
         };
         let took = clock::now().saturating_duration_since(started);

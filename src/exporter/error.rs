@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
+use http::StatusCode;
 use tonic::{Code, Status};
 
 use crate::wire::status::retry_delay;
@@ -12,7 +13,7 @@ pub(super) enum ExportError {
     /// Try again, not before `after`.
     #[error("{why}")]
     Retry {
-        /// From the destination's `RetryInfo`.
+        /// From the destination's `RetryInfo` or Retry-After.
         after: Option<Duration>,
         /// For people.
         why: String,
@@ -23,6 +24,19 @@ pub(super) enum ExportError {
     /// The same request will never be taken.
     #[error("{0}")]
     Permanent(String),
+}
+
+impl ExportError {
+    /// What an answer over HTTP that is no success means. Redirects are not followed.
+    pub(super) fn of_http(code: StatusCode, after: Option<Duration>, message: &str) -> Self {
+        let why = format!("{code}: {message}");
+        match code.as_u16() {
+            429 | 502 | 503 | 504 => Self::Retry { after, why },
+            413 => Self::TooLarge(why),
+            400 if says_too_large(message) => Self::TooLarge(why),
+            _ => Self::Permanent(why),
+        }
+    }
 }
 
 impl From<Status> for ExportError {
@@ -66,8 +80,12 @@ fn is_too_large(status: &Status) -> bool {
             | Code::InvalidArgument
             | Code::FailedPrecondition
     );
-    let message = status.message().to_lowercase();
-    can_be && TOO_LARGE.iter().any(|words| message.contains(words))
+    can_be && says_too_large(status.message())
+}
+
+fn says_too_large(message: &str) -> bool {
+    let message = message.to_lowercase();
+    TOO_LARGE.iter().any(|words| message.contains(words))
 }
 
 fn is_retryable(status: &Status, after: Option<Duration>) -> bool {
@@ -113,6 +131,22 @@ mod tests {
         assert!(
             matches!(ExportError::from(status), ExportError::Retry { after: Some(after), .. } if after == delay)
         );
+    }
+
+    #[test]
+    fn http_is_retried_as_otlp_says() {
+        for code in 300..600 {
+            let code = StatusCode::from_u16(code).unwrap();
+            let error = ExportError::of_http(code, None, "");
+            let is_retried = matches!(error, ExportError::Retry { .. });
+            assert_eq!(is_retried, [429, 502, 503, 504].contains(&code.as_u16()), "{error}");
+        }
+        let too_large = |code: u16, message: &str| {
+            let code = StatusCode::from_u16(code).unwrap();
+            matches!(ExportError::of_http(code, None, message), ExportError::TooLarge(_))
+        };
+        assert!(too_large(413, "") && too_large(400, "http: request body too large"));
+        assert!(!too_large(400, "bad") && !too_large(503, "request body too large"));
     }
 
     #[test]

@@ -2,18 +2,25 @@
 //! traces that it can't take.
 
 mod accounts;
+mod addresses;
 mod batch;
+mod body;
 mod config;
 mod courier;
 mod dead_letter;
 mod debug;
+mod environment;
 mod error;
+mod headers;
 mod missed;
+mod otlp;
 mod otlp_grpc;
+mod otlp_http;
 mod outage;
 mod profile;
 mod queue;
 mod queued;
+mod relay;
 pub mod replay;
 mod share;
 #[cfg(test)]
@@ -35,11 +42,14 @@ use self::{
     queue::{Limits, Queue},
 };
 pub use self::{
-    config::{
-        BatchConfig, Compression, Config, DebugConfig, ExporterConfig, KeepaliveConfig, OnOutage,
-        OtlpConfig, Profile, QueueConfig, RetryConfig,
-    },
+    config::{Config, DebugConfig, ExporterConfig, OnOutage, Profile},
     dead_letter::DeadLetterConfig,
+    environment::{FromEnvironment, from_environment, variables},
+    otlp::{
+        BatchConfig, BodyEncoding, Compression, KeepaliveConfig, OtlpConfig, OtlpHttpConfig,
+        QueueConfig, RetryConfig,
+    },
+    otlp_http::ClientError,
 };
 use crate::{
     clock,
@@ -47,7 +57,7 @@ use crate::{
     memory::Stage,
     telemetry::Metrics,
     tls::{Reloads, TlsError},
-    trace::EnrichedTrace,
+    trace::{EnrichedTrace, Relay},
     watchdog::Watchdog,
 };
 
@@ -65,6 +75,14 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("cannot start the thread that writes dead letters")]
     DeadLetterThread(#[source] std::io::Error),
+    /// The HTTP client can't be made.
+    #[error("cannot make the HTTP client of exporter {exporter}")]
+    Client {
+        /// The destination.
+        exporter: String,
+        /// Why.
+        source: ClientError,
+    },
     /// The endpoint can't be used.
     #[error("cannot use the endpoint of exporter {exporter}")]
     Endpoint {
@@ -75,10 +93,14 @@ pub enum StartError {
     },
 }
 
+/// Of a destination's answer.
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// All destinations, running.
 #[derive(Debug)]
 pub struct Exporters {
     queues: Vec<Queue>,
+    relays: Vec<(String, Arc<dyn Relay>)>,
     all: Vec<Destination>,
     dead_letters: Option<Arc<DeadLetters>>,
     relieved: Arc<AtomicBool>,
@@ -95,7 +117,7 @@ impl Exporters {
     ) -> Result<Self, StartError> {
         let dead_letters = DeadLetters::start(dead_letter, watchdog)?;
         let relieved = Arc::new(AtomicBool::new(false));
-        let mut queues = Vec::new();
+        let (mut queues, mut relays) = (Vec::new(), Vec::new());
         for (number, (name, exporter)) in config.0.iter().enumerate() {
             let Some(metrics) = metrics.exporter(number) else { continue };
             let destination = Destination(number);
@@ -108,10 +130,17 @@ impl Exporters {
                 accounts,
             });
             let transport = Transport::new(name, exporter, reloads)?;
+            relays.extend(transport.relay().map(|relay| (name.clone(), relay)));
             queues.push(Queue::start(transport, Limits::of(exporter), outage, watchdog));
         }
         let all = (0..queues.len()).map(Destination).collect();
-        Ok(Self { queues, all, dead_letters, relieved })
+        Ok(Self { queues, relays, all, dead_letters, relieved })
+    }
+
+    /// The destination of this name, for signals that pass through; `None` when it takes none.
+    pub fn relay(&self, name: &str) -> Option<Arc<dyn Relay>> {
+        let mut relays = self.relays.iter();
+        relays.find(|(known, _)| known == name).map(|(_, relay)| Arc::clone(relay))
     }
 
     /// Hands a trace to every destination that lacks it. Waits while a destination that holds has no room and there is

@@ -13,6 +13,7 @@ use super::{
     batch::{Batch, Batches},
     courier::{Courier, Transport},
     missed::Missed,
+    otlp::Shared,
     outage::{Outage, Overflow},
     profile::Fitted,
     queued::{Queued, Room},
@@ -43,16 +44,18 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn of(exporter: &ExporterConfig) -> Self {
         match exporter {
-            ExporterConfig::Otlp(otlp) => Self::of_otlp(otlp),
+            ExporterConfig::Otlp(otlp) => Self::of_otlp(&otlp.shared()),
+            ExporterConfig::OtlpHttp(otlp) => Self::of_otlp(&otlp.shared()),
             ExporterConfig::Debug(_) => {
-                Self::of_otlp(&OtlpConfig { max_in_flight: 1, ..OtlpConfig::default() })
+                let one_at_a_time = OtlpConfig { max_in_flight: 1, ..OtlpConfig::default() };
+                Self::of_otlp(&one_at_a_time.shared())
             }
         }
     }
 
-    fn of_otlp(config: &OtlpConfig) -> Self {
+    fn of_otlp(config: &Shared<'_>) -> Self {
         let RetryConfig { initial_interval, max_interval, max_elapsed_time } =
-            config.retry_on_failure;
+            *config.retry_on_failure;
         Self {
             queue_bytes: config.sending_queue.max_size.get(),
             target_bytes: config.batch.target_size.len(),

@@ -232,8 +232,8 @@ impl Outlet {
         let Some(metrics) = metrics.exporter(number) else { return Ok(None) };
         let limits = Limits::of(exporter);
         let transport = match Transport::new(name, exporter, &Reloads::default())? {
-            Transport::Otlp(otlp) if passes_origin => {
-                Transport::Otlp(Box::new(otlp.passing_origin()))
+            Transport::Grpc(otlp) if passes_origin => {
+                Transport::Grpc(Arc::new(otlp.passing_origin()))
             }
             transport => transport,
         };

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::wire::{Encoding, status::RpcStatus};
 
@@ -26,4 +26,9 @@ pub(super) fn failed_as(code: StatusCode, encoding: Encoding, status: &RpcStatus
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// A request may have no body, and so no type.
+pub(super) fn written_in(headers: &HeaderMap) -> Encoding {
+    Encoding::of(headers).unwrap_or(Encoding::Protobuf)
 }

@@ -15,14 +15,15 @@ use tonic::Code;
 
 use super::OtlpConfig;
 use crate::{
+    auth::AuthConfig,
     memory::{Budget, Reservation, Stage},
     telemetry::{
         Metrics,
-        catalogue::{RequestOutcome, Transport, TransportMetrics},
+        catalogue::{RequestOutcome, SignalMetrics, Transport, TransportMetrics},
     },
     trace::{
-        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError,
-        TraceId, TraceKey, VALUE_BYTES_MAX,
+        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, Signal,
+        SplitError, TraceId, TraceKey, VALUE_BYTES_MAX,
     },
     wire::{PartialSuccess, json::JsonError, status::RpcStatus},
 };
@@ -32,6 +33,7 @@ pub struct Door {
     intake: Arc<dyn Intake>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
+    auth: AuthConfig,
     origins: Origins,
     include_metadata: Vec<HeaderName>,
     request_bytes_max: usize,
@@ -45,7 +47,7 @@ const READING_BYTES: u64 = 256 * 1024;
 const READING_SHARE: u64 = 8;
 const READERS_MIN: u64 = 16;
 /// A request that can't be read for so long is refused.
-const READING_WAIT: Duration = Duration::from_secs(2);
+pub(super) const READING_WAIT: Duration = Duration::from_secs(2);
 
 /// A request's turn to be read; ends when it is answered.
 #[derive(Debug)]
@@ -127,6 +129,7 @@ impl Door {
             intake,
             budget,
             metrics,
+            auth: config.auth.clone(),
             origins: Origins::default(),
             include_metadata: names.filter_map(|name| name.to_lowercase().parse().ok()).collect(),
             request_bytes_max: config.max_request_size.len(),
@@ -138,12 +141,29 @@ impl Door {
         self.closing.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     pub(super) fn request_bytes_max(&self) -> usize {
         self.request_bytes_max
     }
 
     pub(super) fn metrics(&self, transport: Transport) -> &TransportMetrics {
         self.metrics.receiver.of(transport)
+    }
+
+    pub(super) fn signal_metrics(&self, signal: Signal) -> &SignalMetrics {
+        self.metrics.receiver.signal(signal)
+    }
+
+    /// Its sender may come in. To be asked before anything of a body is read.
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
+        self.auth.admits(headers)
     }
 
     /// Waits until a request can be read, with memory for its beginning.
@@ -164,7 +184,7 @@ impl Door {
     }
 
     fn refuses(&self) -> Result<(), Refused> {
-        if self.closing.load(Ordering::Relaxed) {
+        if self.is_closing() {
             return Err(CLOSING);
         }
         self.intake.refuses().map_or(Ok(()), Err)

@@ -4,10 +4,14 @@
 mod answer;
 mod cors;
 mod door;
+mod held;
 mod metered;
 mod otlp_grpc;
 mod otlp_http;
+mod passage;
 mod rest;
+mod signals;
+mod stranger;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,17 +19,19 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    auth::AuthConfig,
     clock,
-    config::{ByteSize, Interval, ListenAddress, Problems, UrlPath},
+    config::{ByteSize, Interval, ListenAddress, NameOrNone, Problems, UrlPath},
     listen::{Age, Limits, Listener, Protocol},
     memory::Budget,
     telemetry::{Metrics, catalogue::Listening},
     tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
-    trace::{HEADERS_MAX, Intake},
+    trace::{HEADERS_MAX, Intake, Relay},
     watchdog::{Beat, Watchdog},
 };
 pub use cors::CorsConfig;
 pub use door::Door;
+use passage::Passage;
 
 /// What spans come in by.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -41,11 +47,16 @@ pub struct Config {
 pub struct OtlpConfig {
     /// Only the protocols named here are served.
     pub protocols: Protocols,
+    /// Who may send. Without tokens everybody who reaches it may.
+    pub auth: AuthConfig,
     /// Largest request after decompression; larger ones are refused for good.
     pub max_request_size: ByteSize,
     /// Request headers (at most 4) that tell tenants apart: traces with different values never mix. Their values can
     /// be used as ${origin:NAME} in headers of exporters and of completion.
     pub include_metadata: Vec<String>,
+    /// The exporter to whose endpoint metrics and logs are passed on, as they came and unbuffered: SDKs send them to the
+    /// same endpoint. none refuses them.
+    pub forward_other_signals: NameOrNone,
 }
 
 /// The protocols of the OTLP receiver.
@@ -95,6 +106,10 @@ pub struct HttpConfig {
     pub endpoint: ListenAddress,
     /// Path at which traces are taken.
     pub traces_url_path: UrlPath,
+    /// Path at which metrics are taken, to be passed on.
+    pub metrics_url_path: UrlPath,
+    /// Path at which logs are taken, to be passed on.
+    pub logs_url_path: UrlPath,
     /// Pages that may send from a browser; none without this.
     pub cors: Option<CorsConfig>,
     /// TLS. Without cert_file and key_file: plain text.
@@ -111,7 +126,13 @@ impl Default for OtlpConfig {
     fn default() -> Self {
         let protocols =
             Protocols { grpc: Some(GrpcConfig::default()), http: Some(HttpConfig::default()) };
-        Self { protocols, max_request_size: ByteSize::from_mib(64), include_metadata: Vec::new() }
+        Self {
+            protocols,
+            auth: AuthConfig::default(),
+            max_request_size: ByteSize::from_mib(64),
+            include_metadata: Vec::new(),
+            forward_other_signals: NameOrNone::default(),
+        }
     }
 }
 
@@ -151,6 +172,8 @@ impl Default for HttpConfig {
         Self {
             endpoint: address("127.0.0.1:4318"),
             traces_url_path: path("/v1/traces"),
+            metrics_url_path: path("/v1/metrics"),
+            logs_url_path: path("/v1/logs"),
             cors: None,
             tls: ServerTlsConfig::default(),
             max_connections: CONNECTIONS_MAX,
@@ -191,6 +214,19 @@ impl HttpConfig {
     fn check(&self, problems: &mut Problems) {
         problems.within("tls", |problems| self.tls.check(problems));
         check_connections(self.max_connections, problems);
+        let Self { traces_url_path: traces, metrics_url_path: metrics, .. } = self;
+        for (key, path, taken) in [
+            ("metrics_url_path", metrics, metrics == traces),
+            (
+                "logs_url_path",
+                &self.logs_url_path,
+                [traces, metrics].contains(&&self.logs_url_path),
+            ),
+        ] {
+            if taken {
+                problems.push(key, format!("{path} is another signal's path"), None);
+            }
+        }
         if let Some(cors) = &self.cors {
             problems.within("cors", |problems| cors.check(problems));
         }
@@ -226,6 +262,11 @@ impl Config {
     pub fn check(&self, problems: &mut Problems) {
         problems.within("otlp", |problems| self.otlp.check(problems));
     }
+
+    /// Notes which doors are open.
+    pub fn warn(&self, problems: &mut Problems) {
+        problems.within("otlp", |problems| self.otlp.warn(problems));
+    }
 }
 
 impl OtlpConfig {
@@ -247,6 +288,7 @@ impl OtlpConfig {
             let hint = Some("OTLP/HTTP is usually at port 4318");
             problems.push("protocols.http.endpoint", "the same address as gRPC's", hint);
         }
+        problems.within("auth", |problems| self.auth.check(problems));
         if self.max_request_size.get() < 1024 || self.max_request_size > ByteSize::from_mib(1024) {
             problems.push("max_request_size", "must be between 1KiB and 1GiB", None);
         }
@@ -263,6 +305,40 @@ impl OtlpConfig {
                 );
             }
         }
+    }
+}
+
+impl OtlpConfig {
+    fn warn(&self, problems: &mut Problems) {
+        let Protocols { grpc, http } = &self.protocols;
+        let grpc = grpc.as_ref().map(|grpc| ("grpc", &grpc.endpoint, &grpc.tls));
+        let http = http.as_ref().map(|http| ("http", &http.endpoint, &http.tls));
+        for (protocol, endpoint, tls) in grpc.into_iter().chain(http) {
+            problems.within(&format!("protocols.{protocol}"), |problems| {
+                open_doors(endpoint, tls, &self.auth, problems);
+            });
+        }
+        problems.within("auth", |problems| self.auth.warn(problems));
+    }
+}
+
+fn open_doors(
+    endpoint: &ListenAddress,
+    tls: &ServerTlsConfig,
+    auth: &AuthConfig,
+    problems: &mut Problems,
+) {
+    if endpoint.is_loopback() {
+        return;
+    }
+    if !auth.is_on() && tls.client_ca_file.is_none() {
+        let hint = Some("set receivers.otlp.auth.tokens, or tls.client_ca_file");
+        problems.push("endpoint", "whoever reaches it can send spans", hint);
+    }
+    if !tls.is_on() {
+        let what = if auth.is_on() { "tokens and spans" } else { "spans" };
+        let problem = format!("{what} come in plain text, anybody on the way can read them");
+        problems.push("tls", problem, Some("set cert_file and key_file"));
     }
 }
 
@@ -305,10 +381,10 @@ pub struct Receivers {
 const CLOSE_GRACE: Duration = Duration::from_millis(1500);
 
 impl Receivers {
-    /// Listens, and hands what comes to `intake`.
+    /// Listens, hands traces to `intake` and passes metrics and logs to `relay`.
     pub async fn start(
         config: &Config,
-        intake: Arc<dyn Intake>,
+        (intake, relay): (Arc<dyn Intake>, Option<Arc<dyn Relay>>),
         budget: Arc<Budget>,
         metrics: &Arc<Metrics>,
         watchdog: &Arc<Watchdog>,
@@ -331,20 +407,21 @@ impl Receivers {
             None => None,
         };
         let door = Arc::new(Door::new(&config.otlp, intake, budget, Arc::clone(metrics)));
+        let passage = Arc::new(Passage::new(relay, Arc::clone(&door)));
         let (closing, closed) = watch::channel(false);
         let mut receivers = Self {
             grpc: grpc.as_ref().map(Listener::address),
             http: http.as_ref().map(Listener::address),
             closing,
-            door: Arc::clone(&door),
+            door,
             tasks: Vec::new(),
         };
         if let Some(listener) = grpc {
-            let serve = otlp_grpc::serve(listener, Arc::clone(&door), closed.clone());
+            let serve = otlp_grpc::serve(listener, Arc::clone(&passage), closed.clone());
             receivers.tasks.push(supervise(watchdog, "gRPC", serve));
         }
         if let (Some(listener), Some(config)) = (http, &config.otlp.protocols.http) {
-            let router = otlp_http::router(config, door);
+            let router = otlp_http::router(config, &passage);
             let serve = otlp_http::serve(listener, router, closed);
             receivers.tasks.push(supervise(watchdog, "HTTP", serve));
         }

@@ -21,8 +21,10 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 
-/// Who sends longer than this loses the answer.
+/// Who sends longer than this loses the answer, perhaps …
 const REST_WAIT: Duration = Duration::from_secs(5);
+/// … and so does who sends nothing for so long.
+const FRAME_WAIT: Duration = Duration::from_secs(1);
 
 /// Answers, but not before the sender is through with its request, or has sent so many bytes more.
 pub(super) async fn read_rest(
@@ -40,7 +42,7 @@ pub(super) async fn read_rest(
 
 async fn drain(mut body: Shared, bytes_max: usize) {
     let mut bytes = 0;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(FRAME_WAIT, body.frame()).await {
         bytes += frame.data_ref().map_or(0, Bytes::len);
         if bytes > bytes_max {
             return;

@@ -105,9 +105,18 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         (
             "exporters:\n  kafka/main:\n    brokers: [a]\n",
-            &[("exporters.kafka/main", 2, "there are otlp (or otlp/NAME) and debug", "")],
+            &[("exporters.kafka/main", 2, "there are otlp (gRPC), otlp_http and debug", "")],
         ),
         // What browsers may do, and where.
+        (
+            "receivers:\n  otlp:\n    protocols:\n      http:\n        logs_url_path: /v1/metrics\n",
+            &[(
+                "receivers.otlp.protocols.http.logs_url_path",
+                5,
+                "/v1/metrics is another signal's path",
+                "",
+            )],
+        ),
         (
             "receivers:\n  otlp:\n    protocols:\n      http:\n        traces_url_path: v1\n        cors:\n          \
              max_age: 1h\n          allowed_headers: ['a b']\n",
@@ -284,6 +293,12 @@ fn secrets_are_not_told() {
     check(&with("'${env:TOKEN}'"), &[(path, 3, "invalid type", "")]);
     check(&with("'${file:/token}'"), &[(path, 3, "invalid type", "")]);
     check(&with("['${file:/token}']"), &[(path, 3, "invalid type", "")]);
+    let tokens = |tokens: &str| format!("receivers:\n  otlp:\n    auth: {{tokens: {tokens}}}\n");
+    let path = "receivers.otlp.auth.tokens";
+    check(&tokens("'s3cret-token'"), &[(path, 3, "invalid type", "")]);
+    check(&tokens("'${file:/token}'"), &[(path, 3, "invalid type", "")]);
+    check(&tokens("['${env:TWO_LINES}']"), &[(&format!("{path}.0"), 3, "can't be sent", "use")]);
+    check(&tokens("['']"), &[(&format!("{path}.0"), 3, "everybody would have it", "empty")]);
     let config = load(&with("{authorization: 'Bearer ${env:TOKEN}'}")).expect("all is well");
     assert!(!format!("{config:?}").contains(SECRET));
     let yaml = serde_json::to_string(&config).expect("JSON");

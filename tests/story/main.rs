@@ -1,6 +1,7 @@
 //! The program's promises, one file each, named by it: a whole pipeline over loopback between the demo's own doubles,
 //! with waits shortened by configuration.
 
+mod admin_beyond_loopback_asks_for_a_token;
 mod answers_speak_the_requests_type;
 mod backend_and_deepflow_are_reached_by_tls;
 mod backend_down_for_a_while_gets_everything_once;
@@ -16,6 +17,7 @@ mod connections_get_old_without_a_failed_request;
 mod dead_letters_can_be_sent_again;
 mod decompression_bombs_end_in_413;
 mod deepflow_down_passes_traces_through;
+mod environment_alone_configures_the_exporter;
 mod failed_journal_refuses_and_says_so;
 mod full_buffer_releases_early;
 mod full_memory_refuses_with_retry_info;
@@ -27,6 +29,10 @@ mod json_requests_arrive_as_protobuf_does;
 mod late_spans_get_their_place;
 mod metrics_exist_at_zero;
 mod mutual_tls_refuses_strangers;
+mod open_doors_are_warned_of;
+mod other_signals_are_refused_with_a_sentence;
+mod other_signals_pass_through;
+mod otlp_http_exporter_retries_only_what_may_be_retried;
 mod partial_success_is_not_retried;
 mod quiet_trace_is_completed_once;
 mod second_destination_never_holds_up_the_first;
@@ -41,3 +47,4 @@ mod trace_tells_its_life;
 mod traces_in_parts_are_woven_as_one;
 mod traces_too_large_for_tempo_lose_network_spans;
 mod weave_works_offline;
+mod wrong_tokens_are_refused_before_the_body;

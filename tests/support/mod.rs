@@ -2,6 +2,7 @@
 //! waiting with a deadline, and a look at metrics and books.
 
 pub(crate) mod http;
+pub(crate) mod http_backend;
 pub(crate) mod tls;
 
 use std::{
@@ -56,6 +57,9 @@ pub(crate) struct Setup<'a> {
     pub(crate) exporter: &'a str,
     /// More of `exporters`.
     pub(crate) exporters: String,
+    /// `exporters`, in place of all the above.
+    pub(crate) only: String,
+    pub(crate) admin_endpoint: &'a str,
     /// More of `admin`.
     pub(crate) admin: String,
     pub(crate) dead_letter: String,
@@ -77,6 +81,8 @@ impl Default for Setup<'_> {
             deepflow: QUICK_DEEPFLOW,
             exporter: "retry_on_failure: {initial_interval: 50ms, max_interval: 200ms}",
             exporters: String::new(),
+            only: String::new(),
+            admin_endpoint: "127.0.0.1:0",
             admin: String::new(),
             // A story that wants one names a directory of its own.
             dead_letter: "enabled: false".to_owned(),
@@ -96,16 +102,21 @@ impl Setup<'_> {
         let Self { receiver, memory, buffer, journal, .. } = self;
         let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
         let Self { admin, drain_timeout, .. } = self;
-        let Self { grpc, http, .. } = self;
+        let Self { grpc, http, admin_endpoint, .. } = self;
         let any = "endpoint: '127.0.0.1:0'";
+        let exporters = if self.only.is_empty() {
+            format!("otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}")
+        } else {
+            self.only.clone()
+        };
         format!(
             "receivers: {{otlp: {{protocols: {{grpc: {{{any}, {grpc}}}, http: {{{any}, {http}}}}}, {receiver}}}}}\n\
              memory: {{{memory}}}\n\
              buffer: {{{buffer}, journal: {{{journal}}}}}\n\
              completion: {{deepflow: {{endpoint: '{deepflow}', {asking}}}}}\n\
-             exporters: {{otlp/backend: {{endpoint: '{backend}', {exporter}}}, {exporters}}}\n\
+             exporters: {{{exporters}}}\n\
              dead_letter: {{{dead_letter}}}\n\
-             admin: {{{any}, {admin}}}\n\
+             admin: {{endpoint: '{admin_endpoint}', {admin}}}\n\
              logs: {{format: json}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"
         )

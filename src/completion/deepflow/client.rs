@@ -13,7 +13,9 @@ use super::{
     answer::{Outcome, classify},
 };
 use crate::{
-    telemetry::catalogue,
+    clock,
+    retry::retry_after,
+    telemetry::{catalogue, chain},
     tls::{Alpn, ClientTls, ClientTlsConfig, Reloads, TlsError},
 };
 
@@ -101,14 +103,14 @@ impl DeepflowClient {
         match request.send().await {
             Ok(response) => self.read(response).await,
             Err(error) => {
-                Reply { outcome: Outcome::Retry(cause(&error)), retry_after: None, bytes: 0 }
+                Reply { outcome: Outcome::Retry(chain(&error)), retry_after: None, bytes: 0 }
             }
         }
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Reply {
         let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let retry_after = retry_after(response.headers(), clock::wall_us());
         let mut body = Vec::new();
         let outcome = loop {
             match response.chunk().await {
@@ -122,25 +124,9 @@ impl DeepflowClient {
                     break Outcome::Retry("429 Too Many Requests".to_owned());
                 }
                 Ok(None) => break classify(status.as_u16(), &body),
-                Err(error) => break Outcome::Retry(cause(&error)),
+                Err(error) => break Outcome::Retry(chain(&error)),
             }
         };
         Reply { outcome, retry_after, bytes: body.len() }
     }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(3600)))
-}
-
-/// The whole chain: reqwest's own text only says that sending failed.
-fn cause(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
