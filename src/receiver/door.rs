@@ -94,7 +94,7 @@ impl DoorError {
         match self {
             Self::Refused(refused) => refusal(*refused),
             Self::Malformed(_) | Self::Json(_) | Self::Body(_) | Self::Header(_) => {
-                RpcStatus::new(Code::InvalidArgument, &message)
+                RpcStatus::bad_request(&message)
             }
             Self::TooLarge(_) => RpcStatus::new(Code::ResourceExhausted, &message),
         }

@@ -41,6 +41,10 @@ pub mod otlp {
     include!(concat!(env!("OUT_DIR"), "/otlp/opentelemetry.proto.collector.trace.v1.rs"));
 }
 
+/// The descriptors of that service and its messages, a `FileDescriptorSet`.
+pub const TRACE_SERVICE: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/otlp/trace_service.bin"));
+
 /// Why bytes are no valid protobuf message of the expected type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use self::{
     args::Args,
-    suite::{Case, Report, Target},
+    suite::{Case, Instead, Report, Target},
 };
 
 #[tokio::main]
@@ -25,7 +25,9 @@ async fn main() -> ExitCode {
     let args = Args::of_process();
     let cases: Vec<_> = suite::cases().filter(|case| args.wants(case.name)).collect();
     if args.is_list {
-        cases.iter().for_each(|case| println!("{}: test", case.name));
+        for case in &cases {
+            println!("{}: test", case.name);
+        }
         return ExitCode::SUCCESS;
     }
     if cases.is_empty() {
@@ -36,13 +38,16 @@ async fn main() -> ExitCode {
             println!("{problem}");
             return ExitCode::from(2);
         }
-        Ok(Some(target)) => ask(&target, &cases).await.iter().all(|report| !report.is_failure()),
+        Ok(Some(target)) => {
+            let is_failure = |report: &Report| matches!(report.ended, Err(Instead::Failed(_)));
+            !ask(&target, &cases).await.iter().any(is_failure)
+        }
         Ok(None) => {
             let own = own::Own::start().await;
             let reports = ask(&own.target, &cases).await;
             own.end().await;
-            // Of our own everything can be known.
-            reports.iter().all(|report| !report.is_failure() && !report.is_undecided())
+            // Of our own everything can be known, and all is offered.
+            reports.iter().all(|report| report.ended.is_ok())
         }
     };
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

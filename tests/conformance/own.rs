@@ -23,8 +23,7 @@ pub(crate) struct Own {
 impl Own {
     pub(crate) async fn start() -> Self {
         let sink = Backend::start(0).await.expect("a free port");
-        let setup =
-            Setup { receiver: REQUEST, buffer: "idle: 50ms", ..Setup::without_deepflow() };
+        let setup = Setup { receiver: REQUEST, buffer: "idle: 50ms", ..Setup::without_deepflow() };
         let config = setup.config("http://127.0.0.1:1", &sink.url());
         let pipeline = Pipeline::start(&config).await.expect("a pipeline");
         let budget = Arc::clone(&pipeline.watched.budget);

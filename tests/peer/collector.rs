@@ -15,6 +15,8 @@ const GENERATOR_PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Collector {
     /// Where it takes OTLP/gRPC.
     pub(crate) otlp: String,
+    /// Where it takes OTLP/HTTP.
+    pub(crate) otlp_http: String,
     _process: Process,
 }
 
@@ -30,7 +32,8 @@ impl Collector {
         otelcol.env("OTELCOL_COMPRESSION", "gzip");
         let mut process = Process::start("otelcol", &mut otelcol);
         process.listens(&[grpc, http]).await;
-        Self { otlp: format!("http://{HOST}:{grpc}"), _process: process }
+        let [otlp, otlp_http] = [grpc, http].map(|port| format!("http://{HOST}:{port}"));
+        Self { otlp, otlp_http, _process: process }
     }
 }
 

@@ -74,14 +74,8 @@ pub(super) const CASES: &[Case] = &[
         grpc_unknown_fields_are_tolerated,
         "Future Versions and Interoperability: old and new MUST interoperate, unknown fields are ignored"
     ),
-    case!(
-        grpc_span_with_zero_ids_is_rejected_by_partial_success,
-        INVALID_IDS
-    ),
-    case!(
-        grpc_span_with_odd_ids_is_rejected_by_partial_success,
-        INVALID_IDS
-    ),
+    case!(grpc_span_with_zero_ids_is_rejected_by_partial_success, INVALID_IDS),
+    case!(grpc_span_with_odd_ids_is_rejected_by_partial_success, INVALID_IDS),
     case!(
         grpc_spans_beside_rejected_ones_are_taken,
         "OTLP/gRPC Response, Partial Success: the server accepts parts of the data and rejects the rest"
@@ -162,9 +156,7 @@ async fn grpc_unknown_compression_is_unimplemented(target: &Target) -> Ended {
     let answer = target.grpc().await?.call(EXPORT, &[("grpc-encoding", "br")], body).await?;
     must(answer.code == Code::Unimplemented, || answer.to_string())?;
     let names = answer.header("grpc-accept-encoding");
-    must(names.contains("gzip"), || {
-        format!("UNIMPLEMENTED with grpc-accept-encoding {names:?}")
-    })
+    must(names.contains("gzip"), || format!("UNIMPLEMENTED with grpc-accept-encoding {names:?}"))
 }
 
 async fn grpc_garbage_instead_of_gzip_is_not_retryable(target: &Target) -> Ended {
@@ -191,9 +183,7 @@ async fn grpc_cut_message_is_not_retryable(target: &Target) -> Ended {
     refused_for_good(&target.grpc().await?.call(EXPORT, &[], cut).await?)
 }
 
-async fn grpc_oversized_message_is_resource_exhausted_without_retry_info(
-    target: &Target,
-) -> Ended {
+async fn grpc_oversized_message_is_resource_exhausted_without_retry_info(target: &Target) -> Ended {
     let large = traces::larger_than(target.grpc_bytes_max);
     too_large(&target.grpc().await?.export(large).await?)
 }
@@ -274,7 +264,7 @@ async fn grpc_many_concurrent_calls_on_one_connection(target: &Target) -> Ended 
 }
 
 /// With a request after each, so that the connection is shown to live.
-pub(super) const PINGS: u32 = 4;
+pub(super) const PINGS: u32 = 3;
 
 async fn grpc_keepalive_pings_every_10_s_are_tolerated(target: &Target) -> Ended {
     let mut grpc = target.grpc().await?;

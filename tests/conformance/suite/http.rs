@@ -16,8 +16,7 @@ use super::{
 const REQUEST: &str = "OTLP/HTTP Request: the server MUST limit the size of the body, including after decompression; over the limit it MUST respond with 413";
 const BAD_DATA: &str = "OTLP/HTTP Response, Bad Data: the server MUST respond with 400";
 const FAILURES: &str = "OTLP/HTTP Response, Failures: the body for all 4xx and 5xx MUST be a Status message, its message SHOULD say what is wrong";
-const TYPE: &str =
-    "OTLP/HTTP Response: the server MUST use the same Content-Type in the response as in the request";
+const TYPE: &str = "OTLP/HTTP Response: the server MUST use the same Content-Type in the response as in the request";
 const PARTIAL: &str = "OTLP/HTTP Response, Partial Success: 200, rejected_spans MUST be the number, error_message SHOULD say why";
 const ENCODINGS: &str = "Protocol Details: none and gzip MUST be supported, others need not be; what is not, RFC 9110 answers with 415";
 
@@ -263,7 +262,8 @@ async fn http_bad_data_is_described(target: &Target) -> Ended {
         let answer = target.http().await?.post(content_type, GARBAGE).await?;
         answer.is(400)?;
         let status = answer.status_body(content_type)?;
-        let is_described = status.details.iter().any(|kind| kind.ends_with("google.rpc.BadRequest"));
+        let is_described =
+            status.details.iter().any(|kind| kind.ends_with("google.rpc.BadRequest"));
         must(is_described, || format!("{answer}, a Status without a BadRequest"))?;
     }
     Ok(())

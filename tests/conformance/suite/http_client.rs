@@ -174,7 +174,7 @@ impl Answer {
     pub(super) fn status_body(&self, content_type: &str) -> Result<Status, Instead> {
         self.is_in(content_type)?;
         let status = match content_type {
-            JSON => serde_json::from_slice(&self.body).ok().and_then(Status::of_json),
+            JSON => serde_json::from_slice(&self.body).ok().as_ref().and_then(Status::of_json),
             _ => RpcStatus::decode(self.body.clone()).ok().map(Status::of_protobuf),
         };
         match status {
@@ -216,7 +216,7 @@ impl Status {
         Self { message: status.message, details }
     }
 
-    fn of_json(status: Value) -> Option<Self> {
+    fn of_json(status: &Value) -> Option<Self> {
         let message = status.as_object()?.get("message")?.as_str()?.to_owned();
         let details = status.get("details").and_then(Value::as_array);
         let types = details.into_iter().flatten().filter_map(|any| any.get("@type")?.as_str());

@@ -57,7 +57,8 @@ async fn http_json_ids_in_both_cases(target: &Target) -> Ended {
 async fn http_json_ids_of_links_are_hex(target: &Target) -> Ended {
     let link = Link { trace_id: vec![0xcd; 16], span_id: vec![0xef; 8], ..Link::default() };
     let span = Span { links: vec![link.clone()], ..traces::span("links") };
-    let link = json!({ "traceId": text(&link.trace_id).to_uppercase(), "spanId": text(&link.span_id) });
+    let link =
+        json!({ "traceId": text(&link.trace_id).to_uppercase(), "spanId": text(&link.span_id) });
     means(target, json!({ "links": [link] }), &span).await
 }
 

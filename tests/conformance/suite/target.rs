@@ -2,7 +2,10 @@
 
 use std::{any::Any, time::Duration};
 
-use opentelemetry_proto::tonic::trace::v1::{Span, Status};
+use opentelemetry_proto::tonic::{
+    common::v1::any_value::Value,
+    trace::v1::{Span, Status},
+};
 use prost::Message as _;
 use tracestitch::{clock, demo::backend::Backend};
 
@@ -17,7 +20,7 @@ const DELIVERY: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Makes it refuse for as long as what it gives is held.
-pub(crate) type Overload = Box<dyn Fn() -> Box<dyn Any + Send> + Send + Sync>;
+type Overload = Box<dyn Fn() -> Box<dyn Any + Send> + Send + Sync>;
 
 /// See the module.
 pub(crate) struct Target {
@@ -86,8 +89,11 @@ fn same(sent: &Span, arrived: &Span) -> Ended {
     let common = sent.bytes().zip(arrived.bytes()).take_while(|(one, other)| one == other).count();
     // From the field that differs; what is before it is the same.
     let start = sent.get(..common).and_then(|text| text.rfind(", ")).map_or(0, |at| at + 2);
-    let part = |text: &str| text.chars().skip(start).take(120).collect::<String>();
-    fail(format!("sent {}… delivered {}…", part(&sent), part(&arrived)))
+    let part = |text: &str| {
+        let text = text.get(start..).unwrap_or_default();
+        text.split(", ").next().unwrap_or_default().to_owned()
+    };
+    fail(format!("sent {}, delivered {}", part(&sent), part(&arrived)))
 }
 
 /// A status that says nothing is none, an attribute without a value is one with an empty value.
@@ -95,7 +101,13 @@ fn plain(span: &Span) -> Span {
     let mut span = span.clone();
     span.status = span.status.filter(|status| *status != Status::default());
     for attribute in &mut span.attributes {
-        attribute.value.get_or_insert_default();
+        let value = attribute.value.get_or_insert_default();
+        if let Some(Value::DoubleValue(number)) = &mut value.value
+            && number.is_nan()
+        {
+            // There are many.
+            *number = f64::NAN;
+        }
     }
     span
 }

@@ -99,29 +99,34 @@ async fn values_in_json_arrive_as_in_protobuf(target: &Target) -> Ended {
 }
 
 async fn spans_say_all_that_they_said(target: &Target) -> Ended {
-    let mut span = traces::span("all fields");
     let attributes = vec![attribute("a", Some(Value::StringValue("ä".to_owned())))];
-    span.trace_state = "vendor=1,other=2".to_owned();
-    span.flags = 0x301;
-    span.parent_span_id = vec![7; 8];
-    span.attributes = attributes.clone();
-    (span.dropped_attributes_count, span.dropped_events_count) = (1, u32::MAX);
-    span.dropped_links_count = 3;
-    span.events = vec![Event {
-        time_unix_nano: span.start_time_unix_nano,
+    let event = Event {
+        time_unix_nano: 1,
         name: "event".to_owned(),
         attributes: attributes.clone(),
         dropped_attributes_count: 4,
-    }];
-    span.links = vec![Link {
+    };
+    let link = Link {
         trace_id: vec![8; 16],
         span_id: vec![9; 8],
         trace_state: "vendor=3".to_owned(),
-        attributes,
+        attributes: attributes.clone(),
         dropped_attributes_count: 5,
         flags: 0x1,
-    }];
-    span.status = Some(Status { message: "why".to_owned(), code: 2 });
+    };
+    let span = Span {
+        trace_state: "vendor=1,other=2".to_owned(),
+        flags: 0x301,
+        parent_span_id: vec![7; 8],
+        attributes,
+        dropped_attributes_count: 1,
+        events: vec![event],
+        dropped_events_count: u32::MAX,
+        links: vec![link],
+        dropped_links_count: 3,
+        status: Some(Status { message: "why".to_owned(), code: 2 }),
+        ..traces::span("all fields")
+    };
     carried(target, span).await
 }
 
