@@ -9,6 +9,7 @@ use super::{
     fragment::{OVERHEAD_BYTES, Rejected, Split, SplitError},
 };
 use crate::wire::{
+    Census,
     layout::{Layout, SpanEntry},
     splice::{self, Picked, Run},
 };
@@ -52,6 +53,15 @@ struct Trace {
     runs: Range<usize>,
     /// Bytes of the fragment.
     len: usize,
+}
+
+/// Memory that scanning a request takes until its fragments are made, in bytes.
+pub fn index_bytes(census: Census) -> u64 {
+    // Of each trace's id, and of a map of them, half of which is empty at the worst.
+    let ids = 4 * size_of::<(TraceId, usize)>();
+    let of_span = size_of::<Member>() + size_of::<Trace>() + size_of::<Run>() + ids;
+    let sum = Layout::bytes_of(census) + census.spans * of_span;
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 /// Scans and checks a request; see [`Scanned::fragments`].

@@ -5,6 +5,7 @@
 //! (a validated scan costs about a fifth of prost's decoding, ARCHITECTURE.md "The raw-bytes path").
 
 pub mod attributes;
+mod census;
 mod codec;
 mod encoding;
 pub mod field;
@@ -18,6 +19,7 @@ pub mod schema;
 pub mod splice;
 pub mod status;
 
+pub use census::Census;
 pub use codec::{Pieces, PiecesCodec, RawCodec};
 pub use encoding::Encoding;
 pub use id::{NotAnId, SpanId, TraceId};
