@@ -18,7 +18,7 @@ pub(super) struct Services {
 /// Their requests are names. None of them takes memory from the budget.
 const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// For one of them: a connection with a request under way keeps its place, so it must not be under way for ever.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 impl Services {
     /// And who tells of our health.
