@@ -21,7 +21,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// Starts it; `exporter` is `otlp_grpc` or `otlp_http`.
+    /// Starts it; `exporter` is `otlp_grpc`, `otlp_http` or `otlp_http/json`.
     pub(crate) async fn start(parts: &Parts, exporter: &str, next: &str) -> Self {
         let [grpc, http] = free_ports();
         let mut otelcol = command(parts.path("otelcol/otelcol"));
@@ -32,8 +32,8 @@ impl Collector {
         otelcol.env("OTELCOL_COMPRESSION", "gzip");
         let mut process = Process::start("otelcol", &mut otelcol);
         process.listens(&[grpc, http]).await;
-        let [otlp, otlp_http] = [grpc, http].map(|port| format!("http://{HOST}:{port}"));
-        Self { otlp, otlp_http, _process: process }
+        let url = |port| format!("http://{HOST}:{port}");
+        Self { otlp: url(grpc), otlp_http: url(http), _process: process }
     }
 }
 

@@ -26,6 +26,12 @@ pub(crate) struct Tracestitch {
 impl Tracestitch {
     /// Starts it between a DeepFlow and a backend, with shortened waits.
     pub(crate) async fn start(deepflow: &str, backend: &str, idle: &str) -> Self {
+        let exporters = format!("otlp/backend: {{endpoint: '{backend}'}}");
+        Self::start_with(deepflow, &exporters, idle).await
+    }
+
+    /// The same with other exporters, as YAML.
+    pub(crate) async fn start_with(deepflow: &str, exporters: &str, idle: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let state = folder.path().display();
         let config = format!(
@@ -34,7 +40,7 @@ receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{end
 memory: {{limit: 256MiB}}
 buffer: {{idle: {idle}, max_age: 20s, journal: {{directory: '{state}/journal'}}}}
 completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 2s], max_wait: 20s, deadline: 30s}}}}
-exporters: {{otlp/backend: {{endpoint: '{backend}'}}}}
+exporters: {{{exporters}}}
 dead_letter: {{directory: '{state}/dead-letter'}}
 admin: {{endpoint: '127.0.0.1:0'}}
 logs: {{format: json}}
