@@ -25,11 +25,11 @@ async fn over_http() {
     let address = world.pipeline.http().expect("OTLP/HTTP is on");
     for headers in [one_value(), many_names()] {
         let mut connection = TcpStream::connect(address).await.expect("a connection");
-        let mut head = "POST /v1/traces HTTP/1.1\r\nhost: story\r\n".to_owned();
-        for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
-        }
-        head += "content-length: 0\r\n\r\n";
+        let lines: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let lines = lines.concat();
+        let head =
+            format!("POST /v1/traces HTTP/1.1\r\nhost: story\r\n{lines}content-length: 0\r\n\r\n");
         let mut answer = Vec::new();
         let (mut reader, mut writer) = connection.split();
         // Both ends may be closed before all was sent.
