@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use protox::prost::Message as _;
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     trace_service(&out("otlp")?)?;
@@ -29,6 +31,10 @@ fn journal(out: &Path) -> Result<(), Box<dyn Error>> {
 fn trace_service(out: &Path) -> Result<(), Box<dyn Error>> {
     let files =
         protox::compile(["opentelemetry/proto/collector/trace/v1/trace_service.proto"], ["proto"])?;
+    let mut bare = files.clone();
+    // Reflection says what there is, not what it is for.
+    bare.file.iter_mut().for_each(|file| file.source_code_info = None);
+    fs::write(out.join("trace_service.bin"), bare.encode_to_vec())?;
     tonic_prost_build::configure()
         .out_dir(out)
         .build_client(false)

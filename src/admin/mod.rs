@@ -31,7 +31,7 @@ use crate::{
     auth::AuthConfig,
     clock,
     config::{ListenAddress, Problems},
-    listen::{Limits, Listener, Protocol},
+    listen::{Limits, Listener, Protocol, STREAMS},
     telemetry::{
         Watched,
         catalogue::{Listening, UPKEEP},
@@ -107,6 +107,7 @@ impl Default for Config {
 const LIMITS: Limits = Limits {
     protocol: Protocol::Any,
     connections: 256,
+    streams: STREAMS,
     head_wait: Duration::from_secs(20),
     idle_wait: Duration::from_mins(2),
     age: None,

@@ -29,6 +29,9 @@ use crate::wire::{
     otlp::trace_service_server::{TraceService, TraceServiceServer},
 };
 
+/// As OTLP recommends.
+const REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// What is wrong with the backend.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum BackendFault {
@@ -82,6 +85,7 @@ impl Backend {
         kept.keep.store(true, Relaxed);
         let (closing, mut closed) = watch::channel(false);
         let service = TraceServiceServer::new(Service { kept: Arc::clone(&kept) })
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
         let serve = Server::builder().add_service(service).serve_with_incoming_shutdown(

@@ -23,6 +23,8 @@ pub struct Limits {
     pub protocol: Protocol,
     /// Open at a time.
     pub connections: usize,
+    /// Requests of one connection of HTTP/2 at a time; further ones wait in their sender.
+    pub streams: u32,
     /// For the first request's head, from the connection's start, and for further ones of HTTP/1 from their first byte.
     pub head_wait: Duration,
     /// Without a request.
@@ -42,11 +44,8 @@ pub struct Age {
 
 /// Bytes a request may send ahead of being read: more would be memory that nobody accounts for.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Further requests of a connection wait in their sender.
-const STREAMS_MAX: u32 = 32;
-/// Room for all of them: otherwise requests that wait for their turn take the window of those that have it, and nobody
-/// gets on until the waiting ones are refused.
-const CONNECTION_WINDOW_BYTES: u32 = STREAMS_MAX * STREAM_WINDOW_BYTES;
+/// Requests of one connection at a time, where nothing else is said.
+pub const STREAMS: u32 = 32;
 /// Of a request's head. Tokens with many claims have some KiB.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Between pings that find out who is gone without a word. Others may ping us as often as they like.
@@ -55,6 +54,12 @@ const PING_EVERY: Duration = Duration::from_mins(1);
 const PONG_WAIT: Duration = Duration::from_secs(20);
 
 impl Limits {
+    /// Room for all streams: otherwise requests that wait for their turn take the window of those that have it, and
+    /// nobody gets on until the waiting ones are refused.
+    fn connection_window_bytes(&self) -> u32 {
+        self.streams.saturating_mul(STREAM_WINDOW_BYTES)
+    }
+
     pub(super) fn builder(&self) -> Builder<TokioExecutor> {
         let builder = Builder::new(TokioExecutor::new());
         let mut builder = match self.protocol {
@@ -71,8 +76,8 @@ impl Limits {
             .http2()
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_concurrent_streams(STREAMS_MAX)
+            .initial_connection_window_size(self.connection_window_bytes())
+            .max_concurrent_streams(self.streams)
             .max_header_list_size(HEAD_BYTES_MAX)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WAIT);

@@ -25,7 +25,7 @@ use crate::{
         self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, Signal,
         SplitError, TraceId, TraceKey, VALUE_BYTES_MAX,
     },
-    wire::{PartialSuccess, json::JsonError, status::RpcStatus},
+    wire::{Census, PartialSuccess, json::JsonError, status::RpcStatus},
 };
 
 /// The way in, shared by all protocols.
@@ -69,7 +69,7 @@ pub enum DoorError {
     #[error("the request's body can't be read: {0}")]
     Body(String),
     /// Never: larger than allowed, or than memory ever allows.
-    #[error("the request is larger than {0} bytes, send smaller batches")]
+    #[error("the request takes more than {0} bytes, send smaller batches")]
     TooLarge(u64),
     /// Never: a header that tells tenants apart can't be used.
     #[error("the header {0} is longer than 256 bytes or no text")]
@@ -94,7 +94,7 @@ impl DoorError {
         match self {
             Self::Refused(refused) => refusal(*refused),
             Self::Malformed(_) | Self::Json(_) | Self::Body(_) | Self::Header(_) => {
-                RpcStatus::new(Code::InvalidArgument, &message)
+                RpcStatus::bad_request(&message)
             }
             Self::TooLarge(_) => RpcStatus::new(Code::ResourceExhausted, &message),
         }
@@ -217,30 +217,33 @@ impl Door {
         mut memory: Reservation,
     ) -> Result<PartialSuccess, DoorError> {
         let metrics = self.metrics(transport);
-        let scanned = trace::scan(request)?;
-        let (spans, bytes) = (scanned.spans(), scanned.fragment_bytes());
-        if bytes > self.budget.limit_bytes() {
-            return Err(DoorError::TooLarge(self.budget.limit_bytes()));
-        }
-        let refused = |refused: Refused| {
+        let refused = |refused: Refused, spans| {
             metrics.refused_spans.add(refused.why as usize, spans);
             DoorError::Refused(refused)
         };
+        let census = Census::of(&request)?;
+        let index_bytes = trace::index_bytes(census);
+        self.must_fit(memory.bytes().saturating_add(index_bytes))?;
+        let announced = u64::try_from(census.spans).unwrap_or(u64::MAX);
+        memory.grow(index_bytes).map_err(|full| refused(full.into(), announced))?;
+        let scanned = trace::scan_counted(request, census)?;
+        let (spans, bytes) = (scanned.spans(), scanned.fragment_bytes());
+        self.must_fit(bytes)?;
         if let Err(full) = self.budget.takes_new_traces()
             && !scanned.trace_ids().any(|id| self.is_open(origin, id))
         {
-            return Err(refused(Refusal::NewTraces.after(full.retry_after)));
+            return Err(refused(Refusal::NewTraces.after(full.retry_after), spans));
         }
         if bytes > memory.bytes() {
             let more = bytes - memory.bytes();
-            memory.grow(more).map_err(|full| refused(full.into()))?;
+            memory.grow(more).map_err(|full| refused(full.into(), spans))?;
         }
         let split = scanned.fragments(origin);
         memory.resize(split.fragments.iter().map(trace::Fragment::held_bytes).sum());
         if !split.fragments.is_empty() {
             let (receipt, safe) = trace::receipt();
             self.intake.take(Arrival { fragments: split.fragments, memory, receipt });
-            safe.wait().await.map_err(refused)?;
+            safe.wait().await.map_err(|why| refused(why, spans))?;
         }
         metrics.accepted_spans.increment(spans);
         metrics.rejected_spans.add(0, split.rejected.trace_id);
@@ -255,6 +258,12 @@ impl Door {
 }
 
 impl Door {
+    /// What never fits is refused for good.
+    fn must_fit(&self, bytes: u64) -> Result<(), DoorError> {
+        let limit = self.budget.limit_bytes();
+        if bytes > limit { Err(DoorError::TooLarge(limit)) } else { Ok(()) }
+    }
+
     fn is_open(&self, origin: &Origin, id: TraceId) -> bool {
         self.intake.is_open(&TraceKey { origin: origin.clone(), id })
     }

@@ -1,4 +1,5 @@
-//! A request body that takes its memory from the budget before it is read on.
+//! A request body that takes its memory from the budget before it is read on. A call of OTLP has one message: a body
+//! that goes on behind the longest one there can be is refused, for tonic would read it to its end.
 
 use std::{
     pin::Pin,
@@ -13,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tonic::Status;
 
-use super::{held::Held, otlp_grpc::refused};
+use super::{door::DoorError, held::Held, otlp_grpc::refused};
 use crate::{
     clock::{self, Instant},
     trace::{Refused, TOO_SLOW},
@@ -48,6 +49,13 @@ impl Pace {
 /// A compressed request is taken to grow this much: OTLP shrinks five to ten times. What it really takes is settled
 /// when it is there.
 const COMPRESSION: u64 = 10;
+
+/// What can't be compressed gets longer by less than one part in so many.
+const OVERHEAD_SHARE: u64 = 64;
+
+fn with_overhead(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / OVERHEAD_SHARE + STEP_BYTES)
+}
 
 /// A guess takes one part in so many of the memory limit at most.
 const GUESS_SHARE: u64 = 8;
@@ -86,6 +94,8 @@ pub(super) struct MeteredBody {
     inner: tonic::body::Body,
     memory: Memory,
     read_bytes: u64,
+    /// Of its message.
+    bytes_max: u64,
     growth: u64,
     pace: Pace,
     /// When the next bytes are too late.
@@ -93,12 +103,19 @@ pub(super) struct MeteredBody {
 }
 
 impl MeteredBody {
-    pub(super) fn new(inner: tonic::body::Body, memory: Memory, compressed: bool) -> Self {
+    /// `bytes_max` is for a message.
+    pub(super) fn new(
+        inner: tonic::body::Body,
+        memory: Memory,
+        compressed: bool,
+        bytes_max: usize,
+    ) -> Self {
+        let bytes_max = u64::try_from(bytes_max).unwrap_or(u64::MAX);
         let growth = if compressed { COMPRESSION } else { 1 };
         let (now, read_bytes) = (clock::now(), 0);
         let pace = Pace::new(now);
         let late = Box::pin(tokio::time::sleep_until(pace.late(now, read_bytes)));
-        Self { inner, memory, read_bytes, growth, pace, late }
+        Self { inner, memory, read_bytes, bytes_max, growth, pace, late }
     }
 }
 
@@ -117,6 +134,10 @@ impl Body for MeteredBody {
         if let Some(Ok(frame)) = &frame {
             let len = frame.data_ref().map_or(0, Bytes::len);
             self.read_bytes += u64::try_from(len).unwrap_or(u64::MAX);
+            if self.read_bytes > with_overhead(self.bytes_max) {
+                let status = DoorError::TooLarge(self.bytes_max).status();
+                return Poll::Ready(Some(Err(status.into_tonic())));
+            }
             let late = self.pace.late(clock::now(), self.read_bytes);
             self.late.as_mut().reset(late);
             if let Err(refusal) = self.memory.cover(self.read_bytes, self.growth) {

@@ -3,7 +3,10 @@
 use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderValue, header::HeaderMap};
+use http::{
+    HeaderValue, StatusCode,
+    header::{self, HeaderMap},
+};
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, codec::CompressionEncoding, service::Routes};
 use tower::{Service, ServiceExt as _};
@@ -12,6 +15,7 @@ use super::{
     door::{Door, DoorError, refusal},
     metered::{Memory, MeteredBody, STEP_BYTES},
     passage::Passage,
+    services::{self, Services},
     signals::{self, signal_at},
     stranger::NO_TOKEN,
 };
@@ -25,20 +29,23 @@ use crate::{
     },
 };
 
+const NO_GRPC: &str = "this port speaks OTLP/gRPC; OTLP/HTTP is at another one, usually 4318\n";
+
 /// Serves until closing, then finishes the requests under way.
 pub(super) async fn serve(
     listener: Listener,
     passage: Arc<Passage>,
+    services: Services,
     closing: watch::Receiver<bool>,
 ) {
     let door = passage.door();
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (health, others) = services.routes();
     health.set_serving::<TraceServiceServer<Export>>().await;
     let service = TraceServiceServer::new(Export { door: Arc::clone(door) })
         .max_decoding_message_size(door.request_bytes_max())
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd);
-    let routes = Routes::new(health_service).add_service(service).prepare();
+    let routes = others.add_service(service).prepare();
     listener.serve(behind(passage, routes), tonic::body::Body::new, closing).await;
     health.set_not_serving::<TraceServiceServer<Export>>().await;
 }
@@ -84,19 +91,28 @@ fn behind(
         let (passage, routes) = (Arc::clone(&passage), routes.clone());
         async move {
             let door = passage.door();
-            if !request.uri().path().starts_with("/opentelemetry.") {
-                return routes.oneshot(request).await;
+            if !is_grpc(request.headers()) {
+                let requests = &door.metrics(Transport::Grpc).requests;
+                requests.add(RequestOutcome::Malformed as usize, 1);
+                return Ok(no_grpc());
+            }
+            if services::are_open(request.uri().path()) {
+                return services::answer(routes, request).await;
             }
             if !door.admits(request.headers()) {
                 let status = Status::unauthenticated(NO_TOKEN);
                 return Ok(with_otlp_code(status.into_http(), door));
+            }
+            if !request.uri().path().starts_with("/opentelemetry.") {
+                return services::answer(routes, request).await;
             }
             if let Some(signal) = signal_at(request.uri().path()) {
                 return Ok(signals::answer(Arc::clone(&passage), signal, request).await);
             }
             let response = match door.turn(STEP_BYTES).await {
                 Ok((_turn, memory)) => {
-                    routes.oneshot(metered(request, Memory::new(memory.into()))).await?
+                    let memory = Memory::new(memory.into());
+                    routes.oneshot(metered(request, memory, door.request_bytes_max())).await?
                 }
                 Err(refusal) => refused(refusal).into_http(),
             };
@@ -105,11 +121,26 @@ fn behind(
     })
 }
 
-pub(super) fn metered(request: HttpRequest, memory: Memory) -> HttpRequest {
+/// gRPC over HTTP/2, "Requests".
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|text| text.starts_with(b"application/grpc"))
+}
+
+/// In HTTP's words, for who does not speak gRPC. Mostly OTLP/HTTP at the wrong port.
+fn no_grpc() -> HttpResponse {
+    let mut response = HttpResponse::new(tonic::body::Body::new(NO_GRPC.to_owned()));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text);
+    response
+}
+
+pub(super) fn metered(request: HttpRequest, memory: Memory, bytes_max: usize) -> HttpRequest {
     let (mut parts, body) = request.into_parts();
     let compressed = is_compressed(&parts.headers);
     parts.extensions.insert(memory.clone());
-    let body = MeteredBody::new(body, memory, compressed);
+    let body = MeteredBody::new(body, memory, compressed, bytes_max);
     HttpRequest::from_parts(parts, tonic::body::Body::new(body))
 }
 

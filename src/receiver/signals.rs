@@ -43,14 +43,15 @@ pub(super) async fn answer(
     let was_read = Arc::new(AtomicBool::new(false));
     let through =
         Through { passage: Arc::clone(&passage), signal, was_read: Arc::clone(&was_read) };
+    let bytes_max = passage.request_bytes_max();
     let mut known = EnabledCompressionEncodings::default();
     known.enable(CompressionEncoding::Gzip);
     known.enable(CompressionEncoding::Zstd);
     let mut grpc = Grpc::new(RawCodec)
         .apply_compression_config(known, EnabledCompressionEncodings::default())
-        .apply_max_message_size_config(Some(passage.request_bytes_max()), None);
+        .apply_max_message_size_config(Some(bytes_max), None);
     let service = tower::service_fn(move |request: Request<Bytes>| through.clone().pass(request));
-    let response = grpc.unary(service, metered(request, Memory::new(held))).await;
+    let response = grpc.unary(service, metered(request, Memory::new(held), bytes_max)).await;
     if was_read.load(Relaxed) {
         // The destination's answer: its codes are its own.
         return response;

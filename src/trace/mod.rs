@@ -43,5 +43,5 @@ pub use relay::{Parcel, Relay, Relayed, Signal};
 pub use sent::{Forgotten, Sent, SentRow, SentSpan};
 pub use settlement::Settlement;
 pub use span::{AppSpan, SpanRef};
-pub use split::{Scanned, scan, split, written};
+pub use split::{Scanned, index_bytes, scan, scan_counted, split, written};
 pub use text::Text;

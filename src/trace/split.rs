@@ -9,7 +9,7 @@ use super::{
     fragment::{OVERHEAD_BYTES, Rejected, Split, SplitError},
 };
 use crate::wire::{
-    Shared, Spliced,
+    Census, Shared, Spliced,
     layout::{Layout, SpanEntry},
     splice::{self, Picked, Run},
 };
@@ -64,9 +64,25 @@ struct Trace {
     shared_len: usize,
 }
 
+/// Memory that scanning a request takes until its fragments are made, in bytes.
+pub fn index_bytes(census: Census) -> u64 {
+    // Of each trace's id, and of a map of them, half of which is empty at the worst.
+    let ids = 4 * size_of::<(TraceId, usize)>();
+    let of_span = size_of::<Member>() + size_of::<Trace>() + size_of::<Run>() + ids;
+    let of_resource = size_of::<usize>() + size_of::<Option<Arc<Shared>>>();
+    let sum = Layout::bytes_of(census) + census.spans * of_span + census.resources * of_resource;
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}
+
 /// Scans and checks a request; see [`Scanned::fragments`].
 pub fn scan(request: Bytes) -> Result<Scanned, SplitError> {
-    let layout = Layout::validated(&request)?;
+    let census = Census::of(&request)?;
+    scan_counted(request, census)
+}
+
+/// The same for a request that was counted before.
+pub fn scan_counted(request: Bytes, census: Census) -> Result<Scanned, SplitError> {
+    let layout = Layout::validated_with(&request, census)?;
     let (ids, members, rejected) = by_trace(&layout);
     let (mut traces, mut runs) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
     let mut next = 0;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Malformed, SpanId, SpanKind, TraceId,
+    Census, Malformed, SpanId, SpanKind, TraceId,
     field::{self, DEPTH_MAX, WireType},
     schema::{self, RESOURCE, SCOPE, SPAN, enter},
 };
@@ -68,12 +68,37 @@ pub struct SpanEntry {
 impl Layout {
     /// Scans and checks everything that prost would check, and what a strict backend would refuse.
     pub fn validated(request: &[u8]) -> Result<Self, Malformed> {
-        Self::scan::<true>(request)
+        Self::validated_with(request, Census::of(request)?)
+    }
+
+    /// The same for a request that was counted before.
+    pub fn validated_with(request: &[u8], census: Census) -> Result<Self, Malformed> {
+        Self::with_room_for(census).scan::<true>(request)
     }
 
     /// Scans bytes that were validated before.
     pub fn trusted(request: &[u8]) -> Result<Self, Malformed> {
-        Self::scan::<false>(request)
+        Self::default().scan::<false>(request)
+    }
+
+    /// Memory that this much takes, in bytes.
+    pub fn bytes_of(census: Census) -> usize {
+        let Census { resources, scopes, spans } = census;
+        // Each may have fields of its parent's in front of it.
+        let pieces = (resources + scopes + spans) * 2 * size_of::<Range<usize>>();
+        resources * size_of::<ResourceEntry>()
+            + scopes * size_of::<ScopeEntry>()
+            + spans * size_of::<SpanEntry>()
+            + pieces
+    }
+
+    fn with_room_for(census: Census) -> Self {
+        Self {
+            resources: Vec::with_capacity(census.resources),
+            scopes: Vec::with_capacity(census.scopes),
+            spans: Vec::with_capacity(census.spans),
+            ..Self::default()
+        }
     }
 
     /// The header fields of this resource spans entry, piece by piece.
@@ -105,11 +130,11 @@ impl Layout {
         self.headers.get(header.ranges.clone()).unwrap_or_default()
     }
 
-    fn scan<const CHECK: bool>(bytes: &[u8]) -> Result<Self, Malformed> {
+    fn scan<const CHECK: bool>(self, bytes: &[u8]) -> Result<Self, Malformed> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Malformed::TooLarge);
         }
-        let mut layout = Self::default();
+        let mut layout = self;
         let mut at = 0;
         while at < bytes.len() {
             match field::key(bytes, &mut at)? {

@@ -5,6 +5,7 @@
 //! (a validated scan costs about a fifth of prost's decoding, ARCHITECTURE.md "The raw-bytes path").
 
 pub mod attributes;
+mod census;
 mod codec;
 mod encoding;
 pub mod field;
@@ -19,6 +20,7 @@ pub mod splice;
 mod spliced;
 pub mod status;
 
+pub use census::Census;
 pub use codec::{Pieces, PiecesCodec, RawCodec};
 pub use encoding::Encoding;
 pub use id::{NotAnId, SpanId, TraceId};
@@ -42,6 +44,10 @@ pub use spliced::{Shared, Spliced};
 pub mod otlp {
     include!(concat!(env!("OUT_DIR"), "/otlp/opentelemetry.proto.collector.trace.v1.rs"));
 }
+
+/// The descriptors of that service and its messages, a `FileDescriptorSet`.
+pub const TRACE_SERVICE: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/otlp/trace_service.bin"));
 
 /// Why bytes are no valid protobuf message of the expected type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

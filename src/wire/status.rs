@@ -13,6 +13,7 @@ use super::Encoding;
 /// For a destination that does not say when.
 const AGAIN_SOON: Duration = Duration::from_secs(1);
 
+const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// google.rpc.Status
@@ -40,6 +41,21 @@ pub struct Any {
     pub value: Vec<u8>,
 }
 
+/// google.rpc.BadRequest
+#[derive(Clone, PartialEq, Message)]
+struct BadRequest {
+    #[prost(message, repeated, tag = "1")]
+    field_violations: Vec<FieldViolation>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FieldViolation {
+    #[prost(string, tag = "1")]
+    field: String,
+    #[prost(string, tag = "2")]
+    description: String,
+}
+
 /// google.rpc.RetryInfo
 #[derive(Clone, PartialEq, Message)]
 struct RetryInfo {
@@ -60,6 +76,14 @@ impl RpcStatus {
     /// A status without details.
     pub fn new(code: Code, message: &str) -> Self {
         Self { code: code as i32, message: message.to_owned(), details: Vec::new() }
+    }
+
+    /// The request holds what can't be used: INVALID_ARGUMENT, with a `BadRequest` that says the same.
+    pub fn bad_request(message: &str) -> Self {
+        let violation = FieldViolation { field: String::new(), description: message.to_owned() };
+        let detail = BadRequest { field_violations: vec![violation] };
+        let detail = Any { type_url: BAD_REQUEST.to_owned(), value: detail.encode_to_vec() };
+        Self { details: vec![detail], ..Self::new(Code::InvalidArgument, message) }
     }
 
     /// The same with the delay after which to try again.
@@ -162,13 +186,9 @@ impl RpcStatus {
         }
     }
 
-    /// Protobuf's own JSON; of details only `RetryInfo`, the one that is used here.
+    /// Protobuf's own JSON; of details those that are used here.
     fn json(&self) -> Value {
-        let retry_info = |delay: Duration| {
-            let delay = format!("{}.{:09}s", delay.as_secs(), delay.subsec_nanos());
-            json!({ "@type": RETRY_INFO, "retryDelay": delay })
-        };
-        let details: Vec<Value> = self.retry_delay().map(retry_info).into_iter().collect();
+        let details: Vec<Value> = self.details.iter().filter_map(Any::json).collect();
         json!({ "code": self.code, "message": self.message, "details": details })
     }
 
@@ -177,6 +197,25 @@ impl RpcStatus {
         let code = Code::from_i32(self.code);
         let details = if self.details.is_empty() { Vec::new() } else { self.encode_to_vec() };
         tonic::Status::with_details(code, self.message, Bytes::from(details))
+    }
+}
+
+impl Any {
+    fn json(&self) -> Option<Value> {
+        match self.type_url.as_str() {
+            RETRY_INFO => {
+                let delay = RetryInfo::decode(self.value.as_slice()).ok()?.retry_delay?;
+                let delay = format!("{}.{:09}s", delay.seconds, delay.nanos);
+                Some(json!({ "@type": RETRY_INFO, "retryDelay": delay }))
+            }
+            BAD_REQUEST => {
+                let bad = BadRequest::decode(self.value.as_slice()).ok()?;
+                let violation = |violation: FieldViolation| json!({ "field": violation.field, "description": violation.description });
+                let all: Vec<Value> = bad.field_violations.into_iter().map(violation).collect();
+                Some(json!({ "@type": BAD_REQUEST, "fieldViolations": all }))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod collector;
+mod conformance;
 mod console;
 mod deepflow;
 mod enriched;
@@ -19,4 +20,6 @@ mod parts;
 mod process;
 mod sdk;
 mod spans;
+#[path = "../conformance/suite/mod.rs"]
+mod suite;
 mod tracestitch;

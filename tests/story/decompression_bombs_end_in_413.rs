@@ -8,27 +8,12 @@ use tonic::{Code, codec::CompressionEncoding, metadata::MetadataMap};
 use tracestitch::wire::status::retry_delay;
 
 use crate::support::{
-    self, Setup, World,
+    self, Setup, World, highest,
     http::{self, JSON, PROTOBUF},
 };
 
 const LIMIT_BYTES: u64 = 1024 * 1024;
 const BOMB_BYTES: usize = 256 * 1024 * 1024;
-
-/// The highest use of memory while something goes on.
-async fn highest<T>(world: &World, work: impl Future<Output = T>) -> (u64, T) {
-    let mut work = std::pin::pin!(work);
-    let mut highest = 0;
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return (highest, done),
-            () = tokio::time::sleep(std::time::Duration::from_millis(1)) => {
-                highest = highest.max(world.watched().budget.used_bytes());
-            }
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http() {
@@ -42,7 +27,8 @@ async fn over_http() {
         for content_type in [PROTOBUF, JSON] {
             let request = http::to(&client, &world, content_type);
             let request = request.header("content-encoding", encoding);
-            let (highest, response) = highest(&world, http::send(request, bomb.clone())).await;
+            let (highest, response) =
+                highest(&world.watched().budget, http::send(request, bomb.clone())).await;
             assert_eq!(response.status(), 413, "{encoding} {content_type}");
             assert!(highest < 4 * LIMIT_BYTES, "{encoding}: {highest} bytes");
         }
@@ -61,7 +47,8 @@ async fn over_grpc() {
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
         let sender = support::sender(&world.pipeline).compressing(encoding);
         let bomb = vec![b' '; BOMB_BYTES].into();
-        let (highest, answer) = highest(&world, sender.send_raw(bomb, MetadataMap::new())).await;
+        let (highest, answer) =
+            highest(&world.watched().budget, sender.send_raw(bomb, MetadataMap::new())).await;
         let status = answer.expect_err("refused");
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert_eq!(retry_delay(&status), None, "or it would be sent again for ever");

@@ -26,6 +26,7 @@ use tracestitch::{
         sender::Sender,
     },
     ledger::{Books, DropReason},
+    memory::Budget,
     pipeline::{Config, Pipeline},
     telemetry::Watched,
     wire::splice::ORIGINAL_PARENT,
@@ -216,6 +217,21 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(clock::now() < end, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The highest use of memory while something goes on.
+pub(crate) async fn highest<T>(budget: &Budget, work: impl Future<Output = T>) -> (u64, T) {
+    let mut work = std::pin::pin!(work);
+    let mut highest = 0;
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return (highest, done),
+            () = tokio::time::sleep(Duration::from_millis(1)) => {
+                highest = highest.max(budget.used_bytes());
+            }
+        }
     }
 }
 
