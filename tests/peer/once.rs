@@ -3,7 +3,7 @@
 use tracestitch::demo::backend::Backend;
 
 use crate::{
-    collector::{Collector, Protocol, generate},
+    collector::{Collector, Onward, Protocol, generate},
     deepflow::SimulatedDeepflow,
     parts::{
         Part::{Otelcol, Telemetrygen},
@@ -32,7 +32,7 @@ async fn telemetrygen_over_http() {
 async fn collector_in_front_over_grpc() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
     every_span_arrives_once(async |next| {
-        collected(&parts, "otlp_grpc", next.grpc(), next).await;
+        collected(&parts, "otlp_grpc", next).await;
     })
     .await;
 }
@@ -42,14 +42,15 @@ async fn collector_in_front_over_grpc() {
 async fn collector_in_front_over_http() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
     every_span_arrives_once(async |next| {
-        collected(&parts, "otlp_http", next.http(), next).await;
+        collected(&parts, "otlp_http", next).await;
     })
     .await;
 }
 
 /// A Collector drops at its end what it could not hand on yet, so it stays until tracestitch has all.
-async fn collected(parts: &Parts, exporter: &str, url: &str, next: &Tracestitch) {
-    let collector = Collector::start(parts, exporter, url).await;
+async fn collected(parts: &Parts, exporter: &'static str, next: &Tracestitch) {
+    let onward = Onward { exporter, ..Onward::default() };
+    let collector = Collector::start(parts, &onward, next).await;
     generate(parts, &collector.otlp, Protocol::Grpc).await;
     next.has_delivered(160).await;
 }
@@ -58,7 +59,7 @@ async fn collected(parts: &Parts, exporter: &str, url: &str, next: &Tracestitch)
 async fn every_span_arrives_once(send: impl AsyncFnOnce(&Tracestitch)) {
     let backend = Backend::start(0).await.expect("a free port");
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s").await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s", None).await;
 
     send(&tracestitch).await;
 
