@@ -62,7 +62,12 @@ pub fn retry_after(headers: &HeaderMap, now_us: u64) -> Option<Duration> {
         let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
         date.saturating_sub(Duration::from_micros(now_us))
     };
-    Some(wait.min(RETRY_AFTER_MAX))
+    Some(believed(wait))
+}
+
+/// What is believed of a wait that somebody else asks for.
+pub fn believed(wait: Duration) -> Duration {
+    wait.min(RETRY_AFTER_MAX)
 }
 
 #[cfg(test)]

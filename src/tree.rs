@@ -139,9 +139,26 @@ impl<'a> Forest<'a> {
         let error = if error { "  ERROR" } else { "" };
         let point = if point.is_empty() { String::new() } else { format!("  ({point})") };
         let words = format!("{mark}{}  [{}] {kind} {took}{point}{error}", span.name, node.service);
+        // Names come from whoever may send; none shall steer the terminal of who looks.
+        let words = words.replace(char::is_control, "\u{fffd}");
         match (style.color, node.added) {
             (true, true) => line(out, format_args!("{branch}\u{1b}[32m{words}\u{1b}[0m")),
             _ => line(out, format_args!("{branch}{words}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_steers_a_terminal() {
+        let request = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [
+            {"traceId": "01", "spanId": "02", "name": "GET \u{1b}]0;me\u{7}\nafter"}
+        ]}]}]});
+        let request = crate::wire::json::request(request.to_string().as_bytes()).expect("OTLP");
+        let tree = render(&request, Style::plain());
+        assert!(tree.contains("GET \u{fffd}]0;me\u{fffd}\u{fffd}after"), "{tree:?}");
     }
 }

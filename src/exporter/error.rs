@@ -5,7 +5,7 @@ use std::{error::Error as _, time::Duration};
 use http::StatusCode;
 use tonic::{Code, Status};
 
-use crate::wire::status::retry_delay;
+use crate::{retry::believed, wire::status::retry_delay};
 
 /// A request that was not delivered.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ impl ExportError {
 
 impl From<Status> for ExportError {
     fn from(status: Status) -> Self {
-        let after = retry_delay(&status);
+        let after = retry_delay(&status).map(believed);
         let why = format!("{:?}: {}", status.code(), cause(&status));
         if is_too_large(&status) {
             Self::TooLarge(why)
@@ -125,12 +125,14 @@ mod tests {
             let expected = [1, 4, 10, 11, 14, 15].contains(&code);
             assert_eq!(retried(Status::new(Code::from_i32(code), "")), expected, "{code}");
         }
-        let delay = Duration::from_millis(1500);
-        let status =
-            RpcStatus::new(Code::ResourceExhausted, "later").retry_after(delay).into_tonic();
-        assert!(
-            matches!(ExportError::from(status), ExportError::Retry { after: Some(after), .. } if after == delay)
-        );
+        let (short, hour) = (Duration::from_millis(1500), Duration::from_hours(1));
+        for (delay, believed) in [(short, short), (Duration::MAX, hour)] {
+            let status = RpcStatus::new(Code::ResourceExhausted, "later").retry_after(delay);
+            let error = ExportError::from(status.into_tonic());
+            assert!(
+                matches!(error, ExportError::Retry { after: Some(after), .. } if after == believed)
+            );
+        }
     }
 
     #[test]

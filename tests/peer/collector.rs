@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::{
+    lock::Lock,
     loopback::{HOST, free_ports},
     parts::{Parts, here},
     process::{Process, command},
+    tracestitch::Tracestitch,
 };
 
 const GENERATOR_PATIENCE: Duration = Duration::from_mins(1);
@@ -20,16 +22,45 @@ pub(crate) struct Collector {
     _process: Process,
 }
 
+/// How it hands on.
+pub(crate) struct Onward {
+    /// `otlp_grpc` or `otlp_http`.
+    pub(crate) exporter: &'static str,
+    /// `gzip`, `zstd`; over HTTP also `deflate`.
+    pub(crate) compression: &'static str,
+    /// Over HTTP: `proto` or `json`.
+    pub(crate) encoding: &'static str,
+    /// Where the next hop has TLS and tokens.
+    pub(crate) lock: Option<Lock>,
+}
+
+impl Default for Onward {
+    fn default() -> Self {
+        Self { exporter: "otlp_grpc", compression: "gzip", encoding: "proto", lock: None }
+    }
+}
+
 impl Collector {
-    /// Starts it; `exporter` is `otlp_grpc`, `otlp_http` or `otlp_http/json`.
-    pub(crate) async fn start(parts: &Parts, exporter: &str, next: &str) -> Self {
+    /// Starts it in front of tracestitch.
+    pub(crate) async fn start(parts: &Parts, onward: &Onward, next: &Tracestitch) -> Self {
+        let url = if onward.exporter == "otlp_grpc" { next.grpc() } else { next.http() };
+        Self::before(parts, onward, url).await
+    }
+
+    /// Starts it in front of anything that takes what it hands on.
+    pub(crate) async fn before(parts: &Parts, onward: &Onward, url: &str) -> Self {
         let [grpc, http] = free_ports();
         let mut otelcol = command(parts.path("otelcol/otelcol"));
         otelcol.arg("--config").arg(here("otelcol/forward.yaml"));
         otelcol.env("OTELCOL_OTLP_GRPC_PORT", grpc.to_string());
         otelcol.env("OTELCOL_OTLP_HTTP_PORT", http.to_string());
-        otelcol.env("OTELCOL_EXPORTER", exporter).env("OTELCOL_NEXT", next);
-        otelcol.env("OTELCOL_COMPRESSION", "gzip");
+        otelcol.env("OTELCOL_EXPORTER", onward.exporter).env("OTELCOL_NEXT", url);
+        otelcol.env("OTELCOL_COMPRESSION", onward.compression);
+        otelcol.env("OTELCOL_ENCODING", onward.encoding);
+        if let Some(lock) = &onward.lock {
+            otelcol.arg("--config").arg(here("otelcol/locked.yaml"));
+            otelcol.env("OTELCOL_CA_FILE", lock.ca_file()).env("OTELCOL_TOKEN", lock.token);
+        }
         let mut process = Process::start("otelcol", &mut otelcol);
         process.listens(&[grpc, http]).await;
         let url = |port| format!("http://{HOST}:{port}");
@@ -53,7 +84,7 @@ pub(crate) async fn generate(parts: &Parts, otlp: &str, protocol: Protocol) {
     if let Protocol::Http = protocol {
         telemetrygen.arg("--otlp-http");
     }
-    let process = Process::start("telemetrygen", &mut telemetrygen);
+    let mut process = Process::start("telemetrygen", &mut telemetrygen);
     let status = process.ends(GENERATOR_PATIENCE).await;
     assert!(status.success(), "telemetrygen ended with {status}");
 }

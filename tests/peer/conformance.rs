@@ -9,6 +9,7 @@ use tracestitch::demo::backend::Backend;
 
 use crate::{
     collector::Collector,
+    collector::Onward,
     parts::{Part::Otelcol, Parts, here},
     suite::{self, BYTES_MAX, Report, Target},
 };
@@ -28,7 +29,7 @@ anything here is no longer so.
 async fn what_a_collector_does_otherwise_is_known() {
     let Some(parts) = Parts::here(&[Otelcol]) else { return };
     let sink = Backend::start(0).await.expect("a free port");
-    let collector = Collector::start(&parts, "otlp_grpc", &sink.url()).await;
+    let collector = Collector::before(&parts, &Onward::default(), &sink.url()).await;
     let address = |url: &str| url.strip_prefix("http://").map(ToOwned::to_owned);
     let target = Target {
         grpc: address(&collector.otlp),

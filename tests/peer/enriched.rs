@@ -6,7 +6,6 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tracestitch::demo::backend::Backend;
 
 use crate::{
-    console::as_printed,
     deepflow::SimulatedDeepflow,
     jaeger::Jaeger,
     loopback::{leaf, until},
@@ -16,6 +15,7 @@ use crate::{
     },
     sdk::{Back, Front},
     spans::Spans,
+    told::arrived,
     tracestitch::Tracestitch,
 };
 
@@ -26,7 +26,7 @@ async fn python_sdk_spans_arrive_enriched() {
     let Some(parts) = Parts::here(&[Python]) else { return };
     let backend = Backend::start(0).await.expect("a free port");
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s").await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s", None).await;
     let front = Front::start(&parts, &leaf().await, tracestitch.grpc()).await;
 
     let trace_id = front.order(42).await;
@@ -34,7 +34,7 @@ async fn python_sdk_spans_arrive_enriched() {
     tracestitch.has_delivered(3).await;
     let spans = Spans::of(backend.traces());
     assert_eq!(spans.len(), spans.of_trace(&trace_id).len(), "one trace");
-    assert_eq!(as_printed(spans.sent()), front.printed(&trace_id, 3).await);
+    assert_eq!(arrived(spans.sent()), front.told(&trace_id, 3).await);
     assert_eq!(
         spans.tree(),
         "\
@@ -47,7 +47,7 @@ front SERVER GET /orders/<order>
 "
     );
     let client = spans.sent_by("front", SpanKind::Client);
-    let process = spans.added().find(|seen| seen.scope == "tracestitch.system").expect("c-p");
+    let process = spans.added().find(|seen| seen.scope.name == "tracestitch.system").expect("c-p");
     assert_eq!(process.resource, client.resource, "seen in the same process");
     tracestitch.end();
 }
@@ -59,7 +59,7 @@ async fn sdk_chain_in_jaeger() {
     let Some(parts) = Parts::here(&[JaegerPart, Java, Python]) else { return };
     let jaeger = Jaeger::start(&parts).await;
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &jaeger.otlp, "2s").await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &jaeger.otlp, "2s", None).await;
     let back = Back::start(&parts, &leaf().await, tracestitch.http()).await;
     let front = Front::start(&parts, &back.url, tracestitch.grpc()).await;
     // A JVM is slow at first: its first spans may come long after the others of their trace.
@@ -92,7 +92,7 @@ front SERVER GET /orders/<order>
 "
     );
     let of_front = spans.sent().filter(|seen| seen.service() == "front");
-    assert_eq!(as_printed(of_front), front.printed(&trace_id, 3).await);
+    assert_eq!(arrived(of_front), front.told(&trace_id, 3).await);
     java_spans_are_whole(&spans);
     tracestitch.end();
 }
@@ -111,6 +111,6 @@ fn java_spans_are_whole(spans: &Spans) {
     assert!(resource["process.command_args"].is_array(), "{resource}");
     assert!(resource["process.pid"].is_i64(), "{resource}");
     assert_eq!(server.resource.entity_refs.len(), 2, "instance and service");
-    let mut seen_in = spans.added().filter(|seen| seen.scope == "tracestitch.system");
+    let mut seen_in = spans.added().filter(|seen| seen.scope.name == "tracestitch.system");
     assert!(seen_in.any(|seen| seen.resource == server.resource), "s-p is the agent's process");
 }

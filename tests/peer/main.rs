@@ -8,18 +8,24 @@
     reason = "a test that can't go on says why and fails"
 )]
 
+#[expect(dead_code, reason = "the stories need more of it")]
+#[path = "../support/authority.rs"]
+mod authority;
 mod collector;
 mod conformance;
-mod console;
 mod deepflow;
 mod enriched;
 mod jaeger;
+mod lock;
 mod loopback;
 mod once;
 mod parts;
 mod process;
 mod sdk;
+mod sender;
 mod spans;
 #[path = "../conformance/suite/mod.rs"]
 mod suite;
+mod told;
 mod tracestitch;
+mod whole;

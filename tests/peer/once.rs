@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracestitch::demo::backend::Backend;
 
 use crate::{
-    collector::{Collector, Protocol, generate},
+    collector::{Collector, Onward, Protocol, generate},
     deepflow::SimulatedDeepflow,
     loopback::until,
     parts::{
@@ -35,7 +35,7 @@ async fn telemetrygen_over_http() {
 async fn collector_in_front_over_grpc() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
     every_span_arrives_once(async |next| {
-        collected(&parts, "otlp_grpc", next.grpc(), next).await;
+        collected(&parts, &Onward::default(), next).await;
     })
     .await;
 }
@@ -45,7 +45,8 @@ async fn collector_in_front_over_grpc() {
 async fn collector_in_front_over_http() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
     every_span_arrives_once(async |next| {
-        collected(&parts, "otlp_http", next.http(), next).await;
+        let onward = Onward { exporter: "otlp_http", ..Onward::default() };
+        collected(&parts, &onward, next).await;
     })
     .await;
 }
@@ -55,7 +56,8 @@ async fn collector_in_front_over_http() {
 async fn collector_in_front_over_http_in_json() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
     every_span_arrives_once(async |next| {
-        collected(&parts, "otlp_http/json", next.http(), next).await;
+        let onward = Onward { exporter: "otlp_http", encoding: "json", ..Onward::default() };
+        collected(&parts, &onward, next).await;
     })
     .await;
 }
@@ -66,10 +68,10 @@ async fn collector_behind_over_http() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
     for form in ["encoding: proto, compression: zstd", "encoding: json, compression: gzip"] {
         let backend = Backend::start(0).await.expect("a free port");
-        let collector = Collector::start(&parts, "otlp_grpc", &backend.url()).await;
+        let collector = Collector::before(&parts, &Onward::default(), &backend.url()).await;
         let exporters = format!("otlp_http: {{endpoint: '{}', {form}}}", collector.otlp_http);
         let deepflow = SimulatedDeepflow::start().await;
-        let tracestitch = Tracestitch::start_with(&deepflow.url, &exporters, "1s").await;
+        let tracestitch = Tracestitch::start_with(&deepflow.url, &exporters, "1s", None).await;
         generate(&parts, tracestitch.grpc(), Protocol::Grpc).await;
         tracestitch.has_delivered(160).await;
         every_span_is_there(&backend).await;
@@ -78,8 +80,8 @@ async fn collector_behind_over_http() {
 }
 
 /// A Collector drops at its end what it could not hand on yet, so it stays until tracestitch has all.
-async fn collected(parts: &Parts, exporter: &str, url: &str, next: &Tracestitch) {
-    let collector = Collector::start(parts, exporter, url).await;
+async fn collected(parts: &Parts, onward: &Onward, next: &Tracestitch) {
+    let collector = Collector::start(parts, onward, next).await;
     generate(parts, &collector.otlp, Protocol::Grpc).await;
     next.has_delivered(160).await;
 }
@@ -88,7 +90,7 @@ async fn collected(parts: &Parts, exporter: &str, url: &str, next: &Tracestitch)
 async fn every_span_arrives_once(send: impl AsyncFnOnce(&Tracestitch)) {
     let backend = Backend::start(0).await.expect("a free port");
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s").await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s", None).await;
 
     send(&tracestitch).await;
 

@@ -7,21 +7,23 @@ use std::{
     process::{Command, Stdio},
 };
 
-use self::Part::{Jaeger, Java, Otelcol, Python, Telemetrygen};
+use self::Part::{Go, Jaeger, Java, Node, Otelcol, Python, Telemetrygen};
 
 /// A program that is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
+    Go,
     Jaeger,
     Java,
+    Node,
     Otelcol,
     Python,
     Telemetrygen,
 }
 
-const ALL: [Part; 5] = [Jaeger, Java, Otelcol, Python, Telemetrygen];
+const ALL: [Part; 7] = [Go, Jaeger, Java, Node, Otelcol, Python, Telemetrygen];
 /// Built within minutes on any machine.
-const LIGHT: [Part; 3] = [Otelcol, Python, Telemetrygen];
+const LIGHT: [Part; 4] = [Node, Otelcol, Python, Telemetrygen];
 
 /// Parts that are there.
 #[derive(Debug, Clone)]
@@ -106,8 +108,10 @@ impl Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Go => "go",
             Jaeger => "jaeger",
             Java => "java",
+            Node => "node",
             Otelcol => "otelcol",
             Python => "python",
             Telemetrygen => "telemetrygen",

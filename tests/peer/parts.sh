@@ -4,9 +4,9 @@
 #   parts.sh PART...            build what is missing or outdated
 #   parts.sh --check PART...    build nothing; exit 3 when a part is missing or outdated
 #
-# Parts: jaeger otelcol telemetrygen python java. README.md says what each is for and what it needs.
+# Parts: jaeger otelcol telemetrygen python java node go. README.md says what each is for and what it needs.
 # The cache is TRACESTITCH_PEER_CACHE, else tracestitch-peers in XDG_CACHE_HOME or ~/.cache.
-# Packages come through go, pip and mvn as this machine has them configured.
+# Packages come through go, pip, mvn and npm as this machine has them configured.
 set -euo pipefail
 
 jaeger_module=v1.76.0          # the last valid module version; it holds cmd/jaeger, which is Jaeger v2
@@ -34,11 +34,13 @@ stamp() {
     otelcol) echo "otelcol $collector $(digest otelcol/builder.yaml)" ;;
     telemetrygen) echo "telemetrygen $collector" ;;
     python) echo "python $(digest python/requirements.txt) $(python3 -V 2>/dev/null)" ;; # a venv fits one Python
-    java) echo "java $javaagent $(digest java/Back.java)" ;;
+    java) echo "java $javaagent $(digest java/pom.xml java/Back.java java/Sender.java java/Told.java)" ;;
+    node) echo "node $(digest node/package-lock.json) $(node --version 2>/dev/null)" ;;
+    go) echo "go $(digest go/go.mod go/go.sum go/main.go go/told.go)" ;;
     *) return 1 ;;
   esac
 }
-digest() { sha256sum <"$here/$1" | cut -c1-16; }
+digest() { (cd "$here" && cat "$@") | sha256sum | cut -c1-16; }
 
 # Jaeger's own go.mod has a replace directive, so `go install` refuses it; a module around it repeats that directive.
 build_jaeger() {
@@ -94,7 +96,21 @@ build_java() {
     "-Dartifact=io.opentelemetry.javaagent:opentelemetry-javaagent:$javaagent" \
     "-DoutputDirectory=$PWD" -Dmdep.stripVersion=true
   [ -s opentelemetry-javaagent.jar ] || fail "mvn gave no opentelemetry-javaagent.jar"
-  javac --release 11 -d . "$here/java/Back.java"
+  mvn --quiet --batch-mode -Dstyle.color=never --file "$here/java/pom.xml" \
+    "org.apache.maven.plugins:maven-dependency-plugin:$dependency_plugin:copy-dependencies" \
+    "-DoutputDirectory=$PWD/lib" -DincludeScope=runtime
+  javac --release 11 -encoding UTF-8 -cp 'lib/*' -d . "$here"/java/*.java
+}
+
+build_node() {
+  need npm node
+  cp "$here/node/package.json" "$here/node/package-lock.json" .
+  npm ci --ignore-scripts --no-audit --no-fund
+}
+
+build_go() {
+  need go go
+  CGO_ENABLED=0 go build -C "$here/go" -buildvcs=false -trimpath -o "$PWD/sender" .
 }
 
 is_current() { [ "$(cat "$cache/$1/stamp" 2>/dev/null)" = "$(stamp "$1")" ]; }
@@ -128,9 +144,9 @@ if [ "${1:-}" = --check ]; then
   check_only=yes
   shift
 fi
-[ $# -gt 0 ] || fail "usage: parts.sh [--check] PART...   (jaeger otelcol telemetrygen python java)"
+[ $# -gt 0 ] || fail "usage: parts.sh [--check] PART...   (jaeger otelcol telemetrygen python java node go)"
 for part in "$@"; do
-  stamp "$part" >/dev/null 2>&1 || fail "unknown part '$part' (known: jaeger otelcol telemetrygen python java)"
+  stamp "$part" >/dev/null 2>&1 || fail "unknown part '$part' (known: jaeger otelcol telemetrygen python java node go)"
 done
 for part in "$@"; do
   if [ -n "$check_only" ]; then

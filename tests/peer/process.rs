@@ -26,12 +26,15 @@ pub(crate) struct Process {
     output: TempDir,
 }
 
-/// A command without whatever this shell says to OpenTelemetry or sends through proxies.
+/// A command without whatever this shell says to OpenTelemetry, sends through proxies or trusts: for Python's requests
+/// `REQUESTS_CA_BUNDLE` counts more than what it is told.
 pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
         let upper = name.to_string_lossy().to_uppercase();
-        if upper.starts_with("OTEL_") || upper.ends_with("_PROXY") {
+        let starts = ["OTEL_", "SSL_CERT_"].iter().any(|start| upper.starts_with(start));
+        let ends = ["_PROXY", "_CA_BUNDLE"].iter().any(|end| upper.ends_with(end));
+        if starts || ends {
             command.env_remove(name);
         }
     }
@@ -74,7 +77,7 @@ impl Process {
     }
 
     /// Waits until it has ended by itself.
-    pub(crate) async fn ends(mut self, patience: Duration) -> ExitStatus {
+    pub(crate) async fn ends(&mut self, patience: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
         let ended = async || self.child.try_wait().expect("a child");
         loopback::until(&what, patience, ended).await

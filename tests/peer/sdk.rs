@@ -5,15 +5,15 @@ use std::{process::Command, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    console::printed,
     loopback::{get, until},
     parts::{Parts, here},
     process::{Process, command},
+    told::told,
 };
 
-const PRINT_PATIENCE: Duration = Duration::from_secs(20);
+const TELL_PATIENCE: Duration = Duration::from_secs(20);
 
-/// `python/front.py` under the Python SDK. What it sends it also prints.
+/// `python/front.py` under the Python SDK. What it sends it also tells.
 #[derive(Debug)]
 pub(crate) struct Front {
     process: Process,
@@ -34,7 +34,8 @@ impl Front {
         let mut python = command(parts.path("python/venv/bin/opentelemetry-instrument"));
         python.arg(parts.path("python/venv/bin/python")).arg(here("python/front.py"));
         python.args(["0", back]);
-        instrumented(&mut python, "front", "otlp,console");
+        instrumented(&mut python, "front");
+        python.env("PYTHONDONTWRITEBYTECODE", "1");
         python.env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").env("OTEL_EXPORTER_OTLP_ENDPOINT", otlp);
         let mut process = Process::start("front", &mut python);
         let url = listening(&mut process).await;
@@ -49,12 +50,13 @@ impl Front {
         trace_id.to_owned()
     }
 
-    /// The spans of a trace as it has printed them, once there are so many.
-    pub(crate) async fn printed(&self, trace_id: &str, spans: usize) -> Vec<Value> {
-        let what = format!("front prints {spans} spans of trace {trace_id}");
-        until(&what, PRINT_PATIENCE, async || {
-            let printed = printed(&self.process.stdout(), trace_id);
-            (printed.len() >= spans).then_some(printed)
+    /// The spans of a trace as it has told them, once there are so many.
+    pub(crate) async fn told(&self, trace_id: &str, spans: usize) -> Vec<Value> {
+        let what = format!("front tells of {spans} spans of trace {trace_id}");
+        until(&what, TELL_PATIENCE, async || {
+            let mut told = told(&self.process.stdout());
+            told.retain(|span| span["trace_id"] == trace_id);
+            (told.len() >= spans).then_some(told)
         })
         .await
     }
@@ -69,7 +71,7 @@ impl Back {
         let agent = parts.path("java/opentelemetry-javaagent.jar");
         java.arg(format!("-javaagent:{}", agent.display())).arg("-cp").arg(parts.path("java"));
         java.args(["Back", "0", leaf]);
-        instrumented(&mut java, "back", "otlp");
+        instrumented(&mut java, "back");
         java.env("OTEL_INSTRUMENTATION_COMMON_DEFAULT_ENABLED", "false")
             .env("OTEL_INSTRUMENTATION_JAVA_HTTP_SERVER_ENABLED", "true")
             .env("OTEL_INSTRUMENTATION_JAVA_HTTP_CLIENT_ENABLED", "true")
@@ -80,10 +82,10 @@ impl Back {
     }
 }
 
-fn instrumented(command: &mut Command, service: &str, exporters: &str) {
+fn instrumented(command: &mut Command, service: &str) {
     command
         .env("OTEL_SERVICE_NAME", service)
-        .env("OTEL_TRACES_EXPORTER", exporters)
+        .env("OTEL_TRACES_EXPORTER", "otlp")
         .env("OTEL_METRICS_EXPORTER", "none")
         .env("OTEL_LOGS_EXPORTER", "none")
         .env("OTEL_BSP_SCHEDULE_DELAY", "200");

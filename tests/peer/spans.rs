@@ -4,17 +4,18 @@ use std::collections::{BTreeSet, HashSet};
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
-    common::v1::{AnyValue, KeyValue, any_value},
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     resource::v1::Resource,
     trace::v1::{Span, span::SpanKind},
 };
 use serde_json::{Map, Value};
+use tracestitch::wire::splice::ORIGINAL_PARENT;
 
 /// A span in its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) resource: Resource,
-    pub(crate) scope: String,
+    pub(crate) scope: InstrumentationScope,
     pub(crate) span: Span,
 }
 
@@ -28,7 +29,7 @@ impl Spans {
         for resource_spans in request.resource_spans {
             let resource = resource_spans.resource.unwrap_or_default();
             for scope_spans in resource_spans.scope_spans {
-                let scope = scope_spans.scope.unwrap_or_default().name;
+                let scope = scope_spans.scope.unwrap_or_default();
                 let seen = |span| Seen { resource: resource.clone(), scope: scope.clone(), span };
                 all.extend(scope_spans.spans.into_iter().map(seen));
             }
@@ -92,17 +93,22 @@ impl Spans {
 
 impl Seen {
     fn is_added(&self) -> bool {
-        self.scope.starts_with("tracestitch.")
+        self.scope.name.starts_with("tracestitch.")
     }
 
     pub(crate) fn service(&self) -> &str {
         text(&self.resource.attributes, "service.name").unwrap_or("?")
     }
 
-    /// The span's own attributes, without what a backend says about it.
+    /// The span's own attributes, without what tracestitch and a backend say about it.
     pub(crate) fn attributes(&self) -> Value {
-        let attributes = self.span.attributes.iter();
-        plain(attributes.filter(|attribute| !attribute.key.starts_with("@jaeger@")))
+        let own = |key: &str| key != ORIGINAL_PARENT && !key.starts_with("@jaeger@");
+        plain(self.span.attributes.iter().filter(|attribute| own(&attribute.key)))
+    }
+
+    /// The parent it was sent with, if it has another one now.
+    pub(crate) fn original_parent(&self) -> Option<&str> {
+        text(&self.span.attributes, ORIGINAL_PARENT)
     }
 
     pub(crate) fn resource_attributes(&self) -> Value {
@@ -114,7 +120,7 @@ impl Seen {
         let kind = kind.trim_start_matches("SPAN_KIND_");
         if self.is_added() {
             let point = text(&self.span.attributes, "deepflow.tap_side").unwrap_or("?");
-            format!("+ {service} {kind} {point} {}", self.scope)
+            format!("+ {service} {kind} {point} {}", self.scope.name)
         } else {
             format!("{service} {kind} {}", self.span.name)
         }
@@ -129,13 +135,11 @@ fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
     }
 }
 
-fn plain<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Value {
+/// Attributes as JSON.
+pub(crate) fn plain<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Value {
     let attribute =
         |attribute: &KeyValue| (attribute.key.clone(), plain_value(attribute.value.as_ref()));
-    // Sorted: Jaeger sorts, SDKs don't.
-    let mut all: Vec<_> = attributes.map(attribute).collect();
-    all.sort_by(|one, other| one.0.cmp(&other.0));
-    Map::from_iter(all).into()
+    attributes.map(attribute).collect::<Map<_, _>>().into()
 }
 
 fn plain_value(value: Option<&AnyValue>) -> Value {

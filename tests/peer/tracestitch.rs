@@ -6,6 +6,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    lock::Lock,
     loopback::{get, until},
     process::{Process, command},
 };
@@ -24,19 +25,32 @@ pub(crate) struct Tracestitch {
 }
 
 impl Tracestitch {
-    /// Starts it between a DeepFlow and a backend, with shortened waits.
-    pub(crate) async fn start(deepflow: &str, backend: &str, idle: &str) -> Self {
+    /// Starts it between a DeepFlow and a backend, with shortened waits. Behind a lock its receiver has TLS and tokens.
+    pub(crate) async fn start(
+        deepflow: &str,
+        backend: &str,
+        idle: &str,
+        lock: Option<&Lock>,
+    ) -> Self {
         let exporters = format!("otlp/backend: {{endpoint: '{backend}'}}");
-        Self::start_with(deepflow, &exporters, idle).await
+        Self::start_with(deepflow, &exporters, idle, lock).await
     }
 
     /// The same with other exporters, as YAML.
-    pub(crate) async fn start_with(deepflow: &str, exporters: &str, idle: &str) -> Self {
+    pub(crate) async fn start_with(
+        deepflow: &str,
+        exporters: &str,
+        idle: &str,
+        lock: Option<&Lock>,
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let state = folder.path().display();
+        let scheme = if lock.is_some() { "https" } else { "http" };
+        let (tls, auth) = lock.map(|lock| (lock.tls(), lock.auth())).unwrap_or_default();
+        let door = format!("{{endpoint: '127.0.0.1:0', tls: {{{tls}}}}}");
         let config = format!(
             "
-receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, http: {{endpoint: '127.0.0.1:0'}}}}}}}}
+receivers: {{otlp: {{protocols: {{grpc: {door}, http: {door}}}, auth: {{{auth}}}}}}}
 memory: {{limit: 256MiB}}
 buffer: {{idle: {idle}, max_age: 20s, journal: {{directory: '{state}/journal'}}}}
 completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 2s], max_wait: 20s, deadline: 30s}}}}
@@ -53,14 +67,14 @@ shutdown: {{drain_timeout: 5s}}
         let mut process = Process::start("tracestitch", run.arg("run").arg("--config").arg(&file));
         process.says("ready", |log| log.contains("tracestitch is ready").then_some(())).await;
         let log = process.stderr();
-        let url = |word: &str, value: &str| {
+        let url = |scheme: &str, word: &str, value: &str| {
             let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let mut lines = lines.filter(|line| line[word].as_str() == Some(value));
             let line = lines.next().unwrap_or_else(|| panic!("no address of {value} in the log"));
-            format!("http://{}", line["address"].as_str().expect("an address"))
+            format!("{scheme}://{}", line["address"].as_str().expect("an address"))
         };
-        let (grpc, http) = (url("protocol", "gRPC"), url("protocol", "HTTP"));
-        let admin = url("target", "tracestitch::admin");
+        let (grpc, http) = (url(scheme, "protocol", "gRPC"), url(scheme, "protocol", "HTTP"));
+        let admin = url("http", "target", "tracestitch::admin");
         Self { process, grpc, http, admin, _folder: folder }
     }
 

@@ -1,6 +1,7 @@
 //! What every story needs: a world on loopback (simulated `DeepFlow`, pipeline, backend, sender), simple requests,
 //! waiting with a deadline, and a look at metrics and books.
 
+pub(crate) mod authority;
 pub(crate) mod http;
 pub(crate) mod http_backend;
 pub(crate) mod tls;

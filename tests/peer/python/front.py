@@ -2,7 +2,7 @@
 
 usage: opentelemetry-instrument python front.py PORT BACK_URL
 Prints `listening 127.0.0.1:PORT` once it does; PORT 0 takes a free one. Ends on SIGTERM.
-GET /orders/<id> answers `<trace id> <what the back said>`.
+GET /orders/<id> answers `<trace id> <what the back said>`. It also tells on standard output what it sends.
 """
 import signal
 import sys
@@ -10,9 +10,12 @@ import sys
 import requests
 from flask import Flask
 from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from told import Told
 from werkzeug.serving import make_server
 
 port, back = int(sys.argv[1]), sys.argv[2].rstrip("/")
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(Told()))
 app = Flask("front")
 tracer = trace.get_tracer("front")
 

@@ -1,9 +1,9 @@
-//! The operating system's files.
+//! The operating system's files, for their owner alone: spans hold secrets.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, IoSlice, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
 };
@@ -16,11 +16,12 @@ pub struct Disk;
 
 impl Files for Disk {
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory)
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).mode(0o600).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(Locked { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -34,8 +35,8 @@ impl Files for Disk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
-        let file = OpenOptions::new().read(true).append(true).create_new(true).open(path)?;
-        Ok(Arc::new(file))
+        let mut options = OpenOptions::new();
+        Ok(Arc::new(options.read(true).append(true).create_new(true).mode(0o600).open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
@@ -81,3 +82,23 @@ struct Locked {
 }
 
 impl Lock for Locked {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn others_can_read_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("state/journal");
+        Disk.create_directory(&directory).unwrap();
+        let _lock = Disk.lock(&directory.join("lock")).unwrap();
+        Disk.create(&directory.join("segment")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(mode(&directory.join("lock")), 0o600);
+        assert_eq!(mode(&directory.join("segment")), 0o600);
+    }
+}
