@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
-use tonic::metadata::MetadataMap;
+use tonic::{codec::CompressionEncoding::Gzip, metadata::MetadataMap};
 use tracestitch::{
     clock::{self, Instant},
     demo::sender::Sender,
@@ -41,6 +41,8 @@ pub(crate) struct Load {
     pub(crate) long: Option<(Shape, f64)>,
     /// Spans a second; without one as fast as they are taken.
     pub(crate) rate: Option<u64>,
+    /// As most SDKs and Collectors send.
+    pub(crate) gzip: bool,
     pub(crate) until: Until,
 }
 
@@ -66,12 +68,17 @@ pub(crate) struct Offered {
 impl Load {
     /// Traces of this shape until then, as fast as they are taken.
     pub(crate) fn closed(shape: Shape, until: Until) -> Self {
-        Self { shape, long: None, rate: None, until }
+        Self { shape, long: None, rate: None, gzip: false, until }
     }
 
     /// The same at a rate.
     pub(crate) fn at(self, rate: u64) -> Self {
         Self { rate: Some(rate), ..self }
+    }
+
+    /// The same with gzip.
+    pub(crate) fn zipped(self) -> Self {
+        Self { gzip: true, ..self }
     }
 
     /// Sends it all, and returns when it was answered.
@@ -80,6 +87,7 @@ impl Load {
         let mut senders = JoinSet::new();
         for _ in 0..CONNECTIONS {
             let sender = Sender::to(to).expect("an address");
+            let sender = if self.gzip { sender.compressing(Gzip) } else { sender };
             for _ in 0..IN_FLIGHT {
                 senders.spawn(send(sender.clone(), Arc::clone(&shared)));
             }

@@ -11,8 +11,18 @@ use super::{
 use tracestitch::clock;
 
 /// All of them, in the order in which they run.
-pub(crate) const SCENARIOS: [&str; 9] =
-    ["sat-journal", "sat-nojournal", "asks", "rate", "latency", "hold", "idle", "restart", "curve"];
+pub(crate) const SCENARIOS: [&str; 10] = [
+    "sat-journal",
+    "sat-nojournal",
+    "asks",
+    "rate",
+    "gzip",
+    "latency",
+    "hold",
+    "idle",
+    "restart",
+    "curve",
+];
 
 /// How large the scenarios are.
 #[derive(Debug, Clone)]
@@ -84,6 +94,11 @@ pub(crate) async fn run(scenario: &str, sizes: &Sizes, show: &mut impl FnMut(Row
         "rate" => {
             let [low, _] = sizes.rates;
             show(once(&format!("rate {low}/s"), setup, &reference.at(low)).await);
+        }
+        "gzip" => {
+            let [low, _] = sizes.rates;
+            let name = format!("gzip {low}/s");
+            show(once(&name, setup, &reference.at(low).zipped()).await);
         }
         "latency" => latency(sizes, show).await,
         "hold" => {
