@@ -145,7 +145,11 @@ impl Keeper {
         fragments.retain_mut(|fragment| {
             let Some(place) = fragment.place.filter(|_| fragment.is_spilled()) else { return true };
             match self.read(&place) {
-                Ok(bytes) => fragment.bytes = bytes.into(),
+                // Not only the bytes: what was shared with other traces is the fragment's own now, so spans lie elsewhere.
+                Ok(bytes) => match trace::written(&fragment.key.origin, bytes) {
+                    Some(read) => (fragment.bytes, fragment.spans) = (read.bytes, read.spans),
+                    None => self.give_up(lease, fragment.spans.len()),
+                },
                 Err(ReadError::Io { .. }) => answered = false,
                 Err(_) => self.give_up(lease, fragment.spans.len()),
             }
@@ -335,4 +339,81 @@ fn placed(mut fragments: Vec<Fragment>, places: Vec<Place>) -> Vec<Fragment> {
         fragment.place = Some(place);
     }
     fragments
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, sync::mpsc};
+
+    use opentelemetry_proto::tonic::{
+        collector::trace::v1::ExportTraceServiceRequest,
+        common::v1::{AnyValue, KeyValue, any_value::Value},
+        resource::v1::Resource,
+        trace::v1::{ResourceSpans, ScopeSpans, Span},
+    };
+
+    use super::*;
+    use crate::{
+        buffer::journal::{MemoryFiles, Settings},
+        telemetry::Metrics,
+        wire::Spliced,
+    };
+
+    /// Two traces below a resource that is large enough to be held once.
+    fn fragments() -> Vec<Fragment> {
+        let value = Some(AnyValue { value: Some(Value::StringValue("r".repeat(300))) });
+        let attribute = KeyValue { key: "service.name".to_owned(), value, ..KeyValue::default() };
+        let resource = Resource { attributes: vec![attribute], ..Resource::default() };
+        let span = |number: u8| Span {
+            trace_id: vec![number % 2 + 1; 16],
+            span_id: vec![number + 1; 8],
+            name: format!("span {number}"),
+            ..Span::default()
+        };
+        let spans = (0..4).map(span).collect();
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(resource),
+                scope_spans: vec![ScopeSpans { spans, ..ScopeSpans::default() }],
+                ..ResourceSpans::default()
+            }],
+        };
+        trace::split(&Origin::default(), request.encode_to_vec().into()).expect("OTLP").fragments
+    }
+
+    fn bodies(fragment: &Fragment) -> Vec<Span> {
+        let body = |span: &trace::SpanRef| {
+            let start = usize::try_from(span.offset).expect("small");
+            let end = start + usize::try_from(span.len).expect("small");
+            Span::decode(fragment.bytes.own().slice(start..end)).expect("a span's own bytes")
+        };
+        fragment.spans.iter().map(body).collect()
+    }
+
+    #[test]
+    fn what_comes_back_lies_where_it_says() {
+        let metrics = Arc::new(Metrics::new(&["a".to_owned()]));
+        let settings = Settings {
+            files: Arc::new(MemoryFiles::new()),
+            ..Settings::new(PathBuf::from("/journal"), vec!["a".to_owned()], metrics)
+        };
+        let (journal, _recovery) = Journal::open(settings).expect("opens");
+        let names = vec!["a".to_owned()];
+        let (ledger, budget) = (Ledger::new(names.clone()), Budget::new(1 << 20));
+        let lives = Lives::new(0, &names, &budget);
+        let keeper = Keeper::new(journal, Arc::clone(&ledger), Arc::clone(&budget), lives);
+        let before: Vec<Vec<Span>> = fragments().iter().map(bodies).collect();
+        assert!(fragments().iter().all(|fragment| fragment.bytes.shared().count() == 1));
+        let (then, kept) = mpsc::channel();
+        keeper.keep(fragments(), move |kept| then.send(kept).expect("waits"));
+        let mut kept = kept.recv().expect("is called").expect("kept");
+        for fragment in &mut kept {
+            fragment.bytes = Spliced::default();
+        }
+        let lease = Lease::new(ledger, 4, budget.claim(Stage::Buffer, 0));
+        assert!(keeper.load(&mut kept, &lease));
+        assert_eq!(kept.iter().map(bodies).collect::<Vec<_>>(), before);
+        lease.settle(Destination(0), Account::Delivered, 4);
+        keeper.close();
+    }
 }

@@ -28,7 +28,7 @@ pub struct Piece {
 }
 
 /// What a piece costs beside its bytes: here, in a batch, in the request's list.
-const PIECE_BYTES: usize = 2 * size_of::<Piece>() + size_of::<Bytes>();
+const PIECE_BYTES: usize = 2 * size_of::<Piece>() + 3 * size_of::<Bytes>();
 /// What a trace costs beside its pieces: its lease, its lists, its place in a queue.
 const OVERHEAD_BYTES: u64 = 500;
 

@@ -21,7 +21,7 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 /// Headers of resources from so many bytes on are shared by all fragments of a request that have them …
 const SHARED_HEADER_BYTES_MIN: usize = 64;
 /// … up to so many: what is shared stays until the last one is gone, which is charged with its own part only.
-const SHARED_HEADER_BYTES_MAX: usize = 8 * 1024;
+const SHARED_HEADER_BYTES_MAX: usize = 4 * 1024;
 
 /// A request that was scanned, before anything of it was copied.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::{
-    masking::{Dialect, Mask, Text, is_command},
+    masking::{Dialect, Mask, Text, is_command, masked_sql},
     statement::Statement,
 };
 use crate::{
@@ -174,10 +174,12 @@ fn sql<'a>(
         _ => ("dameng", Dialect::Oracle),
     };
     attributes.text("db.system.name", system);
-    let Statement { operation, table } = Statement::of(&span.request_resource);
+    let masked = masked_sql(&span.request_resource, dialect);
+    // Of the masked text alone: a literal may hold any words.
+    let Statement { operation, table } = Statement::of(&span.request_resource, masked.as_deref());
     attributes.some_text("db.operation.name", operation.unwrap_or_default());
     attributes.some_text("db.collection.name", table.unwrap_or_default());
-    if let Some(text) = mask.apply(Text::Sql(&span.request_resource, dialect)) {
+    if let Some(text) = mask.apply(Text::Sql(&span.request_resource, masked.as_deref())) {
         attributes.text("db.query.text", &text);
     }
     let name = match (operation, table) {

@@ -18,6 +18,8 @@ pub struct Shared {
 
 /// What shared bytes cost beside themselves.
 const OVERHEAD_BYTES: usize = 128;
+/// A message is charged with one part in so many of them at least.
+const LAST_SHARE: usize = 16;
 
 impl Shared {
     /// A copy of these pieces, for so many messages.
@@ -30,7 +32,8 @@ impl Shared {
 
     /// What each of so many messages is charged with for so many bytes.
     pub fn share_bytes(len: usize, messages: usize) -> usize {
-        (len + OVERHEAD_BYTES).div_ceil(messages.max(1))
+        // The last one that is left holds all of it.
+        (len + OVERHEAD_BYTES).div_ceil(messages.max(1)).max(len / LAST_SHARE)
     }
 
     /// The bytes.

@@ -10,7 +10,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 pub(super) use command::is_name as is_command;
-pub use sql::Dialect;
+pub(super) use sql::{Dialect, masked as masked_sql};
 
 /// What becomes of texts that may hold people's data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -41,8 +41,8 @@ pub enum Mode {
 /// A text that may hold people's data. The label `text` of `tracestitch_weaving_texts_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text<'a> {
-    /// An SQL statement.
-    Sql(&'a str, Dialect),
+    /// An SQL statement, and what [`sql::masked`] makes of it.
+    Sql(&'a str, Option<&'a str>),
     /// What follows the `?` of a URL.
     Query(&'a str),
     /// A command of Redis or memcached with its arguments.
@@ -129,9 +129,9 @@ impl<'a> Mask<'a> {
                 return Some(given.into());
             }
             Mode::Mask => match text {
-                Text::Sql(sql, dialect) => sql::masked(sql, dialect),
-                Text::Query(query) => Some(query::masked(query, &self.masking.query_values)),
-                Text::Command(command) => command::masked(command),
+                Text::Sql(_, masked) => masked.map(Cow::Borrowed),
+                Text::Query(query) => Some(query::masked(query, &self.masking.query_values).into()),
+                Text::Command(command) => command::masked(command).map(Cow::Owned),
             },
         };
         let outcome = match &masked {
@@ -140,6 +140,6 @@ impl<'a> Mask<'a> {
             Some(_) => Outcome::Masked,
         };
         self.texts.note(text, outcome);
-        masked.map(Cow::Owned)
+        masked
     }
 }

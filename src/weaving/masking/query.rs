@@ -3,13 +3,16 @@
 const REDACTED: &str = "REDACTED";
 /// More parameters say no more.
 const PARAMETERS_MAX: usize = 64;
-/// Longer ones are hardly names.
+/// Longer ones without a value are hardly names …
+const UNVALUED_NAME_BYTES_MAX: usize = 16;
+/// … and longer ones with a value neither.
 const NAME_BYTES_MAX: usize = 64;
 
 /// The names of the parameters, and the values of those that may be told. What is no name is masked, too: whole tokens are
 /// sent as `?TOKEN`.
 pub(super) fn masked(query: &str, told: &[String]) -> String {
     let mut out = String::with_capacity(query.len() + REDACTED.len());
+    let is_alone = !query.contains(['&', ';']);
     for (number, parameter) in query.split(['&', ';']).enumerate() {
         if number > 0 {
             out.push('&');
@@ -18,17 +21,17 @@ pub(super) fn masked(query: &str, told: &[String]) -> String {
             out.push('…');
             break;
         }
-        put(&mut out, parameter, told);
+        put(&mut out, parameter, is_alone, told);
     }
     out
 }
 
-fn put(out: &mut String, parameter: &str, told: &[String]) {
+fn put(out: &mut String, parameter: &str, is_alone: bool, told: &[String]) {
     let named = parameter.split_once('=');
     let name = named.map_or(parameter, |(name, _)| name);
     match named {
         _ if told.iter().any(|told| told == name) => out.push_str(parameter),
-        Some((name, value)) if is_name(name) => {
+        Some((name, value)) if is_name(name) && !is_padding(name, value, is_alone) => {
             out.push_str(name);
             out.push('=');
             out.push_str(if value.is_empty() { "" } else { REDACTED });
@@ -36,6 +39,11 @@ fn put(out: &mut String, parameter: &str, told: &[String]) {
         None if parameter.is_empty() => {}
         _ => out.push_str(REDACTED),
     }
+}
+
+/// What looks like a name without a value may be a token in base64, which ends like that.
+fn is_padding(name: &str, value: &str, is_alone: bool) -> bool {
+    value == "=" || (value.is_empty() && (is_alone || name.len() > UNVALUED_NAME_BYTES_MAX))
 }
 
 fn is_name(name: &str) -> bool {
@@ -55,7 +63,10 @@ mod tests {
         for (query, shown) in [
             ("page=2&token=s3cret", "page=2&token=REDACTED"),
             ("s3cret", "REDACTED"),
-            ("s3cret=", "s3cret="),
+            ("c2VjcmV0=", "REDACTED"),
+            ("a=1&c2VjcmV0==", "a=REDACTED&REDACTED"),
+            ("a=1&c2VjcmV0VG9rZW4xMjM=", "a=REDACTED&REDACTED"),
+            ("debug=&a=s3cret", "debug=&a=REDACTED"),
             ("me@example.org=1", "REDACTED"),
             ("a[]=s3cret&a[]=2;b=3", "a[]=REDACTED&a[]=REDACTED&b=REDACTED"),
             ("page=2=3", "page=2=3"),

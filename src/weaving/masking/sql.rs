@@ -5,7 +5,7 @@
 
 /// Whose SQL it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(in crate::weaving) enum Dialect {
     /// `"` quotes texts, `#` begins a comment.
     MySql,
     /// `"` quotes names; dollar quotes.
@@ -57,13 +57,11 @@ const BEGINNINGS: [&str; 35] = [
 const BYTES_MAX: usize = 4096;
 
 /// The statement without literals and comments; `None` when it does not begin as one.
-pub(super) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
-    let mut scan =
-        Scan { rest: sql, dialect, out: String::with_capacity(sql.len().min(BYTES_MAX)) };
+pub(in crate::weaving) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
+    let out = String::with_capacity(sql.len().min(BYTES_MAX));
+    let mut scan = Scan { rest: sql, dialect, out, is_identified: false };
     scan.skip_blanks_and_comments();
-    let first = scan.rest.trim_start_matches(['(', ' ']);
-    let first = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-    if !BEGINNINGS.iter().any(|name| first.eq_ignore_ascii_case(name)) {
+    if !scan.is_beginning() {
         return None;
     }
     while scan.step() {}
@@ -75,9 +73,24 @@ struct Scan<'a> {
     rest: &'a str,
     dialect: Dialect,
     out: String,
+    /// The word before was IDENTIFIED.
+    is_identified: bool,
 }
 
 impl Scan<'_> {
+    fn is_beginning(&self) -> bool {
+        let first = self.rest.trim_start_matches(['(', ' ']);
+        let first = first.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        BEGINNINGS.iter().any(|name| first.eq_ignore_ascii_case(name))
+    }
+
+    /// What follows is not told; always false.
+    fn cut(&mut self) -> bool {
+        self.rest = "";
+        self.out.push_str(" …");
+        false
+    }
+
     /// One token further; false at the end.
     fn step(&mut self) -> bool {
         let Some(first) = self.rest.chars().next() else { return false };
@@ -92,6 +105,7 @@ impl Scan<'_> {
                     self.out.push(' ');
                 }
             }
+            ';' => return self.next_statement(),
             '\'' => return self.literal('\''),
             '"' if self.dialect == Dialect::MySql => return self.literal('"'),
             '"' | '`' => self.quoted_name(first),
@@ -127,11 +141,52 @@ impl Scan<'_> {
             if !self.is_comment() {
                 return;
             }
-            let (opening, end) = if self.rest.starts_with("/*") { (2, "*/") } else { (1, "\n") };
-            let body = self.rest.get(opening..).unwrap_or_default();
-            self.rest =
-                body.find(end).and_then(|at| body.get(at + end.len()..)).unwrap_or_default();
+            if self.rest.starts_with("/*") {
+                self.skip_block();
+            } else {
+                let end = self.rest.find('\n').map(|at| at + 1);
+                self.rest = end.and_then(|end| self.rest.get(end..)).unwrap_or_default();
+            }
         }
+    }
+
+    /// PostgreSQL's comments nest.
+    fn skip_block(&mut self) {
+        let mut depth = 0_u32;
+        loop {
+            let Some(at) = self.rest.find(['/', '*']) else {
+                self.rest = "";
+                return;
+            };
+            self.drop(at);
+            let step = if self.rest.starts_with("/*") {
+                depth += u32::from(depth == 0 || self.dialect == Dialect::PostgreSql);
+                2
+            } else if self.rest.starts_with("*/") {
+                depth -= 1;
+                2
+            } else {
+                1
+            };
+            self.drop(step);
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Of several statements each must be known by its beginning.
+    fn next_statement(&mut self) -> bool {
+        self.keep(1);
+        self.skip_blanks_and_comments();
+        if self.rest.is_empty() {
+            return false;
+        }
+        if !self.rest.starts_with(';') && !self.is_beginning() {
+            return self.cut();
+        }
+        self.out.push(' ');
+        true
     }
 
     /// A quoted literal; false when the rest can't be told apart from it.
@@ -147,9 +202,7 @@ impl Scan<'_> {
             let is_escaped = self.rest.get(..end).is_some_and(|before| before.ends_with('\\'));
             self.drop(end + 1);
             if is_escaped {
-                self.rest = "";
-                self.out.push_str(" …");
-                return false;
+                return self.cut();
             }
             if !self.rest.starts_with(quote) {
                 return true;
@@ -217,8 +270,11 @@ impl Scan<'_> {
             self.drop(end);
             return self.literal('\'');
         }
+        let (was_identified, is_by) = (self.is_identified, word.eq_ignore_ascii_case("BY"));
+        self.is_identified = word.eq_ignore_ascii_case("IDENTIFIED");
         self.keep(end);
-        true
+        // A password may be a bare word, or one in the quotes of names.
+        if was_identified && is_by { self.cut() } else { true }
     }
 
     /// `q'[…]'` and its like: ends with the closing delimiter and a quote.
@@ -286,6 +342,13 @@ mod tests {
                     ("SELECT\n\ta\n FROM   t", Some("SELECT a FROM t")),
                     ("SELECT 'é', ü FROM t", Some("SELECT ?, ü FROM t")),
                     ("COMMIT", Some("COMMIT")),
+                    (
+                        "ALTER USER scott IDENTIFIED BY \"S3cret!\"",
+                        Some("ALTER USER scott IDENTIFIED BY …"),
+                    ),
+                    ("create user a identified by s3cret", Some("create user a identified by …")),
+                    ("SELECT 1; SET x = s3cret", Some("SELECT ?; …")),
+                    ("BEGIN; /* a */ SELECT 1;", Some("BEGIN; SELECT ?;")),
                     ("SET password = s3cret", None),
                     ("s3cret", None),
                     ("", None),
@@ -312,6 +375,7 @@ mod tests {
                 ),
                 ("SELECT $$s3cret$$ , E's3cret'", Some("SELECT ? , ?")),
                 ("SELECT $$s3cret", Some("SELECT ?")),
+                ("SELECT /* a /* b */ s3cret */ 1", Some("SELECT ?")),
                 ("SELECT a #> '{s3cret}' FROM t", Some("SELECT a #> ? FROM t")),
             ],
         );
