@@ -92,6 +92,8 @@ pub(super) struct Watched {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: SystemTime,
+    /// Also when only its rights changed: a file that could not be read may be readable now.
+    changed: (i64, i64),
     bytes: u64,
     inode: u64,
 }
@@ -119,7 +121,13 @@ impl Watched {
 fn stamps(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
     let stamp = |path: &PathBuf| {
         let meta = fs::metadata(path).ok()?;
-        Some(Stamp { modified: meta.modified().ok()?, bytes: meta.len(), inode: meta.ino() })
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Some(Stamp {
+            modified: meta.modified().ok()?,
+            changed,
+            bytes: meta.len(),
+            inode: meta.ino(),
+        })
     };
     paths.iter().map(stamp).collect()
 }

@@ -4,6 +4,7 @@
 //! the same as for a request that came in protobuf.
 
 mod fields;
+mod surrogates;
 mod text;
 mod value;
 
@@ -28,8 +29,16 @@ pub struct JsonError {
 /// The bytes of the `ExportTraceServiceRequest` that this text is.
 ///
 /// What is empty or null may be left out, unknown fields are passed over, ids are hexadecimal in either case, whole
-/// numbers come as text or number. Repeated keys mean what they mean in protobuf: the last one counts, messages merge.
+/// numbers come as text or number, half a character is U+FFFD. Repeated keys mean what they mean in protobuf: the last one
+/// that is not at its default counts, messages merge.
 pub fn to_protobuf(text: &[u8]) -> Result<Vec<u8>, JsonError> {
+    read(text).or_else(|error| match surrogates::replaced(text) {
+        Some(text) => read(&text),
+        None => Err(error),
+    })
+}
+
+fn read(text: &[u8]) -> Result<Vec<u8>, JsonError> {
     let mut out = Vec::with_capacity(text.len() / 2);
     let mut reader = serde_json::Deserializer::from_slice(text);
     // Nesting is counted in messages, as in protobuf.
@@ -182,6 +191,13 @@ mod tests {
         for empty in ["{}", r#"{"resourceSpans": null}"#, r#"{"resource_spans": [7]}"#] {
             assert_eq!(request(empty), ExportTraceServiceRequest::default(), "{empty}");
         }
+    }
+
+    #[test]
+    fn half_a_character_costs_that_character_alone() {
+        let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a\ud83d"}]}]}]}"#;
+        let request = request(text.as_bytes()).expect("read");
+        assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].name, "a\u{fffd}");
     }
 
     #[test]
