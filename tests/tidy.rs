@@ -59,6 +59,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("flate2", &["exporter/body.rs"]),
     ("zstd", &["exporter/body.rs"]),
     ("httpdate", &["retry.rs"]),
+    ("percent_encoding", &["exporter/environment.rs"]),
     (
         "axum",
         &[
@@ -71,7 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("base64", &["wire/json/"]),
-    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs"]),
+    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs", "receiver/signals.rs"]),
     ("hyper", &["listen/"]),
     ("hyper_util", &["tls/", "listen/"]),
     ("tower_http", &["receiver/otlp_http.rs", "receiver/cors.rs"]),

@@ -4,17 +4,16 @@ mod demo;
 mod explain;
 mod replay;
 mod run;
+mod source;
 mod weave;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use self::source::{ConfigFile, Loaded, Source};
 use crate::{
-    config::{self, ConfigError, Problem, ProcessEnvironment, reference::Reference},
+    config::{ConfigError, Problem, reference::Reference},
     pipeline::Config,
     telemetry::chain,
 };
@@ -49,13 +48,6 @@ enum Command {
     Explain(explain::Options),
     /// Sends dead-letter files again; exits with 0 only if every line was taken
     Replay(replay::Options),
-}
-
-#[derive(Debug, Args)]
-struct ConfigFile {
-    /// Configuration file (YAML); without it ./config.yaml, if there is one, else the defaults
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,16 +109,32 @@ impl Command {
         match self {
             Self::Run(file) => run::run(&file.load()?),
             Self::Demo(options) => demo::run(&options),
-            Self::Validate(file) => {
-                let warnings = file.load()?.warnings();
-                say(&format!("{}: no problems{}\n", file.name(), listed(&warnings)))
-            }
+            Self::Validate(file) => say(&verdict(&file.load()?)),
             Self::Config { what } => say(&what.text()),
             Self::Weave(options) => weave::run(&options),
             Self::Explain(options) => explain::run(&options),
             Self::Replay(options) => replay::run(&options),
         }
     }
+}
+
+/// What `validate` says of a configuration that can be used.
+fn verdict(Loaded { config, source }: &Loaded) -> String {
+    let verdict = format!("{source}: no problems{}\n", listed(&config.warnings()));
+    let destinations = match source {
+        Source::Environment(_) => {
+            format!("  traces go to {}\n", config.exporters.destinations().join(", "))
+        }
+        Source::File(..) | Source::Defaults => String::new(),
+    };
+    let unused = match source.unused() {
+        [] => String::new(),
+        unused => {
+            let unused = unused.join(", ");
+            format!("  not used, for the file says where traces go: {unused}\n")
+        }
+    };
+    [verdict, destinations, unused].concat()
 }
 
 fn listed(warnings: &[Problem]) -> String {
@@ -151,7 +159,8 @@ impl ConfigPage {
 const TITLE: &str =
     "tracestitch: every option at its default. Printed by `tracestitch config defaults`.
 ${env:NAME}, ${env:NAME:-default} and ${file:PATH} work in every value; unknown keys are refused.
-Sizes: 64MiB, 10GiB, 500kB. Times: 15s, 200ms, 1h30m.";
+Sizes: 64MiB, 10GiB, 500kB. Times: 15s, 200ms, 1h30m.
+Without a file these defaults are in force, and traces go where OTEL_EXPORTER_OTLP_* say, if they are set.";
 
 /// The text of config.yaml.
 pub fn default_yaml() -> String {
@@ -167,24 +176,6 @@ pub fn default_yaml() -> String {
     Reference::of::<Config>().yaml(TITLE, &from_environment)
 }
 
-impl ConfigFile {
-    fn path(&self) -> Option<&Path> {
-        let default = Path::new("config.yaml");
-        self.config.as_deref().or_else(|| default.exists().then_some(default))
-    }
-
-    fn name(&self) -> String {
-        self.path().map_or_else(|| "the defaults".to_owned(), |path| path.display().to_string())
-    }
-
-    fn load(&self) -> Result<Config, ConfigError> {
-        match self.path() {
-            Some(path) => config::load_file(path, Config::check),
-            None => config::load(&self.name(), &default_yaml(), &ProcessEnvironment, Config::check),
-        }
-    }
-}
-
 /// Writes to standard output; a reader that went away (`| head`) is no error.
 pub(crate) fn say(text: &str) -> Result<(), CliError> {
     use std::io::Write as _;
@@ -193,40 +184,5 @@ pub(crate) fn say(text: &str) -> Result<(), CliError> {
             Err(CliError::runtime(&error))
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Environment;
-
-    struct Variables(&'static [(&'static str, &'static str)]);
-
-    impl Environment for Variables {
-        fn variable(&self, name: &str) -> Option<String> {
-            let mut variables = self.0.iter();
-            variables.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        }
-
-        fn file(&self, path: &str) -> Result<String, String> {
-            Err(format!("no {path}"))
-        }
-    }
-
-    fn without_file(variables: &'static [(&'static str, &'static str)]) -> Config {
-        config::load("the defaults", &default_yaml(), &Variables(variables), Config::check).unwrap()
-    }
-
-    #[test]
-    fn the_printed_defaults_are_the_defaults() {
-        assert_eq!(without_file(&[]), Config::default());
-    }
-
-    #[test]
-    fn without_a_file_the_environment_says_where_to_go() {
-        let config = without_file(&[("DEEPFLOW_ENDPOINT", "http://deepflow.example:20418")]);
-        let endpoint = format!("{:?}", config.completion.deepflow.endpoint);
-        assert!(endpoint.contains("deepflow.example"), "{endpoint}");
     }
 }

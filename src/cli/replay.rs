@@ -10,7 +10,12 @@ use std::{
 
 use clap::Args;
 
-use super::{CliError, ConfigFile, run::Signals, say};
+use super::{
+    CliError,
+    run::Signals,
+    say,
+    source::{ConfigFile, Loaded},
+};
 use crate::{
     clock::{self, Instant},
     config::HttpUrl,
@@ -64,7 +69,7 @@ impl Options {
             logs::Config::default().start();
             Replay::to_url(url.clone())
         } else {
-            let config = self.config.load()?;
+            let Loaded { config, .. } = self.config.load()?;
             config.logs.start();
             Replay::to_exporters(&config.exporters, self.exporter.as_deref())
         };

@@ -4,15 +4,21 @@ use std::{io, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::CliError;
+use super::{CliError, source::Loaded};
 use crate::{
     ledger::{Books, DropReason},
     pipeline::{Config, Pipeline},
 };
 
 /// Runs the service until SIGTERM or SIGINT, then drains it; a second signal ends it at once.
-pub(super) fn run(config: &Config) -> Result<(), CliError> {
+pub(super) fn run(Loaded { config, source }: &Loaded) -> Result<(), CliError> {
     config.logs.start();
+    let destinations = config.exporters.destinations().join(", ");
+    tracing::info!(%source, destinations, "configured");
+    if !source.unused().is_empty() {
+        let unused = source.unused().join(", ");
+        tracing::info!(unused, "these variables are not used: the file says where traces go");
+    }
     for warning in config.warnings() {
         tracing::warn!(%warning, "the configuration leaves a door open");
     }

@@ -59,6 +59,11 @@ impl Problems {
         self.prefix.pop();
     }
 
+    /// Nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// What was found.
     pub fn into_vec(self) -> Vec<Problem> {
         self.found

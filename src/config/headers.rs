@@ -15,6 +15,11 @@ use crate::trace::Origin;
 pub struct Headers(BTreeMap<String, Secret>);
 
 impl Headers {
+    /// Headers by their names.
+    pub fn new(values: BTreeMap<String, Secret>) -> Self {
+        Self(values)
+    }
+
     /// Notes names and values that can't be sent, and origins that are not kept.
     pub fn check(&self, include_metadata: &[String], problems: &mut Problems) {
         for (name, value) in &self.0 {

@@ -10,5 +10,5 @@ pub use error::{ConfigError, Problem, Problems};
 pub use headers::Headers;
 pub use load::{Environment, ProcessEnvironment, load, load_file};
 pub use value::{
-    ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, Secret, SyncMode, UrlPath,
+    ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, NameOrNone, Secret, SyncMode, UrlPath,
 };

@@ -45,6 +45,10 @@ pub struct HttpUrl(http::Uri);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UrlPath(String);
 
+/// The name of something in another section, or `none`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NameOrNone(Option<String>);
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
@@ -336,6 +340,31 @@ impl fmt::Display for UrlPath {
     }
 }
 
+impl NameOrNone {
+    /// The name, if it is one.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl FromStr for NameOrNone {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("is empty, write a name or none".to_owned()),
+            "none" => Ok(Self(None)),
+            name => Ok(Self(Some(name.to_owned()))),
+        }
+    }
+}
+
+impl fmt::Display for NameOrNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("none"))
+    }
+}
+
 impl Secret {
     /// The text itself.
     pub fn reveal(&self) -> &str {
@@ -402,6 +431,7 @@ textual! {
     ListenAddress "host-port" "127.0.0.1:4317";
     HttpUrl "url" "http://tempo:4317";
     UrlPath "path" "/v1/traces";
+    NameOrNone "name" "none";
     Secret "secret" "${env:TOKEN}";
 }
 

@@ -22,8 +22,7 @@ pub struct Sender {
     client: Grpc<Channel>,
 }
 
-const EXPORT: PathAndQuery =
-    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 impl Sender {
     /// A sender to this receiver; it connects when it is used.
@@ -52,10 +51,23 @@ impl Sender {
 
     /// Sends these bytes with these headers.
     pub async fn send_raw(&self, body: Bytes, headers: MetadataMap) -> Result<Bytes, Status> {
+        self.call(EXPORT, body, headers).await
+    }
+
+    /// Calls a method of any signal.
+    pub async fn call(
+        &self,
+        method: &'static str,
+        body: Bytes,
+        headers: MetadataMap,
+    ) -> Result<Bytes, Status> {
         let mut request = Request::new(vec![body]);
         *request.metadata_mut() = headers;
         let mut client = self.client.clone();
         client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(client.unary(request, EXPORT, PiecesCodec).await?.into_inner())
+        Ok(client
+            .unary(request, PathAndQuery::from_static(method), PiecesCodec)
+            .await?
+            .into_inner())
     }
 }

@@ -77,6 +77,23 @@ impl Config {
         self.0.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Where each of them sends, for people.
+    pub fn destinations(&self) -> Vec<String> {
+        let shown = self.0.iter().map(|(name, exporter)| match exporter {
+            ExporterConfig::Otlp(otlp) => format!("{name}: {}", otlp.endpoint),
+            ExporterConfig::OtlpHttp(otlp) => format!("{name}: {}", otlp.traces_url()),
+            ExporterConfig::Debug(_) => format!("{name}: standard output"),
+        });
+        shown.collect()
+    }
+
+    /// The destinations that metrics and logs can be passed to.
+    pub fn relays(&self) -> Vec<&str> {
+        let takes = |exporter: &ExporterConfig| !matches!(exporter, ExporterConfig::Debug(_));
+        let relays = self.0.iter().filter(|(_, exporter)| takes(exporter));
+        relays.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Notes what can't be used.
     pub fn check(
         &self,

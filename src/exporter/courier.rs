@@ -14,6 +14,7 @@ use crate::{
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},
     tls::Reloads,
+    trace::Relay,
     wire::PartialSuccess,
 };
 
@@ -21,9 +22,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Transport {
     /// OTLP/gRPC.
-    Grpc(Box<OtlpGrpc>),
+    Grpc(Arc<OtlpGrpc>),
     /// OTLP/HTTP.
-    Http(Box<OtlpHttp>),
+    Http(Arc<OtlpHttp>),
     /// Standard output.
     Debug,
 }
@@ -35,12 +36,23 @@ impl Transport {
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
         Ok(match exporter {
-            ExporterConfig::Otlp(otlp) => Self::Grpc(Box::new(OtlpGrpc::new(name, otlp, reloads)?)),
+            ExporterConfig::Otlp(otlp) => Self::Grpc(Arc::new(OtlpGrpc::new(name, otlp, reloads)?)),
             ExporterConfig::OtlpHttp(otlp) => {
-                Self::Http(Box::new(OtlpHttp::new(name, otlp, reloads)?))
+                Self::Http(Arc::new(OtlpHttp::new(name, otlp, reloads)?))
             }
             ExporterConfig::Debug(_) => Self::Debug,
         })
+    }
+}
+
+impl Transport {
+    /// The same destination, for signals that pass through.
+    pub(super) fn relay(&self) -> Option<Arc<dyn Relay>> {
+        match self {
+            Self::Grpc(otlp) => Some(Arc::clone(otlp) as Arc<dyn Relay>),
+            Self::Http(otlp) => Some(Arc::clone(otlp) as Arc<dyn Relay>),
+            Self::Debug => None,
+        }
     }
 }
 

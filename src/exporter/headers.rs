@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::{config::Headers, trace::Origin};
 
 /// What is configured, and for replays what the spans came with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SentHeaders {
     configured: Headers,
     passes_origin: bool,
@@ -17,8 +17,8 @@ impl SentHeaders {
     }
 
     /// The same, with the headers of an origin as they came.
-    pub(super) fn passing_origin(self) -> Self {
-        Self { passes_origin: true, ..self }
+    pub(super) fn passing_origin(&self) -> Self {
+        Self { configured: self.configured.clone(), passes_origin: true }
     }
 
     pub(super) fn of(&self, origin: &Origin) -> HeaderMap {

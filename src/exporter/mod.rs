@@ -2,12 +2,14 @@
 //! traces that it can't take.
 
 mod accounts;
+mod addresses;
 mod batch;
 mod body;
 mod config;
 mod courier;
 mod dead_letter;
 mod debug;
+mod environment;
 mod error;
 mod headers;
 mod missed;
@@ -18,6 +20,7 @@ mod outage;
 mod profile;
 mod queue;
 mod queued;
+mod relay;
 pub mod replay;
 mod share;
 #[cfg(test)]
@@ -41,6 +44,7 @@ use self::{
 pub use self::{
     config::{Config, DebugConfig, ExporterConfig, OnOutage, Profile},
     dead_letter::DeadLetterConfig,
+    environment::{FromEnvironment, from_environment, variables},
     otlp::{
         BatchConfig, BodyEncoding, Compression, KeepaliveConfig, OtlpConfig, OtlpHttpConfig,
         QueueConfig, RetryConfig,
@@ -53,7 +57,7 @@ use crate::{
     memory::Stage,
     telemetry::Metrics,
     tls::{Reloads, TlsError},
-    trace::EnrichedTrace,
+    trace::{EnrichedTrace, Relay},
     watchdog::Watchdog,
 };
 
@@ -96,6 +100,7 @@ const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Exporters {
     queues: Vec<Queue>,
+    relays: Vec<(String, Arc<dyn Relay>)>,
     all: Vec<Destination>,
     dead_letters: Option<Arc<DeadLetters>>,
     relieved: Arc<AtomicBool>,
@@ -112,7 +117,7 @@ impl Exporters {
     ) -> Result<Self, StartError> {
         let dead_letters = DeadLetters::start(dead_letter, watchdog)?;
         let relieved = Arc::new(AtomicBool::new(false));
-        let mut queues = Vec::new();
+        let (mut queues, mut relays) = (Vec::new(), Vec::new());
         for (number, (name, exporter)) in config.0.iter().enumerate() {
             let Some(metrics) = metrics.exporter(number) else { continue };
             let destination = Destination(number);
@@ -125,10 +130,17 @@ impl Exporters {
                 accounts,
             });
             let transport = Transport::new(name, exporter, reloads)?;
+            relays.extend(transport.relay().map(|relay| (name.clone(), relay)));
             queues.push(Queue::start(transport, Limits::of(exporter), outage, watchdog));
         }
         let all = (0..queues.len()).map(Destination).collect();
-        Ok(Self { queues, all, dead_letters, relieved })
+        Ok(Self { queues, relays, all, dead_letters, relieved })
+    }
+
+    /// The destination of this name, for signals that pass through; `None` when it takes none.
+    pub fn relay(&self, name: &str) -> Option<Arc<dyn Relay>> {
+        let mut relays = self.relays.iter();
+        relays.find(|(known, _)| known == name).map(|(_, relay)| Arc::clone(relay))
     }
 
     /// Hands a trace to every destination that lacks it. Waits while a destination that holds has no room and there is

@@ -242,12 +242,16 @@ impl OtlpHttpConfig {
         }
     }
 
-    /// Where requests of a signal (`traces`, `metrics`, `logs`) are sent.
-    pub(super) fn url(&self, signal: &str) -> String {
-        match (&self.traces_endpoint, signal) {
-            (Some(url), "traces") => url.uri().to_string(),
-            _ => format!("{}/v1/{signal}", self.endpoint),
+    pub(super) fn traces_url(&self) -> String {
+        match &self.traces_endpoint {
+            Some(url) => url.uri().to_string(),
+            None => self.url("traces"),
         }
+    }
+
+    /// Where requests of a signal (`metrics`, `logs`) are sent.
+    pub(super) fn url(&self, signal: &str) -> String {
+        format!("{}/v1/{signal}", self.endpoint)
     }
 }
 

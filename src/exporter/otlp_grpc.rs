@@ -1,8 +1,9 @@
 //! OTLP/gRPC towards Tempo, Jaeger or a Collector, from raw bytes.
 
-use std::time::Duration;
+use std::{error::Error as _, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::uri::PathAndQuery;
+use bytes::Bytes;
+use http::{HeaderMap, uri::PathAndQuery};
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -12,26 +13,28 @@ use tonic::{
 };
 
 use super::{
-    Compression, OtlpConfig, RESPONSE_BYTES_MAX, StartError, error::ExportError,
+    Compression, OtlpConfig, RESPONSE_BYTES_MAX, StartError,
+    addresses::{Addresses, Lookup, system_lookup},
+    error::ExportError,
     headers::SentHeaders,
 };
 use crate::{
+    clock,
     tls::{ClientTls, Connector, Reloads},
     trace::Origin,
     wire::{Encoding, PartialSuccess, Pieces, PiecesCodec},
 };
 
-/// A client for one destination. The connection is made at the first request, and again after it broke: the pings of
+/// A client for one destination. Connections are made at the first request, and again after they broke: the pings of
 /// `keepalive` find that out, without them a partition would never heal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct OtlpGrpc {
-    client: Grpc<Channel>,
+    addresses: Arc<Addresses<Grpc<Channel>>>,
     headers: SentHeaders,
     timeout: Duration,
 }
 
-const EXPORT: PathAndQuery =
-    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 impl OtlpGrpc {
     pub(super) fn new(
@@ -39,43 +42,52 @@ impl OtlpGrpc {
         config: &OtlpConfig,
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
-        let failed = |source| StartError::Endpoint { exporter: exporter.to_owned(), source };
-        let keepalive = &config.keepalive;
-        let endpoint = Endpoint::from_shared(config.endpoint.to_string())
-            .and_then(|endpoint| {
-                endpoint.user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")))
-            })
-            .map_err(failed)?
-            .connect_timeout(config.connect_timeout.get())
-            .http2_keep_alive_interval(keepalive.time.get())
-            .keep_alive_timeout(keepalive.timeout.get())
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
-        let channel = if config.endpoint.is_tls() {
+        let (uri, is_tls) = (config.endpoint.uri(), config.endpoint.is_tls());
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let lookup = system_lookup(uri.host().unwrap_or_default(), port);
+        Self::with_lookup(exporter, config, reloads, lookup)
+    }
+
+    /// The same with another resolver: for tests.
+    pub(super) fn with_lookup(
+        exporter: &str,
+        config: &OtlpConfig,
+        reloads: &Reloads,
+        lookup: Lookup,
+    ) -> Result<Self, StartError> {
+        let connector = if config.endpoint.is_tls() {
             let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
             let tls = ClientTls::new(&config.tls, exporter, reloads).map_err(failed)?;
             let host = config.endpoint.uri().host().unwrap_or_default();
             let connector = Connector::new(&tls, host, config.connect_timeout.get());
-            endpoint.connect_with_connector_lazy(connector.map_err(failed)?)
+            Some(connector.map_err(failed)?)
         } else {
-            endpoint.connect_lazy()
+            None
         };
-        let client = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
-        let client = match config.compression {
-            Compression::None => client,
-            Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
-            Compression::Zstd => client.send_compressed(CompressionEncoding::Zstd),
+        let failed = |source| StartError::Endpoint { exporter: exporter.to_owned(), source };
+        endpoint(config, config.endpoint.to_string()).map_err(failed)?;
+        let (wait, shared) = (config.connect_timeout.get(), config.clone());
+        let connect = move |address: SocketAddr| {
+            let scheme = if shared.endpoint.is_tls() { "https" } else { "http" };
+            let endpoint = endpoint(&shared, format!("{scheme}://{address}"));
+            let endpoint =
+                endpoint.expect("an address is a URL, and the rest was taken for the name");
+            let channel = match &connector {
+                Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),
+                None => endpoint.connect_lazy(),
+            };
+            client(channel, shared.compression)
         };
         Ok(Self {
-            client,
+            addresses: Arc::new(Addresses::new(lookup, wait, Box::new(connect))),
             headers: SentHeaders::new(&config.headers),
             timeout: config.timeout.get(),
         })
     }
 
     /// The same, sending the headers of an origin as they came.
-    pub(super) fn passing_origin(self) -> Self {
-        Self { headers: self.headers.passing_origin(), ..self }
+    pub(super) fn passing_origin(&self) -> Self {
+        Self { headers: self.headers.passing_origin(), ..self.clone() }
     }
 
     /// Sends one request.
@@ -84,21 +96,92 @@ impl OtlpGrpc {
         origin: &Origin,
         pieces: Pieces,
     ) -> Result<PartialSuccess, ExportError> {
-        let mut request = Request::new(pieces);
-        *request.metadata_mut() = MetadataMap::from_headers(self.headers.of(origin));
-        let mut client = self.client.clone();
-        let exchange = async move {
-            client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-            client.unary(request, EXPORT, PiecesCodec).await
-        };
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(response) => {
-                Ok(PartialSuccess::of_response(Encoding::Protobuf, &response?.into_inner()))
-            }
-            Err(_) => Err(ExportError::Retry {
+        match self.send(EXPORT, origin, pieces).await {
+            Some(answer) => Ok(PartialSuccess::of_response(Encoding::Protobuf, &answer?)),
+            None => Err(ExportError::Retry {
                 after: None,
                 why: format!("no answer within {} ms", self.timeout.as_millis()),
             }),
         }
     }
+
+    /// Calls a method; `None` when there is no answer in time.
+    pub(super) async fn send(
+        &self,
+        method: &'static str,
+        origin: &Origin,
+        pieces: Pieces,
+    ) -> Option<Result<Bytes, Status>> {
+        let exchange = self.send_to_any(method, self.headers.of(origin), &pieces);
+        tokio::time::timeout(self.timeout, exchange).await.ok()
+    }
+
+    /// An address that can't be reached has not got the request: the next one may have it.
+    async fn send_to_any(
+        &self,
+        method: &'static str,
+        headers: HeaderMap,
+        pieces: &Pieces,
+    ) -> Result<Bytes, Status> {
+        let unknown = |error: io::Error| Status::from_error(Box::new(error));
+        let mut last = Status::unavailable("the destination has no address");
+        for (address, mut client) in self.addresses.in_turn(clock::now()).await.map_err(unknown)? {
+            let mut request = Request::new(pieces.clone());
+            *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
+            let ready = client.ready().await.map_err(|error| Status::from_error(Box::new(error)));
+            let method = PathAndQuery::from_static(method);
+            let answer = match ready {
+                Ok(()) => client.unary(request, method, PiecesCodec).await,
+                Err(status) => Err(status),
+            };
+            match answer {
+                Ok(response) => return Ok(response.into_inner()),
+                // The destination's own answer.
+                Err(status) if status.source().is_none() => return Err(status),
+                Err(status) => {
+                    self.addresses.failed(clock::now(), address);
+                    if !was_unreachable(&status) {
+                        return Err(status);
+                    }
+                    last = status;
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// At this URL; the destination is addressed by its name all the same.
+fn endpoint(config: &OtlpConfig, url: String) -> Result<Endpoint, tonic::transport::Error> {
+    let keepalive = &config.keepalive;
+    let endpoint = Endpoint::from_shared(url)?
+        .origin(config.endpoint.uri().clone())
+        .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")))?
+        .connect_timeout(config.connect_timeout.get())
+        .http2_keep_alive_interval(keepalive.time.get())
+        .keep_alive_timeout(keepalive.timeout.get())
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    Ok(endpoint)
+}
+
+fn client(channel: Channel, compression: Compression) -> Grpc<Channel> {
+    let client = Grpc::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+    match compression {
+        Compression::None => client,
+        Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
+        Compression::Zstd => client.send_compressed(CompressionEncoding::Zstd),
+    }
+}
+
+/// No connection came about.
+fn was_unreachable(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }

@@ -1,7 +1,8 @@
 //! OTLP/HTTP towards any backend (OTLP 1.11, "OTLP/HTTP"): HTTP/1.1 with keep-alive, no redirects, no proxy.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Body, Client, redirect};
 
@@ -16,7 +17,7 @@ use crate::{
     retry::retry_after,
     telemetry::chain,
     tls::{Alpn, ClientTls, Reloads},
-    trace::Origin,
+    trace::{Origin, Signal},
     wire::{Encoding, PartialSuccess, Pieces, status::RpcStatus},
 };
 
@@ -25,6 +26,8 @@ use crate::{
 pub(crate) struct OtlpHttp {
     client: Client,
     traces_url: String,
+    metrics_url: String,
+    logs_url: String,
     encoding: Encoding,
     compression: Compression,
     headers: SentHeaders,
@@ -39,11 +42,11 @@ pub type ClientError = reqwest::Error;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// An answer, whatever it says.
-struct Answer {
-    code: StatusCode,
-    encoding: Encoding,
-    retry_after: Option<Duration>,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) code: StatusCode,
+    pub(super) encoding: Encoding,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: Vec<u8>,
 }
 
 impl OtlpHttp {
@@ -52,10 +55,11 @@ impl OtlpHttp {
         config: &OtlpHttpConfig,
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
-        let traces_url = config.url("traces");
         Ok(Self {
             client: client(exporter, config, reloads)?,
-            traces_url,
+            traces_url: config.traces_url(),
+            metrics_url: config.url(Signal::Metrics.label()),
+            logs_url: config.url(Signal::Logs.label()),
             encoding: match config.encoding {
                 BodyEncoding::Proto => Encoding::Protobuf,
                 BodyEncoding::Json => Encoding::Json,
@@ -72,17 +76,9 @@ impl OtlpHttp {
         origin: &Origin,
         pieces: Pieces,
     ) -> Result<PartialSuccess, ExportError> {
-        let mut headers = self.headers.of(origin);
-        let coding = match self.compression {
-            Compression::None => None,
-            Compression::Gzip => Some("gzip"),
-            Compression::Zstd => Some("zstd"),
-        };
-        if let Some(coding) = coding {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
-        }
-        let body = self.body(pieces).await?;
-        let exchange = self.exchange(&self.traces_url, self.encoding, headers, body);
+        let permanent = |error: io::Error| ExportError::Permanent(error.to_string());
+        let body = self.body(pieces, self.encoding).await.map_err(permanent)?;
+        let exchange = self.exchange(&self.traces_url, self.encoding, origin, body);
         let answer = exchange.await.map_err(|why| ExportError::Retry { after: None, why })?;
         if answer.code.is_success() {
             return Ok(PartialSuccess::of_response(answer.encoding, &answer.body));
@@ -90,15 +86,43 @@ impl OtlpHttp {
         Err(ExportError::of_http(answer.code, answer.retry_after, &answer.message()))
     }
 
-    async fn body(&self, pieces: Pieces) -> Result<Body, ExportError> {
-        let (encoding, compression) = (self.encoding, self.compression);
+    /// Sends a request of another signal as it came, in protobuf or JSON; an error when there is no answer.
+    pub(super) async fn pass(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        origin: &Origin,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let url = match signal {
+            Signal::Metrics => &self.metrics_url,
+            Signal::Logs => &self.logs_url,
+        };
+        // What is there is not written anew.
+        let body = self.body(vec![body], Encoding::Protobuf).await;
+        let body = body.map_err(|error| error.to_string())?;
+        self.exchange(url, encoding, origin, body).await
+    }
+
+    /// Protobuf is what pieces are.
+    async fn body(&self, pieces: Pieces, encoding: Encoding) -> io::Result<Body> {
+        let compression = self.compression;
         if (encoding, compression) == (Encoding::Protobuf, Compression::None) {
             return Ok(Body::wrap(PiecesBody::new(pieces)));
         }
         let writing = tokio::task::spawn_blocking(move || written(pieces, encoding, compression));
-        let permanent = |error: &dyn std::error::Error| ExportError::Permanent(error.to_string());
-        let body = writing.await.map_err(|error| permanent(&error))?;
-        body.map(Body::from).map_err(|error| permanent(&error))
+        Ok(Body::from(writing.await.map_err(io::Error::other)??))
+    }
+
+    fn headers(&self, origin: &Origin) -> HeaderMap {
+        let mut headers = self.headers.of(origin);
+        let coding = match self.compression {
+            Compression::None => return headers,
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        };
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+        headers
     }
 
     /// Sends a request and reads the answer; an error when there is none.
@@ -106,13 +130,13 @@ impl OtlpHttp {
         &self,
         url: &str,
         encoding: Encoding,
-        headers: HeaderMap,
+        origin: &Origin,
         body: Body,
     ) -> Result<Answer, String> {
         let request = self
             .client
             .post(url)
-            .headers(headers)
+            .headers(self.headers(origin))
             .header(header::CONTENT_TYPE, encoding.content_type())
             .body(body);
         let exchange = async {
@@ -172,7 +196,7 @@ impl Answer {
     }
 
     /// What it says for people.
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         let text = match RpcStatus::of_body(self.encoding, &self.body) {
             Some(status) => status.message,
             None => String::from_utf8_lossy(&self.body).into_owned(),

@@ -233,7 +233,7 @@ impl Outlet {
         let limits = Limits::of(exporter);
         let transport = match Transport::new(name, exporter, &Reloads::default())? {
             Transport::Grpc(otlp) if passes_origin => {
-                Transport::Grpc(Box::new(otlp.passing_origin()))
+                Transport::Grpc(Arc::new(otlp.passing_origin()))
             }
             transport => transport,
         };

@@ -121,6 +121,15 @@ impl Config {
         problems.within("exporters", |problems| {
             self.exporters.check(kept, &self.dead_letter, problems);
         });
+        if let Some(name) = self.receivers.otlp.forward_other_signals.name()
+            && !self.exporters.relays().contains(&name)
+        {
+            let relays = self.exporters.relays().join(", ");
+            let hint = format!("exporters that do: {relays}");
+            let hint = if relays.is_empty() { "no exporter does, say none" } else { &hint };
+            let problem = format!("there is no exporter {name} that takes metrics and logs");
+            problems.push("receivers.otlp.forward_other_signals", problem, Some(hint));
+        }
         problems.within("dead_letter", |problems| self.dead_letter.check(problems));
         problems.within("admin", |problems| self.admin.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
@@ -248,8 +257,10 @@ impl Pipeline {
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;
         let intake: Arc<dyn Intake> = Arc::clone(&buffer) as Arc<dyn Intake>;
+        let relay = config.receivers.otlp.forward_other_signals.name();
+        let ways = (intake, relay.and_then(|name| exporters.relay(name)));
         let receivers =
-            Receivers::start(&config.receivers, intake, budget, &metrics, &watchdog, &reloads)
+            Receivers::start(&config.receivers, ways, budget, &metrics, &watchdog, &reloads)
                 .await?;
         let reloading = start_reloading(reloads, &watched);
         admin.set_ready(true);

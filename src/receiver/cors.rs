@@ -10,7 +10,7 @@ use crate::config::{Interval, Problems};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CorsConfig {
-    /// Origins of the pages: https://shop.example.com, with one * for a part (https://*.example.com), or * for all.
+    /// Origins of the pages: scheme and host, with one * for a part (https://*.example.com), or * for all.
     pub allowed_origins: Vec<String>,
     /// Request headers they may set beside those that every SDK sets; * for any.
     pub allowed_headers: Vec<String>,

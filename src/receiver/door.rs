@@ -19,11 +19,11 @@ use crate::{
     memory::{Budget, Reservation, Stage},
     telemetry::{
         Metrics,
-        catalogue::{RequestOutcome, Transport, TransportMetrics},
+        catalogue::{RequestOutcome, SignalMetrics, Transport, TransportMetrics},
     },
     trace::{
-        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, SplitError,
-        TraceId, TraceKey, VALUE_BYTES_MAX,
+        self, Arrival, CLOSING, Intake, Origin, Origins, Refusal, Refused, Rejected, Signal,
+        SplitError, TraceId, TraceKey, VALUE_BYTES_MAX,
     },
     wire::{PartialSuccess, json::JsonError, status::RpcStatus},
 };
@@ -47,7 +47,7 @@ const READING_BYTES: u64 = 256 * 1024;
 const READING_SHARE: u64 = 8;
 const READERS_MIN: u64 = 16;
 /// A request that can't be read for so long is refused.
-const READING_WAIT: Duration = Duration::from_secs(2);
+pub(super) const READING_WAIT: Duration = Duration::from_secs(2);
 
 /// A request's turn to be read; ends when it is answered.
 #[derive(Debug)]
@@ -141,12 +141,24 @@ impl Door {
         self.closing.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     pub(super) fn request_bytes_max(&self) -> usize {
         self.request_bytes_max
     }
 
     pub(super) fn metrics(&self, transport: Transport) -> &TransportMetrics {
         self.metrics.receiver.of(transport)
+    }
+
+    pub(super) fn signal_metrics(&self, signal: Signal) -> &SignalMetrics {
+        self.metrics.receiver.signal(signal)
     }
 
     /// Its sender may come in. To be asked before anything of a body is read.
@@ -172,7 +184,7 @@ impl Door {
     }
 
     fn refuses(&self) -> Result<(), Refused> {
-        if self.closing.load(Ordering::Relaxed) {
+        if self.is_closing() {
             return Err(CLOSING);
         }
         self.intake.refuses().map_or(Ok(()), Err)

@@ -13,10 +13,9 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tonic::Status;
 
-use super::otlp_grpc::refused;
+use super::{held::Held, otlp_grpc::refused};
 use crate::{
     clock::{self, Instant},
-    memory::Reservation,
     trace::{Refused, TOO_SLOW},
 };
 
@@ -55,14 +54,14 @@ const GUESS_SHARE: u64 = 8;
 
 /// The memory of a request being read; its handler takes it over.
 #[derive(Debug, Clone)]
-pub(super) struct Memory(Arc<Mutex<Option<Reservation>>>);
+pub(super) struct Memory(Arc<Mutex<Option<Held>>>);
 
 impl Memory {
-    pub(super) fn new(reservation: Reservation) -> Self {
-        Self(Arc::new(Mutex::new(Some(reservation))))
+    pub(super) fn new(held: Held) -> Self {
+        Self(Arc::new(Mutex::new(Some(held))))
     }
 
-    pub(super) fn take(&self) -> Option<Reservation> {
+    pub(super) fn take(&self) -> Option<Held> {
         self.0.lock().take()
     }
 
@@ -70,12 +69,12 @@ impl Memory {
     /// refused for ever where the limit is small.
     fn cover(&self, read_bytes: u64, growth: u64) -> Result<(), Refused> {
         let mut memory = self.0.lock();
-        let share_bytes = memory.as_ref().map_or(0, Reservation::limit_bytes) / GUESS_SHARE;
+        let share_bytes = memory.as_ref().map_or(0, Held::limit_bytes) / GUESS_SHARE;
         let bytes = read_bytes.saturating_mul(growth).min(share_bytes).max(read_bytes);
         match memory.as_mut() {
             Some(memory) if memory.bytes() < bytes => {
                 let more = (bytes - memory.bytes()).max(STEP_BYTES);
-                Ok(memory.grow(more)?)
+                memory.grow(more)
             }
             _ => Ok(()),
         }

@@ -4,10 +4,13 @@
 mod answer;
 mod cors;
 mod door;
+mod held;
 mod metered;
 mod otlp_grpc;
 mod otlp_http;
+mod passage;
 mod rest;
+mod signals;
 mod stranger;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -18,16 +21,17 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     auth::AuthConfig,
     clock,
-    config::{ByteSize, Interval, ListenAddress, Problems, UrlPath},
+    config::{ByteSize, Interval, ListenAddress, NameOrNone, Problems, UrlPath},
     listen::{Age, Limits, Listener, Protocol},
     memory::Budget,
     telemetry::{Metrics, catalogue::Listening},
     tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
-    trace::{HEADERS_MAX, Intake},
+    trace::{HEADERS_MAX, Intake, Relay},
     watchdog::{Beat, Watchdog},
 };
 pub use cors::CorsConfig;
 pub use door::Door;
+use passage::Passage;
 
 /// What spans come in by.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -50,6 +54,9 @@ pub struct OtlpConfig {
     /// Request headers (at most 4) that tell tenants apart: traces with different values never mix. Their values can
     /// be used as ${origin:NAME} in headers of exporters and of completion.
     pub include_metadata: Vec<String>,
+    /// The exporter to whose endpoint metrics and logs are passed on, as they came and unbuffered: SDKs send them to the
+    /// same endpoint. none refuses them.
+    pub forward_other_signals: NameOrNone,
 }
 
 /// The protocols of the OTLP receiver.
@@ -99,6 +106,10 @@ pub struct HttpConfig {
     pub endpoint: ListenAddress,
     /// Path at which traces are taken.
     pub traces_url_path: UrlPath,
+    /// Path at which metrics are taken, to be passed on.
+    pub metrics_url_path: UrlPath,
+    /// Path at which logs are taken, to be passed on.
+    pub logs_url_path: UrlPath,
     /// Pages that may send from a browser; none without this.
     pub cors: Option<CorsConfig>,
     /// TLS. Without cert_file and key_file: plain text.
@@ -120,6 +131,7 @@ impl Default for OtlpConfig {
             auth: AuthConfig::default(),
             max_request_size: ByteSize::from_mib(64),
             include_metadata: Vec::new(),
+            forward_other_signals: NameOrNone::default(),
         }
     }
 }
@@ -160,6 +172,8 @@ impl Default for HttpConfig {
         Self {
             endpoint: address("127.0.0.1:4318"),
             traces_url_path: path("/v1/traces"),
+            metrics_url_path: path("/v1/metrics"),
+            logs_url_path: path("/v1/logs"),
             cors: None,
             tls: ServerTlsConfig::default(),
             max_connections: CONNECTIONS_MAX,
@@ -200,6 +214,19 @@ impl HttpConfig {
     fn check(&self, problems: &mut Problems) {
         problems.within("tls", |problems| self.tls.check(problems));
         check_connections(self.max_connections, problems);
+        let Self { traces_url_path: traces, metrics_url_path: metrics, .. } = self;
+        for (key, path, taken) in [
+            ("metrics_url_path", metrics, metrics == traces),
+            (
+                "logs_url_path",
+                &self.logs_url_path,
+                [traces, metrics].contains(&&self.logs_url_path),
+            ),
+        ] {
+            if taken {
+                problems.push(key, format!("{path} is another signal's path"), None);
+            }
+        }
         if let Some(cors) = &self.cors {
             problems.within("cors", |problems| cors.check(problems));
         }
@@ -354,10 +381,10 @@ pub struct Receivers {
 const CLOSE_GRACE: Duration = Duration::from_millis(1500);
 
 impl Receivers {
-    /// Listens, and hands what comes to `intake`.
+    /// Listens, hands traces to `intake` and passes metrics and logs to `relay`.
     pub async fn start(
         config: &Config,
-        intake: Arc<dyn Intake>,
+        (intake, relay): (Arc<dyn Intake>, Option<Arc<dyn Relay>>),
         budget: Arc<Budget>,
         metrics: &Arc<Metrics>,
         watchdog: &Arc<Watchdog>,
@@ -380,20 +407,21 @@ impl Receivers {
             None => None,
         };
         let door = Arc::new(Door::new(&config.otlp, intake, budget, Arc::clone(metrics)));
+        let passage = Arc::new(Passage::new(relay, Arc::clone(&door)));
         let (closing, closed) = watch::channel(false);
         let mut receivers = Self {
             grpc: grpc.as_ref().map(Listener::address),
             http: http.as_ref().map(Listener::address),
             closing,
-            door: Arc::clone(&door),
+            door,
             tasks: Vec::new(),
         };
         if let Some(listener) = grpc {
-            let serve = otlp_grpc::serve(listener, Arc::clone(&door), closed.clone());
+            let serve = otlp_grpc::serve(listener, Arc::clone(&passage), closed.clone());
             receivers.tasks.push(supervise(watchdog, "gRPC", serve));
         }
         if let (Some(listener), Some(config)) = (http, &config.otlp.protocols.http) {
-            let router = otlp_http::router(config, door);
+            let router = otlp_http::router(config, &passage);
             let serve = otlp_http::serve(listener, router, closed);
             receivers.tasks.push(supervise(watchdog, "HTTP", serve));
         }

@@ -11,6 +11,8 @@ use tower::{Service, ServiceExt as _};
 use super::{
     door::{Door, DoorError, refusal},
     metered::{Memory, MeteredBody, STEP_BYTES},
+    passage::Passage,
+    signals::{self, signal_at},
     stranger::NO_TOKEN,
 };
 use crate::{
@@ -24,15 +26,20 @@ use crate::{
 };
 
 /// Serves until closing, then finishes the requests under way.
-pub(super) async fn serve(listener: Listener, door: Arc<Door>, closing: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    listener: Listener,
+    passage: Arc<Passage>,
+    closing: watch::Receiver<bool>,
+) {
+    let door = passage.door();
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<TraceServiceServer<Export>>().await;
-    let service = TraceServiceServer::new(Export { door: Arc::clone(&door) })
+    let service = TraceServiceServer::new(Export { door: Arc::clone(door) })
         .max_decoding_message_size(door.request_bytes_max())
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd);
     let routes = Routes::new(health_service).add_service(service).prepare();
-    listener.serve(behind(door, routes), tonic::body::Body::new, closing).await;
+    listener.serve(behind(passage, routes), tonic::body::Body::new, closing).await;
     health.set_not_serving::<TraceServiceServer<Export>>().await;
 }
 
@@ -56,7 +63,7 @@ impl TraceService for Export {
     async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
         let origin = self.door.origin(request.metadata().as_ref())?;
         let memory = match request.extensions().get::<Memory>().and_then(Memory::take) {
-            Some(memory) => memory,
+            Some(held) => held.into_memory(),
             None => self.door.reserve(0).map_err(refused)?,
         };
         let answer = self.door.take(Transport::Grpc, &origin, request.into_inner(), memory).await?;
@@ -64,37 +71,41 @@ impl TraceService for Export {
     }
 }
 
-type HttpRequest = http::Request<tonic::body::Body>;
-type HttpResponse = http::Response<tonic::body::Body>;
+pub(super) type HttpRequest = http::Request<tonic::body::Body>;
+pub(super) type HttpResponse = http::Response<tonic::body::Body>;
 
 /// In front of the services: memory before a body is read, and OTLP's codes instead of tonic's behind it.
 fn behind(
-    door: Arc<Door>,
+    passage: Arc<Passage>,
     routes: Routes,
 ) -> impl Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future: Send> + Clone + Send
 {
     tower::service_fn(move |request: HttpRequest| {
-        let (door, routes) = (Arc::clone(&door), routes.clone());
+        let (passage, routes) = (Arc::clone(&passage), routes.clone());
         async move {
+            let door = passage.door();
             if !request.uri().path().starts_with("/opentelemetry.") {
                 return routes.oneshot(request).await;
             }
             if !door.admits(request.headers()) {
                 let status = Status::unauthenticated(NO_TOKEN);
-                return Ok(with_otlp_code(status.into_http(), &door));
+                return Ok(with_otlp_code(status.into_http(), door));
+            }
+            if let Some(signal) = signal_at(request.uri().path()) {
+                return Ok(signals::answer(Arc::clone(&passage), signal, request).await);
             }
             let response = match door.turn(STEP_BYTES).await {
                 Ok((_turn, memory)) => {
-                    routes.oneshot(metered(request, Memory::new(memory))).await?
+                    routes.oneshot(metered(request, Memory::new(memory.into()))).await?
                 }
                 Err(refusal) => refused(refusal).into_http(),
             };
-            Ok(with_otlp_code(response, &door))
+            Ok(with_otlp_code(response, door))
         }
     })
 }
 
-fn metered(request: HttpRequest, memory: Memory) -> HttpRequest {
+pub(super) fn metered(request: HttpRequest, memory: Memory) -> HttpRequest {
     let (mut parts, body) = request.into_parts();
     let compressed = is_compressed(&parts.headers);
     parts.extensions.insert(memory.clone());
@@ -108,24 +119,25 @@ fn is_compressed(headers: &HeaderMap) -> bool {
 
 /// tonic answers OUT_OF_RANGE to a message over the limit and INTERNAL to one it can't decompress. OTLP calls the first
 /// retryable, so that senders would come again for ever.
-fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
-    let headers = response.headers_mut();
+pub(super) fn otlp_code(response: &mut HttpResponse) -> Option<Code> {
     // Trailers-only: a response with a body was an answer of ours.
-    let Some(code) = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
-    else {
-        return response;
-    };
+    let code = Code::from_bytes(response.headers().get("grpc-status")?.as_bytes());
     let code = match code {
         Code::OutOfRange => Code::ResourceExhausted,
         Code::Internal => Code::InvalidArgument,
         code => code,
     };
-    headers.insert("grpc-status", HeaderValue::from(code as i32));
+    response.headers_mut().insert("grpc-status", HeaderValue::from(code as i32));
+    Some(code)
+}
+
+fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
+    let Some(code) = otlp_code(&mut response) else { return response };
     let outcome = match code {
         Code::ResourceExhausted => RequestOutcome::TooLarge,
         Code::Unavailable => RequestOutcome::Refused,
         Code::Unauthenticated => RequestOutcome::Unauthenticated,
-        // Metrics or logs, sent here by mistake: their sender is told.
+        // A signal that is not known here.
         Code::Ok | Code::Unimplemented => return response,
         _ => RequestOutcome::Malformed,
     };

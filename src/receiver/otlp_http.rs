@@ -21,16 +21,17 @@ use super::{
     HttpConfig,
     answer::{done, failed, failed_as, written_in},
     door::{Door, DoorError},
+    held::Held,
     metered::{Pace, STEP_BYTES},
+    passage::Passage,
     rest::read_rest,
     stranger::refuse_strangers,
 };
 use crate::{
     clock,
     listen::Listener,
-    memory::Reservation,
     telemetry::catalogue::Transport,
-    trace::{Refused, TOO_SLOW},
+    trace::{Parcel, Signal, TOO_SLOW},
     wire::{Encoding, json, status::RpcStatus},
 };
 
@@ -40,14 +41,27 @@ pub(super) async fn serve(listener: Listener, router: Router, closing: watch::Re
 }
 
 /// What is taken, and where.
-pub(super) fn router(config: &HttpConfig, door: Arc<Door>) -> Router {
+pub(super) fn router(config: &HttpConfig, passage: &Arc<Passage>) -> Router {
+    let door = Arc::clone(passage.door());
     let path = config.traces_url_path.as_str();
-    let unknown_path = format!("only traces are taken here, at {path}");
+    let unknown_path = format!("traces are taken here at {path}");
+    let signal = |signal: Signal| {
+        let passage = Arc::clone(passage);
+        post(move |extension, request| pass(passage, signal, extension, request))
+    };
+    let signals = Router::new()
+        .route(config.metrics_url_path.as_str(), signal(Signal::Metrics))
+        .route(config.logs_url_path.as_str(), signal(Signal::Logs));
+    // What nobody reads need not be readable.
+    let (read, unread) =
+        if passage.is_open() { (signals, Router::new()) } else { (Router::new(), signals) };
     let router = Router::new()
         .route(path, post(export))
+        .merge(read)
         .layer(RequestDecompressionLayer::new())
         // In front of the former, for it takes Content-Encoding away.
         .layer(middleware::from_fn(readable))
+        .merge(unread)
         .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&door), refuse_strangers))
@@ -122,18 +136,58 @@ async fn take(
     body: Body,
 ) -> Result<Bytes, DoorError> {
     let origin = door.origin(headers)?;
-    let (_turn, mut memory) = door.turn(STEP_BYTES).await?;
-    let request = read(door, body, &mut memory).await?;
+    let (_turn, memory) = door.turn(STEP_BYTES).await?;
+    let mut held = Held::from(memory);
+    let request = read(body, door.request_bytes_max(), &mut held).await?;
     let request = match encoding {
         Encoding::Protobuf => request,
-        Encoding::Json => protobuf(request, &mut memory).await?,
+        Encoding::Json => protobuf(request, &mut held).await?,
     };
-    let partial = door.take(Transport::Http, &origin, request, memory).await?;
+    let partial = door.take(Transport::Http, &origin, request, held.into_memory()).await?;
     Ok(partial.response(encoding))
 }
 
+/// Metrics or logs, passed through.
+async fn pass(
+    passage: Arc<Passage>,
+    signal: Signal,
+    encoding: Option<Extension<Encoding>>,
+    request: Request,
+) -> Response {
+    let encoding = encoding.map_or_else(|| written_in(request.headers()), |Extension(known)| known);
+    if !passage.takes(encoding) {
+        let message = "send application/x-protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf): the destination takes nothing else";
+        passage.count(signal, 0, Err(&RpcStatus::new(Code::InvalidArgument, message)));
+        return unsupported(encoding, message);
+    }
+    let mut bytes = 0;
+    let end = relayed(&passage, signal, encoding, request, &mut bytes).await;
+    passage.count(signal, bytes, end.as_ref().map(drop));
+    match end {
+        Ok(answer) => done(encoding, answer),
+        Err(status) => failed(encoding, &status),
+    }
+}
+
+async fn relayed(
+    passage: &Passage,
+    signal: Signal,
+    encoding: Encoding,
+    request: Request,
+    bytes: &mut usize,
+) -> Result<Bytes, RpcStatus> {
+    let (_turn, mut held) = passage.turn(STEP_BYTES).await?;
+    let (parts, body) = request.into_parts();
+    let door = passage.door();
+    let told = |error: DoorError| error.status();
+    let origin = door.origin(&parts.headers).map_err(told)?;
+    let body = read(body, passage.request_bytes_max(), &mut held).await.map_err(told)?;
+    *bytes = body.len();
+    passage.pass(Parcel { signal, encoding, origin, body }, held).await
+}
+
 /// Reads a body, taking memory for each part of it before going on.
-async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<Bytes, DoorError> {
+async fn read(mut body: Body, bytes_max: usize, held: &mut Held) -> Result<Bytes, DoorError> {
     let mut request = BytesMut::new();
     let pace = Pace::new(clock::now());
     loop {
@@ -146,16 +200,13 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
         // A sender that went away, or garbage in place of gzip and its like.
         let frame = frame.map_err(|error| DoorError::Body(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
-        if request.len() + data.len() > door.request_bytes_max() {
-            return Err(DoorError::TooLarge(
-                u64::try_from(door.request_bytes_max()).unwrap_or(u64::MAX),
-            ));
+        if request.len() + data.len() > bytes_max {
+            return Err(DoorError::TooLarge(u64::try_from(bytes_max).unwrap_or(u64::MAX)));
         }
         request.extend_from_slice(&data);
         let needed = u64::try_from(request.capacity()).unwrap_or(u64::MAX);
-        if needed > memory.bytes() {
-            let more = needed - memory.bytes();
-            memory.grow(more).map_err(Refused::from)?;
+        if needed > held.bytes() {
+            held.grow(needed - held.bytes())?;
         }
     }
 }
@@ -164,8 +215,8 @@ async fn read(door: &Door, mut body: Body, memory: &mut Reservation) -> Result<B
 const SHORT_BYTES: usize = 64 * 1024;
 
 /// JSON as protobuf, which is about half as long and never much longer; both are there for a moment.
-async fn protobuf(text: Bytes, memory: &mut Reservation) -> Result<Bytes, DoorError> {
-    memory.grow(u64::try_from(text.len()).unwrap_or(u64::MAX)).map_err(Refused::from)?;
+async fn protobuf(text: Bytes, held: &mut Held) -> Result<Bytes, DoorError> {
+    held.grow(u64::try_from(text.len()).unwrap_or(u64::MAX))?;
     let request = if text.len() <= SHORT_BYTES {
         json::to_protobuf(&text)?
     } else {
@@ -173,7 +224,7 @@ async fn protobuf(text: Bytes, memory: &mut Reservation) -> Result<Bytes, DoorEr
         // It does not panic, and nobody aborts it.
         read.await.map_err(|error| DoorError::Body(error.to_string()))??
     };
-    memory.resize(u64::try_from(request.capacity()).unwrap_or(u64::MAX));
+    held.resize(u64::try_from(request.capacity()).unwrap_or(u64::MAX));
     Ok(request.into())
 }
 

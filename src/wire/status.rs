@@ -10,6 +10,9 @@ use tonic::Code;
 
 use super::Encoding;
 
+/// For a destination that does not say when.
+const AGAIN_SOON: Duration = Duration::from_secs(1);
+
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// google.rpc.Status
@@ -104,6 +107,39 @@ impl RpcStatus {
         }
     }
 
+    /// The sender may come again with the same.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.http_code().as_u16(), 429 | 503 | 504)
+    }
+
+    /// What a destination's answer over HTTP says, as gRPC would say it.
+    pub fn of_http(code: StatusCode, message: &str, delay: Option<Duration>) -> Self {
+        let grpc = match code.as_u16() {
+            401 => Code::Unauthenticated,
+            403 => Code::PermissionDenied,
+            404 => Code::Unimplemented,
+            413 | 429 => Code::ResourceExhausted,
+            502 | 503 => Code::Unavailable,
+            504 => Code::DeadlineExceeded,
+            400..500 => Code::InvalidArgument,
+            _ => Code::Internal,
+        };
+        let status = Self::new(grpc, &format!("the destination answered {code}: {message}"));
+        match (code.as_u16(), delay) {
+            // Without a delay it would not be one that may come again.
+            (429, delay) => status.retry_after(delay.unwrap_or(AGAIN_SOON)),
+            (502..=504, Some(delay)) => status.retry_after(delay),
+            _ => status,
+        }
+    }
+
+    /// A gRPC status with its details.
+    pub fn of_tonic(status: &tonic::Status) -> Self {
+        let details = Self::decode(status.details()).map(|status| status.details);
+        let details = details.unwrap_or_default();
+        Self { code: status.code() as i32, message: status.message().to_owned(), details }
+    }
+
     /// As the body of an HTTP answer.
     pub fn body(&self, encoding: Encoding) -> Bytes {
         match encoding {
@@ -171,6 +207,22 @@ mod tests {
             // OTLP calls OUT_OF_RANGE retryable for streams of its own; over HTTP nothing is like it.
             assert_eq!(retried.contains(&http), is_retryable, "{code:?}: {http}");
         }
+    }
+
+    #[test]
+    fn http_comes_back_as_it_went() {
+        for code in [400, 401, 403, 404, 413, 429, 500, 503, 504] {
+            let code = StatusCode::from_u16(code).unwrap();
+            let delay = (code == 429).then_some(Duration::from_secs(7));
+            let status = RpcStatus::of_http(code, "", delay);
+            assert_eq!((status.http_code(), status.retry_delay()), (code, delay));
+            let through_grpc = RpcStatus::of_tonic(&status.clone().into_tonic());
+            assert_eq!(through_grpc, status);
+        }
+        // Retryable all the same.
+        assert_eq!(RpcStatus::of_http(StatusCode::BAD_GATEWAY, "", None).http_code(), 503);
+        assert!(RpcStatus::of_http(StatusCode::TOO_MANY_REQUESTS, "", None).is_retryable());
+        assert_eq!(RpcStatus::of_http(StatusCode::CONFLICT, "", None).http_code(), 400);
     }
 
     #[test]

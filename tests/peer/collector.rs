@@ -17,6 +17,8 @@ const GENERATOR_PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Collector {
     /// Where it takes OTLP/gRPC.
     pub(crate) otlp: String,
+    /// Where it takes OTLP/HTTP.
+    pub(crate) otlp_http: String,
     _process: Process,
 }
 
@@ -38,16 +40,22 @@ impl Default for Onward {
     }
 }
 
+impl Onward {
+    /// Where tracestitch takes what is handed on so.
+    pub(crate) fn door<'a>(&self, next: &'a Tracestitch) -> &'a str {
+        if self.exporter == "otlp_grpc" { next.grpc() } else { next.http() }
+    }
+}
+
 impl Collector {
-    /// Starts it in front of tracestitch.
-    pub(crate) async fn start(parts: &Parts, onward: &Onward, next: &Tracestitch) -> Self {
+    /// Starts it in front of `next`.
+    pub(crate) async fn start(parts: &Parts, onward: &Onward, next: &str) -> Self {
         let [grpc, http] = free_ports();
         let mut otelcol = command(parts.path("otelcol/otelcol"));
         otelcol.arg("--config").arg(here("otelcol/forward.yaml"));
         otelcol.env("OTELCOL_OTLP_GRPC_PORT", grpc.to_string());
         otelcol.env("OTELCOL_OTLP_HTTP_PORT", http.to_string());
-        let url = if onward.exporter == "otlp_grpc" { next.grpc() } else { next.http() };
-        otelcol.env("OTELCOL_EXPORTER", onward.exporter).env("OTELCOL_NEXT", url);
+        otelcol.env("OTELCOL_EXPORTER", onward.exporter).env("OTELCOL_NEXT", next);
         otelcol.env("OTELCOL_COMPRESSION", onward.compression);
         otelcol.env("OTELCOL_ENCODING", onward.encoding);
         if let Some(lock) = &onward.lock {
@@ -56,7 +64,8 @@ impl Collector {
         }
         let mut process = Process::start("otelcol", &mut otelcol);
         process.listens(&[grpc, http]).await;
-        Self { otlp: format!("http://{HOST}:{grpc}"), _process: process }
+        let url = |port| format!("http://{HOST}:{port}");
+        Self { otlp: url(grpc), otlp_http: url(http), _process: process }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Spans that real senders deliver arrive once each, whatever way they take.
 
+use std::time::Duration;
+
 use tracestitch::demo::backend::Backend;
 
 use crate::{
     collector::{Collector, Onward, Protocol, generate},
     deepflow::SimulatedDeepflow,
+    loopback::until,
     parts::{
         Part::{Otelcol, Telemetrygen},
         Parts,
@@ -47,10 +50,27 @@ async fn collector_in_front_over_http() {
     .await;
 }
 
+/// Scenario: a Collector behind tracestitch takes OTLP/HTTP, in protobuf with zstd and in JSON with gzip.
+#[tokio::test(flavor = "multi_thread")]
+async fn collector_behind_over_http() {
+    let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
+    for form in ["encoding: proto, compression: zstd", "encoding: json, compression: gzip"] {
+        let backend = Backend::start(0).await.expect("a free port");
+        let collector = Collector::start(&parts, &Onward::default(), &backend.url()).await;
+        let exporters = format!("otlp_http: {{endpoint: '{}', {form}}}", collector.otlp_http);
+        let deepflow = SimulatedDeepflow::start().await;
+        let tracestitch = Tracestitch::start_with(&deepflow.url, &exporters, "1s", None).await;
+        generate(&parts, tracestitch.grpc(), Protocol::Grpc).await;
+        tracestitch.has_delivered(160).await;
+        every_span_is_there(&backend).await;
+        tracestitch.end();
+    }
+}
+
 /// A Collector drops at its end what it could not hand on yet, so it stays until tracestitch has all.
 async fn collected(parts: &Parts, exporter: &'static str, next: &Tracestitch) {
     let onward = Onward { exporter, ..Onward::default() };
-    let collector = Collector::start(parts, &onward, next).await;
+    let collector = Collector::start(parts, &onward, onward.door(next)).await;
     generate(parts, &collector.otlp, Protocol::Grpc).await;
     next.has_delivered(160).await;
 }
@@ -64,14 +84,25 @@ async fn every_span_arrives_once(send: impl AsyncFnOnce(&Tracestitch)) {
     send(&tracestitch).await;
 
     tracestitch.has_delivered(160).await;
+    every_span_is_there(&backend).await;
+    tracestitch.end();
+}
+
+/// Once there are so many.
+async fn every_span_is_there(backend: &Backend) {
+    let what = "the backend has all spans, added ones included";
+    let all = async || (backend.span_count() >= 40 * ADDED_AND_SENT).then_some(());
+    until(what, Duration::from_secs(30), all).await;
     let spans = Spans::of(backend.traces());
     let traces = spans.trace_ids();
     assert_eq!((traces.len(), spans.sent().count()), (40, 160));
     for trace in traces {
         assert_eq!(spans.of_trace(&trace).tree(), TREE, "trace {trace}");
     }
-    tracestitch.end();
 }
+
+/// The lines of the tree.
+const ADDED_AND_SENT: u64 = 22;
 
 const TREE: &str = "\
 telemetrygen CLIENT lets-go

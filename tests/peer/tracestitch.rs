@@ -32,6 +32,17 @@ impl Tracestitch {
         idle: &str,
         lock: Option<&Lock>,
     ) -> Self {
+        let exporters = format!("otlp/backend: {{endpoint: '{backend}'}}");
+        Self::start_with(deepflow, &exporters, idle, lock).await
+    }
+
+    /// The same with other exporters, as YAML.
+    pub(crate) async fn start_with(
+        deepflow: &str,
+        exporters: &str,
+        idle: &str,
+        lock: Option<&Lock>,
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let state = folder.path().display();
         let scheme = if lock.is_some() { "https" } else { "http" };
@@ -43,7 +54,7 @@ receivers: {{otlp: {{protocols: {{grpc: {door}, http: {door}}}, auth: {{{auth}}}
 memory: {{limit: 256MiB}}
 buffer: {{idle: {idle}, max_age: 20s, journal: {{directory: '{state}/journal'}}}}
 completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 2s], max_wait: 20s, deadline: 30s}}}}
-exporters: {{otlp/backend: {{endpoint: '{backend}'}}}}
+exporters: {{{exporters}}}
 dead_letter: {{directory: '{state}/dead-letter'}}
 admin: {{endpoint: '127.0.0.1:0'}}
 logs: {{format: json}}

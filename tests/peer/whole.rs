@@ -130,7 +130,7 @@ async fn sdk(sdk: Sdk, protocol: &str, lock: Option<Lock>) {
 async fn collector(onward: Onward) {
     let Some(parts) = Parts::here(&[Otelcol, Python]) else { return };
     arrives_whole(onward.lock.as_ref(), async |next| {
-        let collector = Collector::start(&parts, &onward, next).await;
+        let collector = Collector::start(&parts, &onward, onward.door(next)).await;
         let told = Sdk::Python.sends(&parts, "grpc", &collector.otlp, None).await;
         // It drops at its end what it could not hand on yet.
         next.has_delivered(SPANS).await;

@@ -109,6 +109,15 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         // What browsers may do, and where.
         (
+            "receivers:\n  otlp:\n    protocols:\n      http:\n        logs_url_path: /v1/metrics\n",
+            &[(
+                "receivers.otlp.protocols.http.logs_url_path",
+                5,
+                "/v1/metrics is another signal's path",
+                "",
+            )],
+        ),
+        (
             "receivers:\n  otlp:\n    protocols:\n      http:\n        traces_url_path: v1\n        cors:\n          \
              max_age: 1h\n          allowed_headers: ['a b']\n",
             &[

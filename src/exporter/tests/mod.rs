@@ -1,5 +1,6 @@
 //! Destinations with a journal behind them: what can wait there does, and what is left at the end stays there.
 
+mod addresses;
 mod full;
 
 use std::{path::Path, sync::Arc, time::Duration};

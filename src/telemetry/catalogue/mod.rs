@@ -28,7 +28,9 @@ pub use self::{
     declare::{Entry, Family},
     exporter::{ExporterMetrics, SendOutcome},
     journal::{JournalMetrics, WriteFailure},
-    receiver::{ReceiverMetrics, RequestOutcome, Transport, TransportMetrics},
+    receiver::{
+        PassOutcome, ReceiverMetrics, RequestOutcome, SignalMetrics, Transport, TransportMetrics,
+    },
     tls::{DEEPFLOW, ReloadOutcome, TlsMetrics},
     weaving::WeavingMetrics,
 };

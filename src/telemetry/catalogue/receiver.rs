@@ -3,19 +3,30 @@
 use metrics::Counter;
 
 use super::declare::{Declare, Family, Labels};
-use crate::trace::Refusal;
+use crate::trace::{Refusal, Signal};
 
 /// See [`Metrics::receiver`](super::Metrics::receiver).
 #[derive(Debug)]
 pub struct ReceiverMetrics {
     transports: [TransportMetrics; 2],
+    signals: [SignalMetrics; Signal::ALL.len()],
 }
 
 impl ReceiverMetrics {
     pub(super) fn declare(declare: &mut Declare<'_>) -> Self {
         let transports =
             ["grpc", "http"].map(|transport| TransportMetrics::declare(declare, transport));
-        Self { transports }
+        let signals = Signal::ALL.map(|signal| SignalMetrics::declare(declare, signal));
+        Self { transports, signals }
+    }
+
+    /// The series of a signal that passes through.
+    pub fn signal(&self, signal: Signal) -> &SignalMetrics {
+        let [metrics, logs] = &self.signals;
+        match signal {
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        }
     }
 
     /// The series of one transport.
@@ -104,4 +115,52 @@ pub enum RequestOutcome {
 impl RequestOutcome {
     const LABELS: [&str; 6] =
         ["accepted", "partial", "refused", "malformed", "too_large", "unauthenticated"];
+}
+
+/// Series of a signal that is not traces. Counted by [`PassOutcome`].
+#[derive(Debug)]
+pub struct SignalMetrics {
+    /// Requests.
+    pub requests: Family<Counter>,
+    /// Their bytes, without compression.
+    pub bytes: Family<Counter>,
+}
+
+impl SignalMetrics {
+    fn declare(declare: &mut Declare<'_>, signal: Signal) -> Self {
+        let labels: Labels<'_> = &[("receiver", "otlp"), ("signal", signal.label())];
+        Self {
+            requests: declare.counters(
+                "tracestitch_receiver_passed_requests_total",
+                labels,
+                "outcome",
+                &PassOutcome::LABELS,
+                "Requests of metrics and logs, by what became of them on their way through (forward_other_signals).",
+            ),
+            bytes: declare.counters(
+                "tracestitch_receiver_passed_bytes_total",
+                labels,
+                "outcome",
+                &PassOutcome::LABELS,
+                "Bytes of metrics and logs, without compression, by what became of them; of what was not read, none.",
+            ),
+        }
+    }
+}
+
+/// What became of a request that is not traces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassOutcome {
+    /// The destination took it, whole or in part.
+    Passed,
+    /// Not taken now, here or by the destination: the sender comes again.
+    Refused,
+    /// Never taken, here or by the destination.
+    Failed,
+    /// No destination is named for it.
+    NotForwarded,
+}
+
+impl PassOutcome {
+    const LABELS: [&str; 4] = ["passed", "refused", "failed", "not_forwarded"];
 }
