@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn half_a_character_costs_that_character_alone() {
         let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"a\ud83d"}]}]}]}"#;
-        let request = request(text.as_bytes()).expect("read");
+        let request = request(text);
         assert_eq!(request.resource_spans[0].scope_spans[0].spans[0].name, "a\u{fffd}");
     }
 
