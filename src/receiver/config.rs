@@ -100,7 +100,7 @@ pub struct HttpConfig {
     pub tls: ServerTlsConfig,
     /// Open at a time. When one more comes, those go that have been silent for longest.
     pub max_connections: usize,
-    /// For the head of a request; who is slower is cut off.
+    /// For the head of a request over HTTP/1.1; who is slower is cut off. Over HTTP/2 idle_timeout counts.
     pub read_header_timeout: Interval,
     /// A connection without a request is closed after so long.
     pub idle_timeout: Interval,

@@ -1,4 +1,4 @@
-//! Walking protobuf fields. Accepts and refuses exactly what prost does (property-tested in `tests/split`).
+//! Walking protobuf fields. Accepts and refuses exactly what prost does (property-tested in `tests/property/scan.rs`).
 
 use std::ops::Range;
 
