@@ -4,8 +4,9 @@ use std::{error::Error as _, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, uri::PathAndQuery};
+use tokio::task::JoinSet;
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     client::Grpc,
     codec::CompressionEncoding,
     metadata::MetadataMap,
@@ -131,7 +132,7 @@ impl OtlpGrpc {
             let ready = client.ready().await.map_err(|error| Status::from_error(Box::new(error)));
             let method = PathAndQuery::from_static(method);
             let answer = match ready {
-                Ok(()) => client.unary(request, method, PiecesCodec).await,
+                Ok(()) => unary(client, request, method).await,
                 Err(status) => Err(status),
             };
             match answer {
@@ -148,6 +149,21 @@ impl OtlpGrpc {
             }
         }
         Err(last)
+    }
+}
+
+/// One call, in a task of its own: tonic panics over details of a status that are no base64, and that must end no more than
+/// the attempt.
+async fn unary(
+    mut client: Grpc<Channel>,
+    request: Request<Pieces>,
+    method: PathAndQuery,
+) -> Result<Response<Bytes>, Status> {
+    let mut call = JoinSet::new();
+    call.spawn(async move { client.unary(request, method, PiecesCodec).await });
+    match call.join_next().await {
+        Some(Ok(answer)) => answer,
+        Some(Err(_)) | None => Err(Status::unavailable("the destination's answer can't be read")),
     }
 }
 

@@ -33,6 +33,7 @@ mod late_spans_get_their_place;
 mod many_tiny_things_fit_or_are_refused;
 mod metrics_exist_at_zero;
 mod mutual_tls_refuses_strangers;
+mod odd_answers_end_no_request;
 mod odd_spans_go_through_as_they_are;
 mod open_doors_are_warned_of;
 mod other_signals_are_refused_with_a_sentence;
