@@ -55,7 +55,7 @@ pub(super) struct Turn(#[expect(dead_code, reason = "ends on drop")] OwnedSemaph
 
 /// Why a request was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub(super) enum DoorError {
     /// Not now.
     #[error("{0}")]
     Refused(#[from] Refused),
@@ -122,6 +122,8 @@ impl Door {
         metrics: Arc<Metrics>,
     ) -> Self {
         let names = config.include_metadata.iter();
+        // What memory never holds is not to come again and again.
+        let limit = usize::try_from(budget.limit_bytes()).unwrap_or(usize::MAX);
         let readers = budget.limit_bytes() / READING_SHARE / READING_BYTES;
         let readers = usize::try_from(readers.max(READERS_MIN)).unwrap_or(usize::MAX >> 4);
         Self {
@@ -132,7 +134,7 @@ impl Door {
             auth: config.auth.clone(),
             origins: Origins::default(),
             include_metadata: names.filter_map(|name| name.to_lowercase().parse().ok()).collect(),
-            request_bytes_max: config.max_request_size.len(),
+            request_bytes_max: config.max_request_size.len().min(limit),
             closing: AtomicBool::new(false),
         }
     }

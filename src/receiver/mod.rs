@@ -2,18 +2,21 @@
 //! answered when its spans are safe.
 
 mod answer;
+mod coding;
 mod config;
 mod cors;
 mod door;
 mod held;
-mod metered;
 mod otlp_grpc;
 mod otlp_http;
 mod passage;
+mod reading;
 mod rest;
+mod room;
 mod services;
 mod signals;
 mod stranger;
+mod unpack;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

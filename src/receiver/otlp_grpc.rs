@@ -8,27 +8,25 @@ use http::{
     header::{self, HeaderMap},
 };
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status, codec::CompressionEncoding, service::Routes};
-use tower::{Service, ServiceExt as _};
+use tonic::{Status, codec::EncodeBody, metadata::GRPC_CONTENT_TYPE, service::Routes};
+use tower::Service;
 
 use super::{
-    door::{Door, DoorError, refusal},
-    metered::{Memory, MeteredBody, STEP_BYTES},
+    coding::{Coding, GRPC_CODINGS},
+    door::{Door, DoorError},
     passage::Passage,
-    services::{self, Services},
+    reading::{self, STEP_BYTES},
+    services::{self, Health, Services},
     signals::{self, signal_at},
     stranger::NO_TOKEN,
 };
 use crate::{
     listen::Listener,
     telemetry::catalogue::{RequestOutcome, Transport},
-    trace::Refused,
-    wire::{
-        Encoding,
-        otlp::trace_service_server::{TraceService, TraceServiceServer},
-    },
+    wire::{Encoding, RawCodec},
 };
 
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const NO_GRPC: &str = "this port speaks OTLP/gRPC; OTLP/HTTP is at another one, usually 4318\n";
 
 /// Serves until closing, then finishes the requests under way.
@@ -38,50 +36,24 @@ pub(super) async fn serve(
     services: Services,
     closing: watch::Receiver<bool>,
 ) {
-    let door = passage.door();
-    let (health, others) = services.routes();
-    health.set_serving::<TraceServiceServer<Export>>().await;
-    let service = TraceServiceServer::new(Export { door: Arc::clone(door) })
-        .max_decoding_message_size(door.request_bytes_max())
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd);
-    let routes = others.add_service(service).prepare();
-    listener.serve(behind(passage, routes), tonic::body::Body::new, closing).await;
-    health.set_not_serving::<TraceServiceServer<Export>>().await;
+    let (health, routes) = services.routes().await;
+    let serve =
+        listener.serve(behind(passage, routes.prepare()), tonic::body::Body::new, closing.clone());
+    tokio::join!(serve, tell_of_end(health, closing));
 }
 
-/// The status that asks to come again later.
-pub(super) fn refused(refused: Refused) -> Status {
-    refusal(refused).into_tonic()
-}
-
-impl From<DoorError> for Status {
-    fn from(error: DoorError) -> Self {
-        error.status().into_tonic()
-    }
-}
-
-struct Export {
-    door: Arc<Door>,
-}
-
-#[tonic::async_trait]
-impl TraceService for Export {
-    async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-        let origin = self.door.origin(request.metadata().as_ref())?;
-        let memory = match request.extensions().get::<Memory>().and_then(Memory::take) {
-            Some(held) => held.into_memory(),
-            None => self.door.reserve(0).map_err(refused)?,
-        };
-        let answer = self.door.take(Transport::Grpc, &origin, request.into_inner(), memory).await?;
-        Ok(Response::new(answer.response(Encoding::Protobuf)))
+/// As soon as it begins: who asks until the last request is answered is not to send another one.
+async fn tell_of_end(health: Health, mut closing: watch::Receiver<bool>) {
+    if closing.wait_for(|&closing| closing).await.is_ok() {
+        health.ends().await;
     }
 }
 
 pub(super) type HttpRequest = http::Request<tonic::body::Body>;
 pub(super) type HttpResponse = http::Response<tonic::body::Body>;
 
-/// In front of the services: memory before a body is read, and OTLP's codes instead of tonic's behind it.
+/// OTLP's calls are read here, so that memory is taken before they are unpacked, and all of them is; other services have
+/// tonic for that.
 fn behind(
     passage: Arc<Passage>,
     routes: Routes,
@@ -91,34 +63,67 @@ fn behind(
         let (passage, routes) = (Arc::clone(&passage), routes.clone());
         async move {
             let door = passage.door();
+            let requests = &door.metrics(Transport::Grpc).requests;
+            let path = request.uri().path();
             if !is_grpc(request.headers()) {
-                let requests = &door.metrics(Transport::Grpc).requests;
                 requests.add(RequestOutcome::Malformed as usize, 1);
                 return Ok(no_grpc());
             }
-            if services::are_open(request.uri().path()) {
+            if services::are_open(path) {
                 return services::answer(routes, request).await;
             }
             if !door.admits(request.headers()) {
-                let status = Status::unauthenticated(NO_TOKEN);
-                return Ok(with_otlp_code(status.into_http(), door));
+                requests.add(RequestOutcome::Unauthenticated as usize, 1);
+                return Ok(Status::unauthenticated(NO_TOKEN).into_http());
             }
-            if !request.uri().path().starts_with("/opentelemetry.") {
-                return services::answer(routes, request).await;
+            if path == EXPORT {
+                return Ok(export(door, request).await);
             }
-            if let Some(signal) = signal_at(request.uri().path()) {
-                return Ok(signals::answer(Arc::clone(&passage), signal, request).await);
+            match signal_at(path) {
+                Some(signal) => Ok(signals::answer(Arc::clone(&passage), signal, request).await),
+                None => services::answer(routes, request).await,
             }
-            let response = match door.turn(STEP_BYTES).await {
-                Ok((_turn, memory)) => {
-                    let memory = Memory::new(memory.into());
-                    routes.oneshot(metered(request, memory, door.request_bytes_max())).await?
-                }
-                Err(refusal) => refused(refusal).into_http(),
-            };
-            Ok(with_otlp_code(response, door))
         }
     })
+}
+
+async fn export(door: &Door, request: HttpRequest) -> HttpResponse {
+    let Some(coding) = Coding::of_grpc(request.headers()) else { return unknown_coding() };
+    match take(door, coding, request).await {
+        Ok(answer) => done(answer),
+        Err(error) => {
+            door.metrics(Transport::Grpc).requests.add(error.outcome() as usize, 1);
+            error.status().into_tonic().into_http()
+        }
+    }
+}
+
+async fn take(door: &Door, coding: Coding, request: HttpRequest) -> Result<Bytes, DoorError> {
+    let (head, body) = request.into_parts();
+    let origin = door.origin(&head.headers)?;
+    let (_turn, memory) = door.turn(STEP_BYTES).await?;
+    let read = reading::message(body, coding, door.request_bytes_max(), memory.into());
+    let (request, held) = read.await?;
+    let partial = door.take(Transport::Grpc, &origin, request, held.into_memory()).await?;
+    Ok(partial.response(Encoding::Protobuf))
+}
+
+/// A call's one message.
+pub(super) fn done(answer: Bytes) -> HttpResponse {
+    let answer = tokio_stream::once(Ok(answer));
+    let body = EncodeBody::new_server(RawCodec, answer, None, Default::default(), None);
+    let mut response = HttpResponse::new(tonic::body::Body::new(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    response
+}
+
+/// "gRPC over HTTP/2", Compression: with what is known instead.
+pub(super) fn unknown_coding() -> HttpResponse {
+    let message = format!("send with one grpc-encoding of {GRPC_CODINGS}, or without");
+    let mut response = Status::unimplemented(message).into_http();
+    let known = HeaderValue::from_static(GRPC_CODINGS);
+    response.headers_mut().insert("grpc-accept-encoding", known);
+    response
 }
 
 /// gRPC over HTTP/2, "Requests".
@@ -133,45 +138,5 @@ fn no_grpc() -> HttpResponse {
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response
-}
-
-pub(super) fn metered(request: HttpRequest, memory: Memory, bytes_max: usize) -> HttpRequest {
-    let (mut parts, body) = request.into_parts();
-    let compressed = is_compressed(&parts.headers);
-    parts.extensions.insert(memory.clone());
-    let body = MeteredBody::new(body, memory, compressed, bytes_max);
-    HttpRequest::from_parts(parts, tonic::body::Body::new(body))
-}
-
-fn is_compressed(headers: &HeaderMap) -> bool {
-    headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
-}
-
-/// tonic answers OUT_OF_RANGE to a message over the limit and INTERNAL to one it can't decompress. OTLP calls the first
-/// retryable, so that senders would come again for ever.
-pub(super) fn otlp_code(response: &mut HttpResponse) -> Option<Code> {
-    // Trailers-only: a response with a body was an answer of ours.
-    let code = Code::from_bytes(response.headers().get("grpc-status")?.as_bytes());
-    let code = match code {
-        Code::OutOfRange => Code::ResourceExhausted,
-        Code::Internal => Code::InvalidArgument,
-        code => code,
-    };
-    response.headers_mut().insert("grpc-status", HeaderValue::from(code as i32));
-    Some(code)
-}
-
-fn with_otlp_code(mut response: HttpResponse, door: &Door) -> HttpResponse {
-    let Some(code) = otlp_code(&mut response) else { return response };
-    let outcome = match code {
-        Code::ResourceExhausted => RequestOutcome::TooLarge,
-        Code::Unavailable => RequestOutcome::Refused,
-        Code::Unauthenticated => RequestOutcome::Unauthenticated,
-        // A signal that is not known here.
-        Code::Ok | Code::Unimplemented => return response,
-        _ => RequestOutcome::Malformed,
-    };
-    door.metrics(Transport::Grpc).requests.add(outcome as usize, 1);
     response
 }

@@ -10,28 +10,26 @@ use axum::{
     response::Response,
     routing::post,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::BodyExt;
 use tokio::sync::watch;
 use tonic::Code;
-use tower_http::decompression::RequestDecompressionLayer;
 
 use super::{
     HttpConfig,
     answer::{done, failed, failed_as, written_in},
+    coding::Coding,
     door::{Door, DoorError},
     held::Held,
-    metered::{Pace, STEP_BYTES},
     passage::Passage,
+    reading::{self, STEP_BYTES},
     rest::read_rest,
     stranger::refuse_strangers,
 };
 use crate::{
-    clock,
     listen::Listener,
     telemetry::catalogue::Transport,
-    trace::{Parcel, Signal, TOO_SLOW},
+    trace::{Parcel, Signal},
     wire::{Encoding, json, status::RpcStatus},
 };
 
@@ -58,8 +56,6 @@ pub(super) fn router(config: &HttpConfig, passage: &Arc<Passage>) -> Router {
     let router = Router::new()
         .route(path, post(export))
         .merge(read)
-        .layer(RequestDecompressionLayer::new())
-        // In front of the former, for it takes Content-Encoding away.
         .layer(middleware::from_fn(readable))
         .merge(unread)
         .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
@@ -74,39 +70,29 @@ pub(super) fn router(config: &HttpConfig, passage: &Arc<Passage>) -> Router {
     }
 }
 
-/// What can't be read is answered before a body is; behind here the request's [`Encoding`] is known.
+/// How a body is written.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    encoding: Encoding,
+    coding: Coding,
+}
+
+/// What can't be read is answered before a body is; behind here the request's [`Form`] is known.
 async fn readable(mut request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }
-    let headers = request.headers_mut();
+    let headers = request.headers();
     let Some(encoding) = Encoding::of(headers) else {
         let message = "send application/x-protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf) or application/json";
         return unsupported(Encoding::Protobuf, message);
     };
-    let Some(known) = content_encoding(headers) else {
+    let Some(coding) = Coding::of_http(headers) else {
         let message = "send with one Content-Encoding of gzip, zstd or deflate, or without";
         return unsupported(encoding, message);
     };
-    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(known));
-    request.extensions_mut().insert(encoding);
+    request.extensions_mut().insert(Form { encoding, coding });
     next.run(request).await
-}
-
-/// The one coding of a body, by the name that is registered for it.
-fn content_encoding(headers: &HeaderMap) -> Option<&'static str> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
-    let value = values.next().map(HeaderValue::as_bytes).unwrap_or_default().trim_ascii();
-    if values.next().is_some() {
-        return None;
-    }
-    match value.to_ascii_lowercase().as_slice() {
-        b"" | b"identity" => Some("identity"),
-        b"gzip" | b"x-gzip" => Some("gzip"),
-        b"zstd" => Some("zstd"),
-        b"deflate" => Some("deflate"),
-        _ => None,
-    }
 }
 
 fn unsupported(encoding: Encoding, message: &str) -> Response {
@@ -116,99 +102,71 @@ fn unsupported(encoding: Encoding, message: &str) -> Response {
 
 async fn export(
     State(door): State<Arc<Door>>,
-    Extension(encoding): Extension<Encoding>,
+    Extension(form): Extension<Form>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    match take(&door, &parts.headers, encoding, body).await {
-        Ok(answer) => done(encoding, answer),
+    match take(&door, form, request).await {
+        Ok(answer) => done(form.encoding, answer),
         Err(error) => {
             door.metrics(Transport::Http).requests.add(error.outcome() as usize, 1);
-            failed(encoding, &error.status())
+            failed(form.encoding, &error.status())
         }
     }
 }
 
-async fn take(
-    door: &Door,
-    headers: &HeaderMap,
-    encoding: Encoding,
-    body: Body,
-) -> Result<Bytes, DoorError> {
-    let origin = door.origin(headers)?;
+async fn take(door: &Door, form: Form, request: Request) -> Result<Bytes, DoorError> {
+    let (head, body) = request.into_parts();
+    let origin = door.origin(&head.headers)?;
     let (_turn, memory) = door.turn(STEP_BYTES).await?;
-    let mut held = Held::from(memory);
-    let request = read(body, door.request_bytes_max(), &mut held).await?;
-    let request = match encoding {
+    let read = reading::whole(body, form.coding, door.request_bytes_max(), memory.into());
+    let (request, mut held) = read.await?;
+    let request = match form.encoding {
         Encoding::Protobuf => request,
         Encoding::Json => protobuf(request, &mut held).await?,
     };
     let partial = door.take(Transport::Http, &origin, request, held.into_memory()).await?;
-    Ok(partial.response(encoding))
+    Ok(partial.response(form.encoding))
 }
 
 /// Metrics or logs, passed through.
 async fn pass(
     passage: Arc<Passage>,
     signal: Signal,
-    encoding: Option<Extension<Encoding>>,
+    form: Option<Extension<Form>>,
     request: Request,
 ) -> Response {
-    let encoding = encoding.map_or_else(|| written_in(request.headers()), |Extension(known)| known);
-    if !passage.takes(encoding) {
+    // What nobody reads has no form.
+    let unread = || Form { encoding: written_in(request.headers()), coding: Coding::Identity };
+    let form = form.map_or_else(unread, |Extension(known)| known);
+    if !passage.takes(form.encoding) {
         let message = "send application/x-protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf): the destination takes nothing else";
         passage.count(signal, 0, Err(&RpcStatus::new(Code::InvalidArgument, message)));
-        return unsupported(encoding, message);
+        return unsupported(form.encoding, message);
     }
     let mut bytes = 0;
-    let end = relayed(&passage, signal, encoding, request, &mut bytes).await;
+    let end = relayed(&passage, signal, form, request, &mut bytes).await;
     passage.count(signal, bytes, end.as_ref().map(drop));
     match end {
-        Ok(answer) => done(encoding, answer),
-        Err(status) => failed(encoding, &status),
+        Ok(answer) => done(form.encoding, answer),
+        Err(status) => failed(form.encoding, &status),
     }
 }
 
 async fn relayed(
     passage: &Passage,
     signal: Signal,
-    encoding: Encoding,
+    form: Form,
     request: Request,
     bytes: &mut usize,
 ) -> Result<Bytes, RpcStatus> {
-    let (_turn, mut held) = passage.turn(STEP_BYTES).await?;
-    let (parts, body) = request.into_parts();
-    let door = passage.door();
+    let (_turn, held) = passage.turn(STEP_BYTES).await?;
+    let (head, body) = request.into_parts();
     let told = |error: DoorError| error.status();
-    let origin = door.origin(&parts.headers).map_err(told)?;
-    let body = read(body, passage.request_bytes_max(), &mut held).await.map_err(told)?;
+    let origin = passage.door().origin(&head.headers).map_err(told)?;
+    let read = reading::whole(body, form.coding, passage.request_bytes_max(), held);
+    let (body, held) = read.await.map_err(told)?;
     *bytes = body.len();
-    passage.pass(Parcel { signal, encoding, origin, body }, held).await
-}
-
-/// Reads a body, taking memory for each part of it before going on.
-async fn read(mut body: Body, bytes_max: usize, held: &mut Held) -> Result<Bytes, DoorError> {
-    let mut request = BytesMut::new();
-    let pace = Pace::new(clock::now());
-    loop {
-        let read_bytes = u64::try_from(request.len()).unwrap_or(u64::MAX);
-        let late = pace.late(clock::now(), read_bytes);
-        let Ok(frame) = tokio::time::timeout_at(late, body.frame()).await else {
-            return Err(TOO_SLOW.into());
-        };
-        let Some(frame) = frame else { return Ok(request.freeze()) };
-        // A sender that went away, or garbage in place of gzip and its like.
-        let frame = frame.map_err(|error| DoorError::Body(error.to_string()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if request.len() + data.len() > bytes_max {
-            return Err(DoorError::TooLarge(u64::try_from(bytes_max).unwrap_or(u64::MAX)));
-        }
-        request.extend_from_slice(&data);
-        let needed = u64::try_from(request.capacity()).unwrap_or(u64::MAX);
-        if needed > held.bytes() {
-            held.grow(needed - held.bytes())?;
-        }
-    }
+    passage.pass(Parcel { signal, encoding: form.encoding, origin, body }, held).await
 }
 
 /// A larger text would hold up what else its thread has to do.

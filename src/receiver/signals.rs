@@ -1,25 +1,19 @@
 //! Metrics and logs over gRPC, on their way through.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tonic::{
-    Request, Response, Status,
-    codec::{CompressionEncoding, EnabledCompressionEncodings},
-    server::Grpc,
-};
 
 use super::{
-    metered::{Memory, STEP_BYTES},
-    otlp_grpc::{HttpRequest, HttpResponse, metered, otlp_code},
+    coding::Coding,
+    door::DoorError,
+    otlp_grpc::{HttpRequest, HttpResponse, done, unknown_coding},
     passage::Passage,
+    reading::{self, STEP_BYTES},
 };
 use crate::{
     trace::{Parcel, Signal},
-    wire::{Encoding, RawCodec, status::RpcStatus},
+    wire::{Encoding, status::RpcStatus},
 };
 
 /// The signal that this path is for.
@@ -33,67 +27,27 @@ pub(super) async fn answer(
     signal: Signal,
     request: HttpRequest,
 ) -> HttpResponse {
-    let (_turn, held) = match passage.turn(STEP_BYTES).await {
-        Ok(turn) => turn,
-        Err(status) => {
-            passage.count(signal, 0, Err(&status));
-            return status.into_tonic().into_http();
-        }
-    };
-    let was_read = Arc::new(AtomicBool::new(false));
-    let through =
-        Through { passage: Arc::clone(&passage), signal, was_read: Arc::clone(&was_read) };
-    let bytes_max = passage.request_bytes_max();
-    let mut known = EnabledCompressionEncodings::default();
-    known.enable(CompressionEncoding::Gzip);
-    known.enable(CompressionEncoding::Zstd);
-    let mut grpc = Grpc::new(RawCodec)
-        .apply_compression_config(known, EnabledCompressionEncodings::default())
-        .apply_max_message_size_config(Some(bytes_max), None);
-    let service = tower::service_fn(move |request: Request<Bytes>| through.clone().pass(request));
-    let response = grpc.unary(service, metered(request, Memory::new(held), bytes_max)).await;
-    if was_read.load(Relaxed) {
-        // The destination's answer: its codes are its own.
-        return response;
-    }
-    refused_by_codec(&passage, signal, response)
+    let Some(coding) = Coding::of_grpc(request.headers()) else { return unknown_coding() };
+    let mut bytes = 0;
+    let end = relayed(&passage, signal, coding, request, &mut bytes).await;
+    passage.count(signal, bytes, end.as_ref().map(drop));
+    end.map_or_else(|status| status.into_tonic().into_http(), done)
 }
 
-/// What tonic could not read.
-fn refused_by_codec(passage: &Passage, signal: Signal, mut response: HttpResponse) -> HttpResponse {
-    if let Some(code) = otlp_code(&mut response) {
-        passage.count(signal, 0, Err(&RpcStatus::new(code, "")));
-    }
-    response
-}
-
-#[derive(Clone)]
-struct Through {
-    passage: Arc<Passage>,
+async fn relayed(
+    passage: &Passage,
     signal: Signal,
-    was_read: Arc<AtomicBool>,
-}
-
-impl Through {
-    async fn pass(self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
-        self.was_read.store(true, Relaxed);
-        let bytes = request.get_ref().len();
-        let end = self.relayed(request).await;
-        self.passage.count(self.signal, bytes, end.as_ref().map(drop));
-        end.map(Response::new).map_err(RpcStatus::into_tonic)
-    }
-
-    async fn relayed(&self, request: Request<Bytes>) -> Result<Bytes, RpcStatus> {
-        let door = self.passage.door();
-        let origin = door.origin(request.metadata().as_ref()).map_err(|error| error.status())?;
-        let held = request.extensions().get::<Memory>().and_then(Memory::take);
-        let held = held.ok_or_else(|| RpcStatus::new(tonic::Code::Internal, "no memory"))?;
-        let parcel = Parcel {
-            signal: self.signal,
-            encoding: Encoding::Protobuf,
-            origin,
-            body: request.into_inner(),
-        };
-        self.passage.pass(parcel, held).await
-    }
+    coding: Coding,
+    request: HttpRequest,
+    bytes: &mut usize,
+) -> Result<Bytes, RpcStatus> {
+    let (_turn, held) = passage.turn(STEP_BYTES).await?;
+    let (head, body) = request.into_parts();
+    let told = |error: DoorError| error.status();
+    let origin = passage.door().origin(&head.headers).map_err(told)?;
+    let read = reading::message(body, coding, passage.request_bytes_max(), held);
+    let (body, held) = read.await.map_err(told)?;
+    *bytes = body.len();
+    let parcel = Parcel { signal, encoding: Encoding::Protobuf, origin, body };
+    passage.pass(parcel, held).await
 }

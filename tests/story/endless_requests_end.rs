@@ -3,26 +3,21 @@
 //! Guarantees: each is refused for good at the limit of a request, or cut off; memory never holds much more than that, and
 //! the next request is taken.
 
-use std::net::SocketAddr;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
-use h2::{
-    SendStream,
-    client::{ResponseFuture, SendRequest},
-};
-use http::{Request, Response};
 use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
 };
 use tonic::Code;
 
-use crate::support::{self, PATIENCE, Setup, World, highest, http as otlp_http};
+use crate::support::{
+    self, PATIENCE, Setup, World,
+    grpc::{Connection, EXPORT, code, framed},
+    highest, http as otlp_http,
+};
 
 const LIMIT_BYTES: u64 = 1024 * 1024;
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 async fn world() -> World {
     let receiver = "max_request_size: 1MiB";
@@ -79,13 +74,9 @@ async fn a_message_of_4_gb() {
 
 #[tokio::test]
 async fn message_after_message() {
-    let message = support::trace(9, 1).encode_to_vec();
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.len()).expect("small"));
-    frame.put_slice(&message);
+    let frame = framed(false, &support::trace(9, 1).encode_to_vec());
     let world = world().await;
-    assert_eq!(code_of_endless(&world, frame.freeze()).await, Code::ResourceExhausted);
+    assert_eq!(code_of_endless(&world, frame).await, Code::InvalidArgument);
     goes_on(world).await;
 }
 
@@ -94,17 +85,17 @@ async fn message_after_message() {
 async fn a_health_check_that_never_comes() {
     let world = world().await;
     let mut sender = Connection::to(&world).await;
-    let (response, mut stream) = sender.begin("/grpc.health.v1.Health/Check");
+    let (response, mut stream) = sender.begin("/grpc.health.v1.Health/Check", &[]);
     stream.send_data(Bytes::from_static(b"\0\0"), false).expect("the beginning of a message");
     let response = tokio::time::timeout(PATIENCE, response).await.expect("it ends");
-    assert_eq!(code(&response.expect("an answer")), Code::DeadlineExceeded);
+    assert_eq!(code(response.expect("an answer")).await, Code::DeadlineExceeded);
     goes_on(world).await;
 }
 
 /// What is answered to a call that repeats these bytes for ever.
 async fn code_of_endless(world: &World, bytes: Bytes) -> Code {
     let mut sender = Connection::to(world).await;
-    let (response, mut stream) = sender.begin(EXPORT);
+    let (response, mut stream) = sender.begin(EXPORT, &[]);
     let endless = async {
         loop {
             stream.reserve_capacity(bytes.len());
@@ -125,41 +116,5 @@ async fn code_of_endless(world: &World, bytes: Bytes) -> Code {
     let answer = tokio::time::timeout(PATIENCE, answer);
     let (highest, response) = highest(&world.watched().budget, answer).await;
     assert!(highest < 4 * LIMIT_BYTES, "{highest} bytes");
-    code(&response.expect("it ends"))
-}
-
-fn code(response: &Response<h2::RecvStream>) -> Code {
-    let code = response.headers().get("grpc-status").expect("trailers alone");
-    Code::from_bytes(code.as_bytes())
-}
-
-/// Of HTTP/2, to OTLP/gRPC.
-struct Connection {
-    client: SendRequest<Bytes>,
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Connection {
-    async fn to(world: &World) -> Self {
-        let address = world.pipeline.grpc().expect("OTLP/gRPC is on");
-        let tcp = TcpStream::connect(address).await.expect("a connection");
-        let (client, connection) = h2::client::handshake(tcp).await.expect("HTTP/2");
-        let task = tokio::spawn(async move { drop(connection.await) });
-        Self { client: client.ready().await.expect("room"), address, task }
-    }
-
-    /// A call without its body.
-    fn begin(&mut self, path: &str) -> (ResponseFuture, SendStream<Bytes>) {
-        let request = Request::post(format!("http://{}{path}", self.address));
-        let request = request.header("content-type", "application/grpc").header("te", "trailers");
-        let request = request.body(()).expect("a request");
-        self.client.send_request(request, false).expect("sent")
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    code(response.expect("it ends")).await
 }

@@ -5,7 +5,7 @@
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tonic::Code;
+use tonic::{Code, metadata::MetadataMap};
 use tracestitch::{
     demo::backend::BackendFault,
     wire::status::{RpcStatus, retry_delay},
@@ -90,6 +90,30 @@ async fn who_goes_away_leaves_no_memory_taken() {
     support::until("memory is taken for what was read", || used() > announced).await;
     drop(connection);
     support::until("it is given back", || used() == 0).await;
+    world.end(&[]).await;
+}
+
+/// Scenario: a limit of memory below the limit of a request; requests that fit only exactly, and ones that never do.
+/// Guarantees: the former are taken, the latter refused for good.
+#[tokio::test]
+async fn what_never_fits_is_not_to_come_again() {
+    let setup =
+        Setup { memory: MEMORY, receiver: "max_request_size: 128MiB", ..Setup::without_deepflow() };
+    let world = World::start(setup).await;
+    let client = http::client();
+    let sized = |megabytes: usize| {
+        let mut request = large(1);
+        let spans = &mut request.resource_spans[0].scope_spans[0].spans;
+        spans[0].attributes.push(support::text("larger", &"x".repeat(megabytes * REQUEST_BYTES)));
+        request.encode_to_vec()
+    };
+    // Spans have 38 MB of that limit: a buffer that doubled would not find room.
+    assert_eq!(http::post(&client, &world, sized(34)).await.status(), 200);
+    world.settled(1).await;
+    http::refused(http::post(&client, &world, sized(64)).await, 413, Code::ResourceExhausted).await;
+    let sent = world.sender.send_raw(sized(64).into(), MetadataMap::new()).await;
+    let status = sent.expect_err("refused");
+    assert_eq!((status.code(), retry_delay(&status)), (Code::ResourceExhausted, None));
     world.end(&[]).await;
 }
 

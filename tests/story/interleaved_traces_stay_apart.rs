@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::any_value::Value,
@@ -13,10 +14,13 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use tokio::task::JoinSet;
-use tonic::metadata::MetadataMap;
+use tonic::{Code, metadata::MetadataMap};
 use tracestitch::demo::deepflow::DeepflowConfig;
 
-use crate::support::{self, Setup, World};
+use crate::support::{
+    self, Setup, World,
+    grpc::{Connection, EXPORT, code, framed},
+};
 
 const TRACES: u128 = 200;
 const SPANS: u64 = 6;
@@ -151,4 +155,32 @@ async fn tenants_with_the_same_trace_id_never_mix() {
 
 fn name(tenant: Option<&str>) -> String {
     format!("{}'s", tenant.unwrap_or("nobody"))
+}
+
+/// Scenario: a gateway sets a tenant's header, and the tenant names another one in the trailers of its call.
+/// Guarantees: the header counts.
+#[tokio::test]
+async fn trailers_change_no_tenant() {
+    let setup = Setup {
+        receiver: "include_metadata: [x-scope-orgid]",
+        exporter: "headers: {x-scope-orgid: '${origin:x-scope-orgid}'}",
+        ..Setup::without_deepflow()
+    };
+    let world = World::start(setup).await;
+    let mut connection = Connection::to(&world).await;
+    let (response, mut stream) = connection.begin(EXPORT, &[("x-scope-orgid", "blue")]);
+    let body = framed(false, &support::trace(1, 2).encode_to_vec());
+    stream.send_data(body, false).expect("sent");
+    let name = HeaderName::from_static("x-scope-orgid");
+    let trailers = HeaderMap::from_iter([(name, HeaderValue::from_static("green"))]);
+    stream.send_trailers(trailers).expect("sent");
+    assert_eq!(code(response.await.expect("an answer")).await, Code::Ok);
+    world.settled(2).await;
+    let requests = world.backend.received();
+    assert!(!requests.is_empty());
+    for request in requests {
+        let tenant = request.headers.get("x-scope-orgid").expect("a tenant");
+        assert_eq!(tenant, "blue");
+    }
+    world.end(&[]).await;
 }

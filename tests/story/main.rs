@@ -12,6 +12,7 @@ mod bad_tls_files_are_named_at_start;
 mod big_traces_are_cut_to_requests;
 mod browsers_may_send_when_allowed;
 mod clocks_far_off_are_not_posted;
+mod compressed_bodies_are_read_to_their_end;
 mod config_errors_name_their_path;
 mod connections_get_old_without_a_failed_request;
 mod dead_letters_can_be_sent_again;

@@ -2,6 +2,7 @@
 //! waiting with a deadline, and a look at metrics and books.
 
 pub(crate) mod authority;
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod http_backend;
 pub(crate) mod tls;
