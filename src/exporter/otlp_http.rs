@@ -5,6 +5,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Body, Client, redirect};
+use tokio::time::timeout_at;
 
 use super::{
     BodyEncoding, Compression, OtlpHttpConfig, RESPONSE_BYTES_MAX, StartError,
@@ -139,12 +140,15 @@ impl OtlpHttp {
             .headers(self.headers(origin))
             .header(header::CONTENT_TYPE, encoding.content_type())
             .body(body);
-        let exchange = async {
-            let response = request.send().await.map_err(|error| chain(&error))?;
-            Answer::of(response, encoding).await
-        };
+        let end = clock::now() + self.timeout;
         let late = |_| format!("no answer within {} ms", self.timeout.as_millis());
-        tokio::time::timeout(self.timeout, exchange).await.map_err(late)?
+        let response = timeout_at(end, request.send()).await.map_err(late)?;
+        let mut response = response.map_err(|error| chain(&error.without_url()))?;
+        let mut answer = Answer::of_head(&response, encoding);
+        // What the head says is settled: sent again, spans that were taken would be there twice.
+        answer.body =
+            timeout_at(end, body_of(&mut response)).await.ok().flatten().unwrap_or_default();
+        Ok(answer)
     }
 }
 
@@ -177,22 +181,13 @@ fn client(
 }
 
 impl Answer {
-    /// Of a longer one only the code counts.
-    async fn of(mut response: reqwest::Response, asked: Encoding) -> Result<Self, String> {
-        let mut answer = Self {
+    fn of_head(response: &reqwest::Response, asked: Encoding) -> Self {
+        Self {
             code: response.status(),
             encoding: Encoding::of(response.headers()).unwrap_or(asked),
             retry_after: retry_after(response.headers(), clock::wall_us()),
             body: Vec::new(),
-        };
-        while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error))? {
-            if answer.body.len() + chunk.len() > RESPONSE_BYTES_MAX {
-                answer.body.clear();
-                break;
-            }
-            answer.body.extend_from_slice(&chunk);
         }
-        Ok(answer)
     }
 
     /// What it says for people.
@@ -203,6 +198,18 @@ impl Answer {
         };
         text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
     }
+}
+
+/// `None` when it breaks off or is too long: then only the head counts.
+async fn body_of(response: &mut reqwest::Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
 }
 
 /// Of a message in a log line.

@@ -172,7 +172,7 @@ impl Replay {
             items,
             since: clock::now(),
         };
-        let mut lacking: HashMap<usize, Vec<Bytes>> = HashMap::new();
+        let mut lacking: HashMap<usize, Lacking> = HashMap::new();
         let mut rest = batch.within(outlet.bytes_max);
         let ended = |batch: Batch<usize>, end: Result<PartialSuccess, DropReason>| match end {
             Ok(partial) => {
@@ -181,14 +181,14 @@ impl Replay {
             }
             Err(_) => {
                 for (number, piece) in batch.items {
-                    piece.bytes.put_into(lacking.entry(number).or_default());
+                    lacking.entry(number).or_default().add(&piece);
                 }
             }
         };
         outlet.courier.deliver(&mut rest, ended).await;
         let mut untaken: Vec<_> = lacking
             .into_iter()
-            .map(|(number, pieces)| (number, lines.rest_of(number, &pieces)))
+            .map(|(number, lacking)| (number, lines.rest_of(number, &lacking)))
             .collect();
         untaken.sort_by_key(|(number, _)| *number);
         sent.untaken = untaken;
@@ -213,11 +213,25 @@ impl Lines {
     }
 
     /// A line of what is lacking of a line; `None` is all of it, and so is what can't be written.
-    fn rest_of(&self, number: usize, pieces: &[Bytes]) -> Option<Vec<u8>> {
+    fn rest_of(&self, number: usize, lacking: &Lacking) -> Option<Vec<u8>> {
         let line = self.0.get(number)?;
-        let bytes = pieces.concat();
-        (bytes.len() < line.piece.bytes.len()).then_some(())?;
-        line::write(&bytes, &line.head).ok()
+        // Bytes don't tell: each part of a line that was cut repeats the resource.
+        (lacking.spans < line.piece.app_spans).then_some(())?;
+        line::write(&lacking.bytes.concat(), &line.head).ok()
+    }
+}
+
+/// The parts of a line that were not taken.
+#[derive(Debug, Default)]
+struct Lacking {
+    bytes: Vec<Bytes>,
+    spans: u64,
+}
+
+impl Lacking {
+    fn add(&mut self, part: &Piece) {
+        part.bytes.put_into(&mut self.bytes);
+        self.spans += part.app_spans;
     }
 }
 

@@ -189,6 +189,31 @@ async fn of_a_line_that_is_taken_in_part_the_rest_stays() {
 }
 
 #[tokio::test]
+async fn of_a_line_with_a_large_resource_the_rest_stays() {
+    let backend = Backend::start(0).await.expect("a free port");
+    backend.set_fault(BackendFault::Limited(32 * 1024));
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("traces.jsonl");
+    let mut sent = support::spans(1, 5);
+    for number in [1, 3] {
+        sent[number].attributes.push(support::text("large", &"x".repeat(15_000)));
+    }
+    // Those that are too large with it have, one by one, more bytes than the line.
+    let mut request = support::request("shop", sent.clone());
+    let resource = request.resource_spans[0].resource.as_mut().expect("a resource");
+    resource.attributes.push(support::text("large", &"y".repeat(20_000)));
+    fs::write(&file, serde_json::to_string(&request).expect("JSON")).expect("writable");
+    let output = replay(&[text(&file), "--to", &backend.url()]).await;
+    assert!(says(&output).contains(": 1 lines, 3 spans sent"), "{}", says(&output));
+    backend.set_fault(BackendFault::None);
+    let rest = directory.path().join("traces.jsonl.rest");
+    let output = replay(&[text(&rest), "--to", &backend.url()]).await;
+    assert!(output.status.success(), "{}", says(&output));
+    assert_eq!(support::assert_arrived(&sent, support::spans_at(&backend)), []);
+    backend.stop().await;
+}
+
+#[tokio::test]
 async fn a_signal_ends_a_replay_and_nothing_is_lost() {
     let backend = Backend::start(0).await.expect("a free port");
     backend.set_fault(BackendFault::Unavailable);

@@ -1,5 +1,5 @@
 //! Scenario: a destination of type `otlp_http` in each encoding and compression, which answers with every kind of success
-//! and failure.
+//! and failure, also in part.
 //! Guarantees: it gets every trace as it was; what OTLP calls retryable is tried again, not before Retry-After; nothing
 //! else is, and what is refused in part is counted once.
 
@@ -17,7 +17,7 @@ use tracestitch::{
 use crate::support::{
     self, Setup,
     http::{JSON, PROTOBUF},
-    http_backend::{Answer, HttpBackend, Request},
+    http_backend::{Answer, End, HttpBackend, Request},
 };
 
 /// A pipeline whose first destination is an HTTP backend.
@@ -190,6 +190,22 @@ async fn what_is_refused_in_part_is_counted_once() {
         support::settled(scene.watched(), 3).await;
         assert_eq!(scene.backend.requests().len(), 1);
         scene.end(&[(DropReason::Rejected, 2)]).await;
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_whose_body_never_comes_the_status_counts() {
+    for end in [End::Breaks, End::Stalls] {
+        let scene = Scene::start("endpoint: '{}', on_outage: drop, timeout: 1s").await;
+        scene.backend.end_bodies(end);
+        scene.backend.answers([200, 400].map(|code| failure(code, Vec::new())));
+        for id in 1..=2 {
+            scene.send(id, 1).await;
+            support::settled(scene.watched(), usize::try_from(id).expect("small")).await;
+        }
+        assert_eq!((scene.requests("ok"), scene.requests("failed")), (1, 1), "{end:?}");
+        assert_eq!(scene.requests("retry"), 0, "{end:?}");
+        scene.end(&[(DropReason::Permanent, 1)]).await;
     }
 }
 

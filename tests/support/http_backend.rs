@@ -4,13 +4,14 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_stream::StreamExt as _;
 
 /// One answer.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,18 @@ pub(crate) struct Answer {
     /// Content-Type, Retry-After, Location …
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+/// How the bodies of answers end.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum End {
+    /// Whole.
+    #[default]
+    Whole,
+    /// The connection breaks behind what there is of it.
+    Breaks,
+    /// Nothing follows, and the connection stays.
+    Stalls,
 }
 
 /// One request, whatever it was answered.
@@ -52,6 +65,7 @@ impl Request {
 
 #[derive(Default)]
 struct Kept {
+    end: Mutex<End>,
     script: Mutex<VecDeque<Answer>>,
     requests: Mutex<Vec<Request>>,
 }
@@ -88,6 +102,11 @@ impl HttpBackend {
         self.kept.script.lock().extend(answers);
     }
 
+    /// From now on the bodies of answers end so.
+    pub(crate) fn end_bodies(&self, end: End) {
+        *self.kept.end.lock() = end;
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.kept.requests.lock().clone()
     }
@@ -111,12 +130,27 @@ async fn answer(
     let answer = kept.script.lock().pop_front();
     let answer = answer.unwrap_or_else(|| success(&like.unwrap_or_default()));
     let mut response =
-        (StatusCode::from_u16(answer.code).expect("a code"), answer.body).into_response();
+        (StatusCode::from_u16(answer.code).expect("a code"), ended(answer.body, *kept.end.lock()))
+            .into_response();
     response.headers_mut().remove("content-type");
     for (name, value) in answer.headers {
         response.headers_mut().insert(name, value.parse().expect("a header"));
     }
     response
+}
+
+fn ended(bytes: Vec<u8>, end: End) -> Body {
+    let rest = match end {
+        End::Whole => return Body::from(bytes),
+        End::Breaks => Some(Err("for a test")),
+        End::Stalls => None,
+    };
+    // The server must have a pause to send what there is.
+    let rest = tokio_stream::iter(rest).then(|rest| async move {
+        tokio::task::yield_now().await;
+        rest
+    });
+    Body::from_stream(tokio_stream::once(Ok(bytes)).chain(rest).chain(tokio_stream::pending()))
 }
 
 fn success(content_type: &str) -> Answer {
