@@ -249,6 +249,14 @@ impl OtlpHttpConfig {
         }
     }
 
+    /// The same for people: without its query, which may hold a key.
+    pub(super) fn shown_url(&self) -> String {
+        match &self.traces_endpoint {
+            Some(url) => url.to_string(),
+            None => self.url("traces"),
+        }
+    }
+
     /// Where requests of a signal (`metrics`, `logs`) are sent.
     pub(super) fn url(&self, signal: &str) -> String {
         format!("{}/v1/{signal}", self.endpoint)
