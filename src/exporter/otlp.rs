@@ -29,7 +29,7 @@ macro_rules! otlp_destination {
             pub compression: Compression,
             /// For one request.
             pub timeout: Interval,
-            /// For a connection.
+            /// For a connection; over gRPC half of timeout at most, so that the next address can have the request.
             pub connect_timeout: Interval,
             /// Requests at a time.
             pub max_in_flight: usize,
