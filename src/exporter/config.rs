@@ -9,7 +9,10 @@ use serde::{
 };
 
 use super::{DeadLetterConfig, OtlpConfig, OtlpHttpConfig};
-use crate::{config::Problems, tls::ClientTlsConfig};
+use crate::{
+    config::{HttpUrl, Problems},
+    tls::ClientTlsConfig,
+};
 
 /// Destinations by `type` or `type/name`, in order. `on_outage` says what becomes of traces that one can't take.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,10 +84,26 @@ impl Config {
     pub fn destinations(&self) -> Vec<String> {
         let shown = self.0.iter().map(|(name, exporter)| match exporter {
             ExporterConfig::Otlp(otlp) => format!("{name}: {}", otlp.endpoint),
-            ExporterConfig::OtlpHttp(otlp) => format!("{name}: {}", otlp.traces_url()),
+            ExporterConfig::OtlpHttp(otlp) => format!("{name}: {}", otlp.shown_url()),
             ExporterConfig::Debug(_) => format!("{name}: standard output"),
         });
         shown.collect()
+    }
+
+    /// The URLs that are sent to, each with its path below the destinations.
+    pub fn urls(&self) -> Vec<(String, &HttpUrl)> {
+        let urls = self.0.iter().flat_map(|(name, exporter)| {
+            let (endpoint, traces) = match exporter {
+                ExporterConfig::Otlp(otlp) => (Some(&otlp.endpoint), None),
+                ExporterConfig::OtlpHttp(otlp) => {
+                    (Some(&otlp.endpoint), otlp.traces_endpoint.as_ref())
+                }
+                ExporterConfig::Debug(_) => (None, None),
+            };
+            let endpoint = endpoint.map(|url| (format!("{name}.endpoint"), url));
+            endpoint.into_iter().chain(traces.map(|url| (format!("{name}.traces_endpoint"), url)))
+        });
+        urls.collect()
     }
 
     /// The destinations that metrics and logs can be passed to.

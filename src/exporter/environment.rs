@@ -1,5 +1,5 @@
 //! Where traces go by the environment alone: the variables that OpenTelemetry's exporters know (specification, "OTLP Exporter
-//! Configuration"). Those of traces win over those of all signals; an empty one is not set.
+//! Configuration"). Those of traces win over those of all signals; an empty one is not set. An endpoint must be set.
 
 use http::Uri;
 use percent_encoding::percent_decode_str;
@@ -89,10 +89,11 @@ impl Reader<'_> {
 
     fn grpc(&mut self) -> OtlpConfig {
         let is_insecure = self.parsed("INSECURE", truth).unwrap_or(false);
+        self.needs_endpoint();
         let endpoint = self.parsed("ENDPOINT", |text| grpc_url(text, is_insecure));
         let default = OtlpConfig::default();
         OtlpConfig {
-            endpoint: endpoint.unwrap_or_else(|| local(4317)),
+            endpoint: endpoint.unwrap_or(default.endpoint),
             tls: self.tls(),
             headers: self.parsed("HEADERS", headers).unwrap_or_default(),
             compression: self.parsed("COMPRESSION", compression).unwrap_or_default(),
@@ -102,12 +103,13 @@ impl Reader<'_> {
     }
 
     fn http(&mut self, encoding: BodyEncoding) -> OtlpHttpConfig {
+        self.needs_endpoint();
         // The one of traces is used as it is, the other is a base.
         let traces_endpoint = self.of(PREFIXES.iter().take(1), "ENDPOINT", http_url);
         let base = self.of(PREFIXES.iter().skip(1), "ENDPOINT", http_url);
         let default = OtlpHttpConfig::default();
         OtlpHttpConfig {
-            endpoint: base.unwrap_or_else(|| local(4318)),
+            endpoint: base.unwrap_or(default.endpoint),
             traces_endpoint,
             encoding,
             tls: self.tls(),
@@ -115,6 +117,20 @@ impl Reader<'_> {
             compression: self.parsed("COMPRESSION", compression).unwrap_or_default(),
             timeout: self.parsed("TIMEOUT", milliseconds).unwrap_or(default.timeout),
             ..default
+        }
+    }
+
+    /// The specification's default, this machine, is where the receivers listen: traces would come back for ever.
+    fn needs_endpoint(&mut self) {
+        let name = |prefix| format!("{prefix}ENDPOINT");
+        if PREFIXES.iter().all(|prefix| set(self.environment, &name(prefix)).is_none()) {
+            let problem =
+                "is not set: others of these variables are, and traces need a destination";
+            self.problems.push(
+                &name(&PREFIXES[1]),
+                problem,
+                Some("for example http://collector:4318"),
+            );
         }
     }
 
@@ -165,11 +181,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// As the specification says where no endpoint is set.
-fn local(port: u16) -> HttpUrl {
-    format!("http://localhost:{port}").parse().expect("a host and a port make a URL")
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
@@ -232,11 +243,15 @@ fn headers(text: &str) -> Result<Headers, String> {
     };
     let pairs = text.split(',').filter(|pair| !pair.trim().is_empty());
     let headers = Headers::new(pairs.map(header).collect::<Result<_, String>>()?);
+    if text.contains("${origin:") {
+        return Err("can't stand for headers of an origin: no header is kept".to_owned());
+    }
     let mut problems = Problems::default();
     headers.check(&[], &mut problems);
     match problems.into_vec().first() {
         None => Ok(headers),
-        Some(problem) => Err(format!("{}: {}", problem.path, problem.problem)),
+        // Not the name: what is no list at all may have a secret there.
+        Some(problem) => Err(format!("has a header that can't be used: {}", problem.problem)),
     }
 }
 
@@ -295,9 +310,23 @@ mod tests {
         assert_eq!(both.traces_url(), "http://b:4318/x");
         let bare = http(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:4318")]);
         assert_eq!(bare.traces_url(), "http://b:4318/");
-        let none = http(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]);
-        assert_eq!(none.traces_url(), "http://localhost:4318/v1/traces");
-        assert_eq!(none.encoding, BodyEncoding::Json);
+        assert_eq!(bare.encoding, BodyEncoding::Proto);
+        let json = http(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ]);
+        assert_eq!(json.encoding, BodyEncoding::Json);
+    }
+
+    #[test]
+    fn an_endpoint_must_be_set() {
+        for protocol in ["grpc", "http/protobuf", "http/json"] {
+            let variables = Box::leak(Box::new([("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)]));
+            let problems = from_environment(&Variables(variables)).expect_err(protocol).into_vec();
+            let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+            assert_eq!(problem.path, "OTEL_EXPORTER_OTLP_ENDPOINT");
+            assert!(problem.problem.starts_with("is not set: "), "{problem}");
+        }
     }
 
     #[test]
@@ -320,6 +349,8 @@ mod tests {
     #[test]
     fn those_of_traces_win() {
         let read = grpc(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://b:4317"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
             ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
@@ -333,6 +364,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "/b.pem"),
             ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem"),
         ]);
+        assert_eq!(read.endpoint.to_string(), "https://b:4317");
         let headers = read.headers.of(&Origin::default());
         let value = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
         assert_eq!((headers.len(), value("x-key")), (2, Some(b"a b,".to_vec())));
@@ -354,16 +386,24 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_HEADERS", "s3cret", "name=value"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a b=s3cret", "is no header name"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=s3cret%0A", "can't be sent"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4318", "is no URL"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "Bearer s3cret=", "is no header name"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=${origin:s3cret}", "can't stand for"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "me:s3cret@a:4318", "a name and a password"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://me:s3 s3cret@a:4318", "is no URL"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "a:4318/v1/traces?key=s3cret", "is no URL"),
         ] {
-            let variables: &'static [_] = Box::leak(Box::new([(name, value)]));
+            let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318");
+            let variables: &'static [_] = Box::leak(Box::new([(name, value), endpoint]));
             let problems = from_environment(&Variables(variables)).expect_err(value).into_vec();
             let [problem] = problems.as_slice() else { panic!("{problems:?}") };
             assert_eq!(problem.path, name);
             assert!(problem.problem.contains(part), "{problem}");
             assert!(!problem.to_string().contains("s3cret"), "{problem}");
         }
-        let alone: &'static [_] = &[("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem")];
+        let alone: &'static [_] = &[
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key.pem"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a:4318"),
+        ];
         let problems = from_environment(&Variables(alone)).expect_err("no certificate").into_vec();
         assert_eq!(problems[0].path, "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
         let neither: &'static [_] = &[

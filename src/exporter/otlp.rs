@@ -29,7 +29,7 @@ macro_rules! otlp_destination {
             pub compression: Compression,
             /// For one request.
             pub timeout: Interval,
-            /// For a connection.
+            /// For a connection; over gRPC half of timeout at most, so that the next address can have the request.
             pub connect_timeout: Interval,
             /// Requests at a time.
             pub max_in_flight: usize,
@@ -245,6 +245,14 @@ impl OtlpHttpConfig {
     pub(super) fn traces_url(&self) -> String {
         match &self.traces_endpoint {
             Some(url) => url.uri().to_string(),
+            None => self.url("traces"),
+        }
+    }
+
+    /// The same for people: without its query, which may hold a key.
+    pub(super) fn shown_url(&self) -> String {
+        match &self.traces_endpoint {
+            Some(url) => url.to_string(),
             None => self.url("traces"),
         }
     }

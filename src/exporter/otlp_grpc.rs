@@ -1,12 +1,14 @@
 //! OTLP/gRPC towards Tempo, Jaeger or a Collector, from raw bytes.
 
-use std::{error::Error as _, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, uri::PathAndQuery};
-use tokio::task::JoinSet;
+            let Ok(answer) = timeout_at(end, guarded(call(client, method, request))).await else {
+                self.addresses.failed(clock::now(), address);
+                return None;
 use tonic::{
-    Request, Response, Status,
+    Request, Status,
     client::Grpc,
     codec::CompressionEncoding,
     metadata::MetadataMap,
@@ -20,7 +22,7 @@ use super::{
     headers::SentHeaders,
 };
 use crate::{
-    clock,
+    clock::{self, Instant},
     tls::{ClientTls, Connector, Reloads},
     trace::Origin,
     wire::{Encoding, PartialSuccess, Pieces, PiecesCodec},
@@ -43,9 +45,8 @@ impl OtlpGrpc {
         config: &OtlpConfig,
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
-        let (uri, is_tls) = (config.endpoint.uri(), config.endpoint.is_tls());
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        let lookup = system_lookup(uri.host().unwrap_or_default(), port);
+        let host = config.endpoint.uri().host().unwrap_or_default();
+        let lookup = system_lookup(host, config.endpoint.port());
         Self::with_lookup(exporter, config, reloads, lookup)
     }
 
@@ -60,14 +61,14 @@ impl OtlpGrpc {
             let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
             let tls = ClientTls::new(&config.tls, exporter, reloads).map_err(failed)?;
             let host = config.endpoint.uri().host().unwrap_or_default();
-            let connector = Connector::new(&tls, host, config.connect_timeout.get());
+            let connector = Connector::new(&tls, host, connect_wait(config));
             Some(connector.map_err(failed)?)
         } else {
             None
         };
         let failed = |source| StartError::Endpoint { exporter: exporter.to_owned(), source };
         endpoint(config, config.endpoint.to_string()).map_err(failed)?;
-        let (wait, shared) = (config.connect_timeout.get(), config.clone());
+        let (wait, shared) = (connect_wait(config), config.clone());
         let connect = move |address: SocketAddr| {
             let scheme = if shared.endpoint.is_tls() { "https" } else { "http" };
             let endpoint = endpoint(&shared, format!("{scheme}://{address}"));
@@ -113,45 +114,71 @@ impl OtlpGrpc {
         origin: &Origin,
         pieces: Pieces,
     ) -> Option<Result<Bytes, Status>> {
-        let exchange = self.send_to_any(method, self.headers.of(origin), &pieces);
-        tokio::time::timeout(self.timeout, exchange).await.ok()
+        let end = clock::now() + self.timeout;
+        match timeout_at(end, self.addresses.in_turn(clock::now())).await.ok()? {
+            Ok(places) => {
+                self.send_to_any(places, method, self.headers.of(origin), &pieces, end).await
+            }
+            Err(unknown) => Some(Err(Status::from_error(Box::new(unknown)))),
+        }
     }
 
-    /// An address that can't be reached has not got the request: the next one may have it.
+    /// An address that can't be reached has not got the request: the next one may have it. One that does not answer in
+    /// time may have it, but the next request should not wait for it, too.
     async fn send_to_any(
         &self,
+        places: Vec<(SocketAddr, Grpc<Channel>)>,
         method: &'static str,
         headers: HeaderMap,
         pieces: &Pieces,
-    ) -> Result<Bytes, Status> {
-        let unknown = |error: io::Error| Status::from_error(Box::new(error));
+        end: Instant,
+    ) -> Option<Result<Bytes, Status>> {
         let mut last = Status::unavailable("the destination has no address");
-        for (address, mut client) in self.addresses.in_turn(clock::now()).await.map_err(unknown)? {
+        for (address, client) in places {
             let mut request = Request::new(pieces.clone());
             *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
-            let ready = client.ready().await.map_err(|error| Status::from_error(Box::new(error)));
-            let method = PathAndQuery::from_static(method);
-            let answer = match ready {
-                Ok(()) => unary(client, request, method).await,
-                Err(status) => Err(status),
-            };
-            match answer {
-                Ok(response) => return Ok(response.into_inner()),
-                // The destination's own answer.
-                Err(status) if status.source().is_none() => return Err(status),
-                Err(status) => {
-                    self.addresses.failed(clock::now(), address);
-                    if !was_unreachable(&status) {
-                        return Err(status);
-                    }
-                    last = status;
-                }
-            }
-        }
-        Err(last)
+async fn call(
+    mut client: Grpc<Channel>,
+    method: &'static str,
+    request: Request<Pieces>,
+) -> Result<Bytes, Status> {
+    client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+    let answer = client.unary(request, PathAndQuery::from_static(method), PiecesCodec).await?;
+    Ok(answer.into_inner())
+}
+
+/// A call in a task of its own: tonic panics over details of a status that are no base64, and that must end no more than the
+/// attempt.
+async fn guarded(
+    call: impl Future<Output = Result<Bytes, Status>> + Send + 'static,
+) -> Result<Bytes, Status> {
+    let mut task = JoinSet::new();
+    task.spawn(call);
+    match task.join_next().await {
+        Some(Ok(answer)) => answer,
+        Some(Err(_)) | None => Err(Status::unavailable("the destination's answer can't be read")),
     }
 }
 
+/// A request that could not connect has time left for the next address.
+fn connect_wait(config: &OtlpConfig) -> Duration {
+    config.connect_timeout.get().min(config.timeout.get() / 2)
+            };
+            match answer {
+                Err(status) if status.source().is_some() => last = status,
+                // The destination's own.
+                answer => return Some(answer),
+            }
+            self.addresses.failed(clock::now(), address);
+            if !was_unreachable(&last) {
+                break;
+            }
+        }
+        Some(Err(last))
+    }
+}
+
+<<<<<<< HEAD
 /// One call, in a task of its own: tonic panics over details of a status that are no base64, and that must end no more than
 /// the attempt.
 async fn unary(
@@ -165,6 +192,21 @@ async fn unary(
         Some(Ok(answer)) => answer,
         Some(Err(_)) | None => Err(Status::unavailable("the destination's answer can't be read")),
     }
+=======
+async fn call(
+    mut client: Grpc<Channel>,
+    method: &'static str,
+    request: Request<Pieces>,
+) -> Result<Bytes, Status> {
+    client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+    let answer = client.unary(request, PathAndQuery::from_static(method), PiecesCodec).await?;
+    Ok(answer.into_inner())
+}
+
+/// A request that could not connect has time left for the next address.
+fn connect_wait(config: &OtlpConfig) -> Duration {
+    config.connect_timeout.get().min(config.timeout.get() / 2)
+>>>>>>> he
 }
 
 /// At this URL; the destination is addressed by its name all the same.
@@ -173,7 +215,7 @@ fn endpoint(config: &OtlpConfig, url: String) -> Result<Endpoint, tonic::transpo
     let endpoint = Endpoint::from_shared(url)?
         .origin(config.endpoint.uri().clone())
         .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")))?
-        .connect_timeout(config.connect_timeout.get())
+        .connect_timeout(connect_wait(config))
         .http2_keep_alive_interval(keepalive.time.get())
         .keep_alive_timeout(keepalive.timeout.get())
         .keep_alive_while_idle(true)
@@ -194,10 +236,17 @@ fn client(channel: Channel, compression: Compression) -> Grpc<Channel> {
 fn was_unreachable(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
+        if error.is::<tonic::ConnectError>() || is_late_connect(error) {
             return true;
         }
         source = error.source();
     }
     false
+}
+
+/// The wait for a connection with TLS has an error of its own; that of a connection which breaks holds no `Elapsed`.
+fn is_late_connect(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let Some(inner) = inner else { return false };
+    inner.is::<Elapsed>()
 }

@@ -114,12 +114,21 @@ const MEMORY_BYTES_MIN: u64 = 64 * 1024 * 1024;
 impl Config {
     /// Notes all that can't be used.
     pub fn check(&self, problems: &mut Problems) {
-        let kept = &self.receivers.otlp.include_metadata;
+        let (kept, urls) = (&self.receivers.otlp.include_metadata, self.exporters.urls());
         problems.within("receivers", |problems| self.receivers.check(problems));
         problems.within("buffer", |problems| self.buffer.check(problems));
         problems.within("completion", |problems| self.completion.check(kept, problems));
         problems.within("exporters", |problems| {
             self.exporters.check(kept, &self.dead_letter, problems);
+            for (path, _) in urls.iter().filter(|(_, url)| self.receivers.is_reached_by(url)) {
+                let hint =
+                    Some("name the backend's address, or let the receiver listen at another port");
+                problems.push(
+                    path,
+                    "tracestitch would send to itself: a receiver listens there",
+                    hint,
+                );
+            }
         });
         if let Some(name) = self.receivers.otlp.forward_other_signals.name()
             && !self.exporters.relays().contains(&name)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::CorsConfig;
 use crate::{
     auth::AuthConfig,
-    config::{ByteSize, Interval, ListenAddress, NameOrNone, Problems, UrlPath},
+    config::{ByteSize, HttpUrl, Interval, ListenAddress, NameOrNone, Problems, UrlPath},
     listen::{Age, Limits, Protocol, STREAMS},
     tls::ServerTlsConfig,
     trace::HEADERS_MAX,
@@ -262,6 +262,14 @@ impl Config {
     /// Notes which doors are open.
     pub fn warn(&self, problems: &mut Problems) {
         problems.within("otlp", |problems| self.otlp.warn(problems));
+    }
+
+    /// What is sent to this URL comes in here.
+    pub fn is_reached_by(&self, url: &HttpUrl) -> bool {
+        let Protocols { grpc, http } = &self.otlp.protocols;
+        let grpc = grpc.as_ref().map(|grpc| &grpc.endpoint);
+        let http = http.as_ref().map(|http| &http.endpoint);
+        grpc.into_iter().chain(http).any(|endpoint| endpoint.is_reached_by(url))
     }
 }
 

@@ -149,7 +149,7 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         (
             "completion:\n  deepflow:\n    endpoint: [http://a:1, 'b:2']\n",
-            &[("completion.deepflow.endpoint.1", 3, "`b:2` is no URL", "")],
+            &[("completion.deepflow.endpoint.1", 3, "is no URL", "")],
         ),
         ("memory: {limit: 120%}\n", &[("memory.limit", 1, "between 1% and 95%", "")]),
         ("memory:\n  limit: 64mb\n", &[("memory.limit", 2, "`64mb` is no size", "")]),
@@ -257,6 +257,15 @@ fn each_mistake_has_path_line_problem_and_hint() {
                 ),
                 ("exporters.otlp/a.keepalive.time", 4, "longer than 0s", "10s"),
             ],
+        ),
+        // What is sent would come back for ever.
+        (
+            "receivers:\n  otlp:\n    protocols: {grpc: {endpoint: '0.0.0.0:5000'}}\nexporters:\n  otlp:\n    endpoint: http://localhost:5000\n",
+            &[("exporters.otlp.endpoint", 6, "would send to itself", "at another port")],
+        ),
+        (
+            "exporters:\n  otlp_http:\n    traces_endpoint: http://127.0.0.1:4318/v1/traces\n",
+            &[("exporters.otlp_http.traces_endpoint", 3, "would send to itself", "address")],
         ),
         // Several at once, in the order of the file.
         (

@@ -95,6 +95,15 @@ fn validate_tells_what_would_be_done() {
 }
 
 #[test]
+fn keys_in_urls_are_not_shown() {
+    let key = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a.example:4318/t?key=s3cret")];
+    let output = program("validate", None, &key);
+    let text = said(&output.stdout);
+    assert!(text.contains("traces go to otlp_http: http://a.example:4318/t"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
 fn a_file_wins_and_it_is_said() {
     let file = "exporters: {otlp/tempo: {endpoint: 'http://tempo.example:4317'}}\n";
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "not even a URL")];
