@@ -83,6 +83,11 @@ impl Brim {
         used_bytes >= self.mark(SPILL_PERCENT)
     }
 
+    /// See [`super::Budget::request_bytes_max`].
+    pub(super) fn request_bytes_max(&self) -> u64 {
+        self.limit_bytes / 100 * NEW_TRACES_END_PERCENT
+    }
+
     /// See [`super::Budget::is_short`].
     pub(super) fn is_short(&self, used_bytes: u64) -> bool {
         used_bytes >= self.mark(NEW_TRACES_PERCENT)

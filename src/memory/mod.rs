@@ -93,6 +93,11 @@ impl Budget {
         if self.brim.takes_new_traces(self.used_bytes()) { Ok(()) } else { Err(self.full()) }
     }
 
+    /// A request of new traces that takes more than this may never be taken, however empty the budget is.
+    pub fn request_bytes_max(&self) -> u64 {
+        self.brim.request_bytes_max()
+    }
+
     /// So full that nothing more should be taken into memory that can wait outside.
     pub fn is_short(&self) -> bool {
         self.brim.is_short(self.used_bytes())

@@ -29,7 +29,8 @@ pub struct OtlpConfig {
     pub protocols: Protocols,
     /// Who may send. Without tokens everybody who reaches it may.
     pub auth: AuthConfig,
-    /// Largest request after decompression; larger ones are refused for good.
+    /// Largest request after decompression; larger ones are refused for good. Never more than three quarters of the memory
+    /// that spans have.
     pub max_request_size: ByteSize,
     /// Request headers (at most 4) that tell tenants apart: traces with different values never mix. Their values can
     /// be used as ${origin:NAME} in headers of exporters and of completion.

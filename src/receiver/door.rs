@@ -122,8 +122,8 @@ impl Door {
         metrics: Arc<Metrics>,
     ) -> Self {
         let names = config.include_metadata.iter();
-        // What memory never holds is not to come again and again.
-        let limit = usize::try_from(budget.limit_bytes()).unwrap_or(usize::MAX);
+        // What is never taken is not to come again and again.
+        let limit = usize::try_from(budget.request_bytes_max()).unwrap_or(usize::MAX);
         let readers = budget.limit_bytes() / READING_SHARE / READING_BYTES;
         let readers = usize::try_from(readers.max(READERS_MIN)).unwrap_or(usize::MAX >> 4);
         Self {

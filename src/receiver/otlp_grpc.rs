@@ -8,7 +8,12 @@ use http::{
     header::{self, HeaderMap},
 };
 use tokio::sync::watch;
-use tonic::{Status, codec::EncodeBody, metadata::GRPC_CONTENT_TYPE, service::Routes};
+use tonic::{
+    Status,
+    codec::{EncodeBody, SingleMessageCompressionOverride},
+    metadata::GRPC_CONTENT_TYPE,
+    service::Routes,
+};
 use tower::Service;
 
 use super::{
@@ -111,7 +116,8 @@ async fn take(door: &Door, coding: Coding, request: HttpRequest) -> Result<Bytes
 /// A call's one message.
 pub(super) fn done(answer: Bytes) -> HttpResponse {
     let answer = tokio_stream::once(Ok(answer));
-    let body = EncodeBody::new_server(RawCodec, answer, None, Default::default(), None);
+    let compressed = SingleMessageCompressionOverride::default();
+    let body = EncodeBody::new_server(RawCodec, answer, None, compressed, None);
     let mut response = HttpResponse::new(tonic::body::Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
     response

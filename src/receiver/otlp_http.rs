@@ -19,7 +19,7 @@ use super::{
     HttpConfig,
     answer::{done, failed, failed_as, written_in},
     coding::Coding,
-    door::{Door, DoorError},
+    door::{Door, DoorError, Turn},
     held::Held,
     passage::Passage,
     reading::{self, STEP_BYTES},
@@ -117,12 +117,12 @@ async fn export(
 async fn take(door: &Door, form: Form, request: Request) -> Result<Bytes, DoorError> {
     let (head, body) = request.into_parts();
     let origin = door.origin(&head.headers)?;
-    let (_turn, memory) = door.turn(STEP_BYTES).await?;
+    let (turn, memory) = door.turn(STEP_BYTES).await?;
     let read = reading::whole(body, form.coding, door.request_bytes_max(), memory.into());
-    let (request, mut held) = read.await?;
-    let request = match form.encoding {
-        Encoding::Protobuf => request,
-        Encoding::Json => protobuf(request, &mut held).await?,
+    let (request, held) = read.await?;
+    let (request, held, _turn) = match form.encoding {
+        Encoding::Protobuf => (request, held, turn),
+        Encoding::Json => protobuf(request, held, turn).await?,
     };
     let partial = door.take(Transport::Http, &origin, request, held.into_memory()).await?;
     Ok(partial.response(form.encoding))
@@ -172,18 +172,29 @@ async fn relayed(
 /// A larger text would hold up what else its thread has to do.
 const SHORT_BYTES: usize = 64 * 1024;
 
-/// JSON as protobuf, which is about half as long and never much longer; both are there for a moment.
-async fn protobuf(text: Bytes, held: &mut Held) -> Result<Bytes, DoorError> {
-    held.grow(u64::try_from(text.len()).unwrap_or(u64::MAX))?;
-    let request = if text.len() <= SHORT_BYTES {
-        json::to_protobuf(&text)?
-    } else {
-        let read = tokio::task::spawn_blocking(move || json::to_protobuf(&text));
-        // It does not panic, and nobody aborts it.
-        read.await.map_err(|error| DoorError::Body(error.to_string()))??
+/// JSON as protobuf, which is about half as long and never much longer; both are there for a moment. Who goes away
+/// meanwhile ends neither the reading nor what is taken for it: memory and turn are where the work is.
+async fn protobuf(
+    text: Bytes,
+    mut held: Held,
+    turn: Turn,
+) -> Result<(Bytes, Held, Turn), DoorError> {
+    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    if held.bytes().saturating_add(bytes) > held.limit_bytes() {
+        return Err(DoorError::TooLarge(held.limit_bytes() / 2));
+    }
+    held.grow(bytes)?;
+    let is_short = text.len() <= SHORT_BYTES;
+    let read = move || {
+        let request = json::to_protobuf(&text)?;
+        held.resize(u64::try_from(request.capacity()).unwrap_or(u64::MAX));
+        Ok((request.into(), held, turn))
     };
-    held.resize(u64::try_from(request.capacity()).unwrap_or(u64::MAX));
-    Ok(request.into())
+    if is_short {
+        return read();
+    }
+    // It does not panic, and nobody aborts it.
+    tokio::task::spawn_blocking(read).await.map_err(|error| DoorError::Body(error.to_string()))?
 }
 
 fn unknown(headers: &HeaderMap, message: &str) -> Response {

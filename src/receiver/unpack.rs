@@ -68,12 +68,11 @@ impl Unpacker {
     /// The whole body with its memory, if this was the whole body.
     pub(super) fn end(self) -> Result<(Bytes, Held), DoorError> {
         let room = match self {
-            Self::Plain(room) => room,
+            Self::Plain(room) | Self::Stepwise(Stepwise { is_whole: true, room, .. }) => room,
             Self::Gzip(mut decoder) => {
                 decoder.try_finish().map_err(|error| decoder.get_mut().why(&error))?;
                 decoder.finish().map_err(|error| DoorError::Body(error.to_string()))?
             }
-            Self::Stepwise(Stepwise { is_whole: true, room, .. }) => room,
             Self::Stepwise(_) => return Err(corrupt("its compressed data ends too early")),
         };
         Ok(room.end())

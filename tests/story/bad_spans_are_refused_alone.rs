@@ -101,7 +101,7 @@ async fn bad_spans_are_refused_alone_over_grpc() {
 }
 
 #[tokio::test]
-async fn grpc_health_says_serving() {
+async fn grpc_health_says_serving_until_the_end_begins() {
     let world = World::start(Setup::without_deepflow()).await;
     let address = world.pipeline.grpc().expect("OTLP/gRPC is on");
     let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
@@ -111,8 +111,19 @@ async fn grpc_health_says_serving() {
         let answer = health.check(request).await.expect("an answer").into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
     }
-    drop(health);
-    world.end(&[]).await;
+    // Who watches keeps a request under way, and is told before it is cut off.
+    let service = "opentelemetry.proto.collector.trace.v1.TraceService".to_owned();
+    let watch = health.watch(HealthCheckRequest { service }).await;
+    let mut told = watch.expect("an answer").into_inner();
+    let first = told.message().await.expect("an answer").expect("a status");
+    assert_eq!(first.status(), ServingStatus::Serving);
+    let last = async {
+        let last = told.message().await.expect("an answer").expect("a status");
+        drop((told, health));
+        last.status()
+    };
+    let ((), last) = tokio::join!(world.end(&[]), last);
+    assert_eq!(last, ServingStatus::NotServing);
 }
 
 #[tokio::test]
