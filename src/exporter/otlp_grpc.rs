@@ -4,9 +4,10 @@ use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, uri::PathAndQuery};
-            let Ok(answer) = timeout_at(end, guarded(call(client, method, request))).await else {
-                self.addresses.failed(clock::now(), address);
-                return None;
+use tokio::{
+    task::JoinSet,
+    time::{error::Elapsed, timeout_at},
+};
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -137,6 +138,24 @@ impl OtlpGrpc {
         for (address, client) in places {
             let mut request = Request::new(pieces.clone());
             *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
+            let Ok(answer) = timeout_at(end, guarded(call(client, method, request))).await else {
+                self.addresses.failed(clock::now(), address);
+                return None;
+            };
+            match answer {
+                Err(status) if status.source().is_some() => last = status,
+                // The destination's own.
+                answer => return Some(answer),
+            }
+            self.addresses.failed(clock::now(), address);
+            if !was_unreachable(&last) {
+                break;
+            }
+        }
+        Some(Err(last))
+    }
+}
+
 async fn call(
     mut client: Grpc<Channel>,
     method: &'static str,
@@ -163,50 +182,6 @@ async fn guarded(
 /// A request that could not connect has time left for the next address.
 fn connect_wait(config: &OtlpConfig) -> Duration {
     config.connect_timeout.get().min(config.timeout.get() / 2)
-            };
-            match answer {
-                Err(status) if status.source().is_some() => last = status,
-                // The destination's own.
-                answer => return Some(answer),
-            }
-            self.addresses.failed(clock::now(), address);
-            if !was_unreachable(&last) {
-                break;
-            }
-        }
-        Some(Err(last))
-    }
-}
-
-<<<<<<< HEAD
-/// One call, in a task of its own: tonic panics over details of a status that are no base64, and that must end no more than
-/// the attempt.
-async fn unary(
-    mut client: Grpc<Channel>,
-    request: Request<Pieces>,
-    method: PathAndQuery,
-) -> Result<Response<Bytes>, Status> {
-    let mut call = JoinSet::new();
-    call.spawn(async move { client.unary(request, method, PiecesCodec).await });
-    match call.join_next().await {
-        Some(Ok(answer)) => answer,
-        Some(Err(_)) | None => Err(Status::unavailable("the destination's answer can't be read")),
-    }
-=======
-async fn call(
-    mut client: Grpc<Channel>,
-    method: &'static str,
-    request: Request<Pieces>,
-) -> Result<Bytes, Status> {
-    client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-    let answer = client.unary(request, PathAndQuery::from_static(method), PiecesCodec).await?;
-    Ok(answer.into_inner())
-}
-
-/// A request that could not connect has time left for the next address.
-fn connect_wait(config: &OtlpConfig) -> Duration {
-    config.connect_timeout.get().min(config.timeout.get() / 2)
->>>>>>> he
 }
 
 /// At this URL; the destination is addressed by its name all the same.
