@@ -41,7 +41,7 @@ pub enum Mode {
 /// A text that may hold people's data. The label `text` of `tracestitch_weaving_texts_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text<'a> {
-    /// An SQL statement, and what [`sql::masked`] makes of it.
+    /// An SQL statement, and what is left of it without literals.
     Sql(&'a str, Option<&'a str>),
     /// What follows the `?` of a URL.
     Query(&'a str),
