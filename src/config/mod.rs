@@ -1,14 +1,14 @@
 //! How YAML becomes values. Knows no room: each room owns its `Config`, the pipeline adds them up.
 
+mod address;
 mod error;
 mod headers;
 mod load;
 pub mod reference;
 mod value;
 
+pub use address::{HttpUrl, ListenAddress, UrlPath};
 pub use error::{ConfigError, Problem, Problems};
 pub use headers::Headers;
 pub use load::{Environment, ProcessEnvironment, load, load_file};
-pub use value::{
-    ByteSize, HttpUrl, Interval, ListenAddress, MemoryLimit, NameOrNone, Secret, SyncMode, UrlPath,
-};
+pub use value::{ByteSize, Interval, MemoryLimit, NameOrNone, Secret, SyncMode};
