@@ -29,7 +29,7 @@ use super::{
 use crate::{
     listen::Listener,
     telemetry::catalogue::Transport,
-    trace::{Parcel, Signal},
+    trace::Signal,
     wire::{Encoding, json, status::RpcStatus},
 };
 
@@ -144,29 +144,15 @@ async fn pass(
         return unsupported(form.encoding, message);
     }
     let mut bytes = 0;
-    let end = relayed(&passage, signal, form, request, &mut bytes).await;
+    let (head, body) = request.into_parts();
+    let read = |bytes_max, held| reading::whole(body, form.coding, bytes_max, held);
+    let sent = (signal, form.encoding);
+    let end = passage.relay(sent, &head.headers, &mut bytes, read).await;
     passage.count(signal, bytes, end.as_ref().map(drop));
     match end {
         Ok(answer) => done(form.encoding, answer),
         Err(status) => failed(form.encoding, &status),
     }
-}
-
-async fn relayed(
-    passage: &Passage,
-    signal: Signal,
-    form: Form,
-    request: Request,
-    bytes: &mut usize,
-) -> Result<Bytes, RpcStatus> {
-    let (_turn, held) = passage.turn(STEP_BYTES).await?;
-    let (head, body) = request.into_parts();
-    let told = |error: DoorError| error.status();
-    let origin = passage.door().origin(&head.headers).map_err(told)?;
-    let read = reading::whole(body, form.coding, passage.request_bytes_max(), held);
-    let (body, held) = read.await.map_err(told)?;
-    *bytes = body.len();
-    passage.pass(Parcel { signal, encoding: form.encoding, origin, body }, held).await
 }
 
 /// A larger text would hold up what else its thread has to do.

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Code;
 
 use super::{
-    door::{Door, READING_WAIT, refusal},
+    door::{Door, DoorError, READING_WAIT, refusal},
     held::Held,
+    reading::STEP_BYTES,
 };
 use crate::{
     memory::{Budget, Stage},
@@ -38,7 +40,7 @@ pub(super) struct Passage {
 
 /// A request's turn; ends when it is answered.
 #[derive(Debug)]
-pub(super) struct PassageTurn(#[expect(dead_code, reason = "ends on drop")] OwnedSemaphorePermit);
+struct PassageTurn(#[expect(dead_code, reason = "ends on drop")] OwnedSemaphorePermit);
 
 impl Passage {
     pub(super) fn new(relay: Option<Arc<dyn Relay>>, door: Arc<Door>) -> Self {
@@ -56,7 +58,7 @@ impl Passage {
     }
 
     /// Largest request: one larger than the share would never be taken.
-    pub(super) fn request_bytes_max(&self) -> usize {
+    fn request_bytes_max(&self) -> usize {
         let share = usize::try_from(self.share.limit_bytes()).unwrap_or(usize::MAX);
         self.door.request_bytes_max().min(share)
     }
@@ -67,7 +69,7 @@ impl Passage {
     }
 
     /// Waits until a request can be read, with memory for its beginning.
-    pub(super) async fn turn(&self, bytes: u64) -> Result<(PassageTurn, Held), RpcStatus> {
+    async fn turn(&self, bytes: u64) -> Result<(PassageTurn, Held), RpcStatus> {
         if self.relay.is_none() {
             return Err(RpcStatus::new(Code::Unimplemented, NOT_FORWARDED));
         }
@@ -85,8 +87,28 @@ impl Passage {
         Ok((PassageTurn(turn), Held::within(share, memory)))
     }
 
-    /// Passes a whole request on; returns the destination's answer.
-    pub(super) async fn pass(&self, parcel: Parcel, mut held: Held) -> Result<Bytes, RpcStatus> {
+    /// Has a request read, of so many bytes at most, and passes it on; returns the destination's answer, and in `bytes` the
+    /// request's length.
+    pub(super) async fn relay<F>(
+        &self,
+        (signal, encoding): (Signal, Encoding),
+        headers: &HeaderMap,
+        bytes: &mut usize,
+        read: impl FnOnce(usize, Held) -> F,
+    ) -> Result<Bytes, RpcStatus>
+    where
+        F: Future<Output = Result<(Bytes, Held), DoorError>>,
+    {
+        let (_turn, held) = self.turn(STEP_BYTES).await?;
+        let told = |error: DoorError| error.status();
+        let origin = self.door.origin(headers).map_err(told)?;
+        let (body, held) = read(self.request_bytes_max(), held).await.map_err(told)?;
+        *bytes = body.len();
+        self.pass(Parcel { signal, encoding, origin, body }, held).await
+    }
+
+    /// Passes a whole request on.
+    async fn pass(&self, parcel: Parcel, mut held: Held) -> Result<Bytes, RpcStatus> {
         let Some(relay) = &self.relay else {
             return Err(RpcStatus::new(Code::Unimplemented, NOT_FORWARDED));
         };

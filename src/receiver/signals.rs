@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     coding::Coding,
-    door::DoorError,
     otlp_grpc::{HttpRequest, HttpResponse, done, unknown_coding},
     passage::Passage,
-    reading::{self, STEP_BYTES},
+    reading::{self},
 };
-use crate::{
-    trace::{Parcel, Signal},
-    wire::{Encoding, status::RpcStatus},
-};
+use crate::{trace::Signal, wire::Encoding};
 
 /// The signal that this path is for.
 pub(super) fn signal_at(path: &str) -> Option<Signal> {
@@ -29,25 +23,10 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     let Some(coding) = Coding::of_grpc(request.headers()) else { return unknown_coding() };
     let mut bytes = 0;
-    let end = relayed(&passage, signal, coding, request, &mut bytes).await;
+    let (head, body) = request.into_parts();
+    let read = |bytes_max, held| reading::message(body, coding, bytes_max, held);
+    let sent = (signal, Encoding::Protobuf);
+    let end = passage.relay(sent, &head.headers, &mut bytes, read).await;
     passage.count(signal, bytes, end.as_ref().map(drop));
     end.map_or_else(|status| status.into_tonic().into_http(), done)
-}
-
-async fn relayed(
-    passage: &Passage,
-    signal: Signal,
-    coding: Coding,
-    request: HttpRequest,
-    bytes: &mut usize,
-) -> Result<Bytes, RpcStatus> {
-    let (_turn, held) = passage.turn(STEP_BYTES).await?;
-    let (head, body) = request.into_parts();
-    let told = |error: DoorError| error.status();
-    let origin = passage.door().origin(&head.headers).map_err(told)?;
-    let read = reading::message(body, coding, passage.request_bytes_max(), held);
-    let (body, held) = read.await.map_err(told)?;
-    *bytes = body.len();
-    let parcel = Parcel { signal, encoding: Encoding::Protobuf, origin, body };
-    passage.pass(parcel, held).await
 }
