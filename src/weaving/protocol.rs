@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::{
-    masking::{Dialect, Mask, Text, is_command, masked_sql},
+    masking::{Dialect, Mask, Private, is_command, masked_sql},
     statement::Statement,
 };
 use crate::{
@@ -71,7 +71,7 @@ fn http<'a>(
     }
     let (path, query) = url_parts(&span.request_resource);
     attributes.some_text("url.path", path);
-    if let Some(query) = mask.apply(Text::Query(query)) {
+    if let Some(query) = mask.apply(Private::Query(query)) {
         attributes.text("url.query", &query);
     }
     let protocol = if span.protocol == FASTCGI { "fastcgi" } else { "http" };
@@ -179,7 +179,7 @@ fn sql<'a>(
     let Statement { operation, table } = Statement::of(&span.request_resource, masked.as_deref());
     attributes.some_text("db.operation.name", operation.unwrap_or_default());
     attributes.some_text("db.collection.name", table.unwrap_or_default());
-    if let Some(text) = mask.apply(Text::Sql(&span.request_resource, masked.as_deref())) {
+    if let Some(text) = mask.apply(Private::Sql(&span.request_resource, masked.as_deref())) {
         attributes.text("db.query.text", &text);
     }
     let name = match (operation, table) {
@@ -212,7 +212,7 @@ fn key_value_store<'a>(
     let command = Some(request_type(span)).filter(|word| is_command(word));
     attributes.some_text("db.operation.name", command.unwrap_or_default());
     if span.protocol != MONGODB
-        && let Some(text) = mask.apply(Text::Command(&span.request_resource))
+        && let Some(text) = mask.apply(Private::Command(&span.request_resource))
     {
         attributes.text("db.query.text", &text);
     }

@@ -40,7 +40,7 @@ pub enum Mode {
 
 /// A text that may hold people's data. The label `text` of `tracestitch_weaving_texts_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Text<'a> {
+pub enum Private<'a> {
     /// An SQL statement, and what is left of it without literals.
     Sql(&'a str, Option<&'a str>),
     /// What follows the `?` of a URL.
@@ -62,7 +62,7 @@ pub enum Outcome {
     Raw,
 }
 
-impl Text<'_> {
+impl Private<'_> {
     /// The label of each kind, in the order of their numbers.
     pub const LABELS: [&'static str; 3] = ["sql", "url_query", "command"];
 
@@ -82,10 +82,10 @@ impl Outcome {
 
 /// How many texts of each kind came to what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Texts([[u64; Outcome::LABELS.len()]; Text::LABELS.len()]);
+pub struct Texts([[u64; Outcome::LABELS.len()]; Private::LABELS.len()]);
 
 impl Texts {
-    fn note(&mut self, text: Text<'_>, outcome: Outcome) {
+    fn note(&mut self, text: Private<'_>, outcome: Outcome) {
         if let Some(count) =
             self.0.get_mut(text.number()).and_then(|counts| counts.get_mut(outcome as usize))
         {
@@ -117,8 +117,8 @@ impl<'a> Mask<'a> {
     }
 
     /// The text as it may go out; `None` when it may not, or is empty.
-    pub(super) fn apply<'t>(&mut self, text: Text<'t>) -> Option<Cow<'t, str>> {
-        let (Text::Sql(given, _) | Text::Query(given) | Text::Command(given)) = text;
+    pub(super) fn apply<'t>(&mut self, text: Private<'t>) -> Option<Cow<'t, str>> {
+        let (Private::Sql(given, _) | Private::Query(given) | Private::Command(given)) = text;
         if given.is_empty() {
             return None;
         }
@@ -129,9 +129,11 @@ impl<'a> Mask<'a> {
                 return Some(given.into());
             }
             Mode::Mask => match text {
-                Text::Sql(_, masked) => masked.map(Cow::Borrowed),
-                Text::Query(query) => Some(query::masked(query, &self.masking.query_values).into()),
-                Text::Command(command) => command::masked(command).map(Cow::Owned),
+                Private::Sql(_, masked) => masked.map(Cow::Borrowed),
+                Private::Query(query) => {
+                    Some(query::masked(query, &self.masking.query_values).into())
+                }
+                Private::Command(command) => command::masked(command).map(Cow::Owned),
             },
         };
         let outcome = match &masked {
