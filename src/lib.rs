@@ -19,6 +19,7 @@ pub mod wire;
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod http_client;
 pub mod ledger;
 pub mod listen;
 pub mod memory;

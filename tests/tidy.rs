@@ -31,6 +31,7 @@ const VOCABULARY: &[&str] = &[
     "retry",
     "telemetry",
     "tls",
+    "http_client",
     "listen",
 ];
 
@@ -55,7 +56,15 @@ const HOUSE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
     ("crc32c", &["buffer/journal/"]),
-    ("reqwest", &["completion/deepflow/client.rs", "exporter/otlp_http.rs", "cli/explain.rs"]),
+    (
+        "reqwest",
+        &[
+            "http_client.rs",
+            "completion/deepflow/client.rs",
+            "exporter/otlp_http.rs",
+            "cli/explain.rs",
+        ],
+    ),
     ("flate2", &["receiver/unpack.rs", "exporter/body.rs"]),
     ("zstd", &["receiver/unpack.rs", "exporter/body.rs"]),
     ("httpdate", &["retry.rs"]),

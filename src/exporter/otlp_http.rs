@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use reqwest::{Body, Client, redirect};
+use reqwest::{Body, Client};
 use tokio::time::timeout_at;
 
 use super::{
@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     clock,
+    http_client::{self, Connections},
     retry::retry_after,
     telemetry::chain,
-    tls::{Alpn, ClientTls, Reloads},
+    tls::{ClientTls, Reloads},
     trace::{Origin, Signal},
     wire::{Encoding, PartialSuccess, Pieces, status::RpcStatus},
 };
@@ -157,26 +158,18 @@ fn client(
     config: &OtlpHttpConfig,
     reloads: &Reloads,
 ) -> Result<Client, StartError> {
-    let builder = Client::builder()
-        .http1_only()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .tcp_nodelay(true)
-        .pool_idle_timeout(KEEP_ALIVE)
-        .pool_max_idle_per_host(config.max_in_flight)
-        .connect_timeout(config.connect_timeout.get())
-        .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")));
+    let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
     let traces_use_tls =
         config.traces_endpoint.as_ref().is_some_and(crate::config::HttpUrl::is_tls);
-    let builder = if config.endpoint.is_tls() || traces_use_tls {
-        let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
-        let tls = ClientTls::new(&config.tls, exporter, reloads).map_err(failed)?;
-        builder.tls_backend_preconfigured(tls.config(Alpn::Http1).map_err(failed)?)
-    } else {
-        // An image without certificates of authorities must be able to send over http://.
-        crate::tls::install_provider();
-        builder.tls_certs_only([])
+    let uses_tls = config.endpoint.is_tls() || traces_use_tls;
+    let tls = uses_tls.then(|| ClientTls::new(&config.tls, exporter, reloads)).transpose();
+    let tls = tls.map_err(failed)?;
+    let connections = Connections {
+        connect_timeout: config.connect_timeout.get(),
+        keep_alive: KEEP_ALIVE,
+        idle_max: config.max_in_flight,
     };
+    let builder = http_client::client(connections, tls.as_ref()).map_err(failed)?;
     builder.build().map_err(|source| StartError::Client { exporter: exporter.to_owned(), source })
 }
 

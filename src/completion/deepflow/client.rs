@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use reqwest::{Client, redirect};
+use reqwest::Client;
 
 use super::{
     Endpoints,
@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     clock,
+    http_client::{self, Connections},
     retry::retry_after,
     telemetry::{catalogue, chain},
-    tls::{Alpn, ClientTls, ClientTlsConfig, Reloads, TlsError},
+    tls::{ClientTls, ClientTlsConfig, Reloads, TlsError},
 };
 
 /// A client that can't be made.
@@ -68,23 +69,15 @@ impl DeepflowClient {
         limits: Limits,
         reloads: &Reloads,
     ) -> Result<Self, ClientError> {
-        let builder = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .tcp_nodelay(true)
-            .pool_idle_timeout(KEEP_ALIVE)
-            .pool_max_idle_per_host(limits.connections)
-            .connect_timeout(limits.connect_timeout)
-            .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")));
-        let builder = if endpoints.iter().any(crate::config::HttpUrl::is_tls) {
-            let tls = ClientTls::new(tls, catalogue::DEEPFLOW, reloads)?;
-            builder.tls_backend_preconfigured(tls.config(Alpn::Http1)?)
-        } else {
-            // An image without certificates of authorities must be able to ask over http://.
-            crate::tls::install_provider();
-            builder.tls_certs_only([])
+        let uses_tls = endpoints.iter().any(crate::config::HttpUrl::is_tls);
+        let tls =
+            uses_tls.then(|| ClientTls::new(tls, catalogue::DEEPFLOW, reloads)).transpose()?;
+        let connections = Connections {
+            connect_timeout: limits.connect_timeout,
+            keep_alive: KEEP_ALIVE,
+            idle_max: limits.connections,
         };
+        let builder = http_client::client(connections, tls.as_ref())?;
         let urls = endpoints.iter().map(|url| format!("{url}{PATH}")).collect();
         let response_bytes_max = limits.response_bytes_max;
         Ok(Self { client: builder.build()?, urls, next: AtomicUsize::new(0), response_bytes_max })
