@@ -128,27 +128,34 @@ impl Shared {
     }
 
     /// Half of the bytes, as they are.
-    fn append_half(file: &dyn SegmentFile, slices: &[IoSlice<'_>]) {
+    fn write_half(file: &dyn SegmentFile, slices: &[IoSlice<'_>], offset: u64) {
         let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
-        file.append(&[IoSlice::new(half)]).expect("the disk has room");
+        file.write_at(&[IoSlice::new(half)], offset).expect("the disk has room");
     }
 
     /// As much as the disk takes.
-    fn append(&self, file: &dyn SegmentFile, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(
+        &self,
+        file: &dyn SegmentFile,
+        slices: &[IoSlice<'_>],
+        offset: u64,
+    ) -> io::Result<usize> {
         let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
-        let room = self.capacity_bytes.saturating_sub(self.used_bytes.load(Relaxed));
+        let before = file.size_bytes()?;
+        let free = self.capacity_bytes.saturating_sub(self.used_bytes.load(Relaxed));
+        let room = free.saturating_add(before.saturating_sub(offset));
         let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let appended = match room {
+        let written = match room {
             0 => return Err(io::ErrorKind::StorageFull.into()),
             room if room < bytes => {
                 let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-                file.append(&[IoSlice::new(bytes.get(..room).unwrap_or_default())])?
+                file.write_at(&[IoSlice::new(bytes.get(..room).unwrap_or_default())], offset)?
             }
-            _ => file.append(slices)?,
+            _ => file.write_at(slices, offset)?,
         };
-        self.used_bytes.fetch_add(appended as u64, Relaxed);
-        Ok(appended)
+        self.used_bytes.fetch_add(file.size_bytes()?.saturating_sub(before), Relaxed);
+        Ok(written)
     }
 
     fn freed(&self, bytes: u64) {
@@ -200,6 +207,13 @@ impl Files for SteppedFiles {
         Ok(())
     }
 
+    /// A segment that nobody needs is set aside, or becomes the next one.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let is_begun = to.extension().is_some_and(|extension| extension == "journal");
+        let step = if is_begun { Step::SegmentChange } else { Step::Reclaim };
+        self.0.step(step, || Disk.rename(from, to), || ())
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         Disk.sync_directory(directory)
     }
@@ -214,14 +228,14 @@ struct SteppedFile {
 }
 
 impl SegmentFile for SteppedFile {
-    fn append(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let is_moved = |slice: &IoSlice<'_>| {
             slice.starts_with(&MARKER) && slice.get(MARKER.len()) == Some(&MOVED)
         };
         let is_reappend = slices.iter().any(is_moved);
         let step = if is_reappend { Step::Reappend } else { Step::Append };
-        let half = || Shared::append_half(&*self.file, slices);
-        self.shared.step(step, || self.shared.append(&*self.file, slices), half)
+        let half = || Shared::write_half(&*self.file, slices, offset);
+        self.shared.step(step, || self.shared.write(&*self.file, slices, offset), half)
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {

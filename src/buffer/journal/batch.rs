@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::{
     files::SegmentFile,
-    format::{Kind, write_head},
+    format::{Ground, Kind, Spot, write_end, write_head},
 };
 use crate::wire::Spliced;
 
@@ -46,26 +46,36 @@ impl Batch {
         &self.records
     }
 
-    /// Takes a record that will stand at this offset of the segment.
+    /// Takes a record that will stand there.
     pub(super) fn push(
         &mut self,
-        kind: Kind,
-        offset: u32,
+        (kind, ground): (Kind, Ground),
+        spot: Spot,
         head: &impl Message,
         body_bytes: u32,
         parts: impl IntoIterator<Item = Spliced>,
     ) {
         let start = self.heads.len();
-        write_head(&mut self.heads, kind, offset, head, body_bytes);
+        write_head(&mut self.heads, (kind, ground), spot, head, body_bytes);
         self.bytes += (self.heads.len() - start) as u64 + u64::from(body_bytes);
         self.pieces.push(Piece::Head(start..self.heads.len()));
         self.pieces.extend(parts.into_iter().map(Piece::Part));
         self.records.push(kind);
     }
 
-    /// Writes all records, or fails somewhere in between.
-    pub(super) fn write(&self, file: &dyn SegmentFile) -> io::Result<()> {
-        let mut slices = Vec::with_capacity(self.pieces.len() * 3);
+    /// Writes all records from there on, with an End behind them if something is to be told from them; or fails somewhere
+    /// in between.
+    pub(super) fn write(
+        &self,
+        file: &dyn SegmentFile,
+        offset: u64,
+        end: Option<Spot>,
+    ) -> io::Result<()> {
+        let mut end_bytes = Vec::new();
+        if let Some(end) = end {
+            write_end(&mut end_bytes, end);
+        }
+        let mut slices = Vec::with_capacity(self.pieces.len() * 3 + 1);
         for piece in &self.pieces {
             match piece {
                 Piece::Head(range) => {
@@ -74,7 +84,8 @@ impl Batch {
                 Piece::Part(part) => slices.extend(part.stretches().map(IoSlice::new)),
             }
         }
-        write_all(file, &mut slices)
+        slices.push(IoSlice::new(&end_bytes));
+        write_all(file, &mut slices, offset)
     }
 
     /// Empties it, and keeps its memory.
@@ -86,16 +97,23 @@ impl Batch {
     }
 }
 
-/// Appends all slices, by as many calls as it takes.
-pub(super) fn write_all(file: &dyn SegmentFile, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-    let mut rest = slices;
+/// Writes all slices from there on, by as many calls as it takes.
+pub(super) fn write_all(
+    file: &dyn SegmentFile,
+    slices: &mut [IoSlice<'_>],
+    offset: u64,
+) -> io::Result<()> {
+    let (mut rest, mut at) = (slices, offset);
     // Empty slices at the front would make a call that writes nothing.
     IoSlice::advance_slices(&mut rest, 0);
     while !rest.is_empty() {
         let now = rest.get(..SLICES_MAX).unwrap_or(rest);
-        match file.append(now) {
+        match file.write_at(now, at) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut rest, written);
+                at += written as u64;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -1,18 +1,20 @@
 //! What a segment looks like on disk, byte by byte.
 //!
 //! A segment is a file `00000001.journal`, `00000002.journal`, …; the number is the segment's. It begins with the line
-//! `tracestitch journal 1\n`, in ASCII: the format's name and version. Records follow one another without gaps:
+//! `tracestitch journal 2\n`, in ASCII: the format's name and version. Records follow one another without gaps:
 //!
 //! ```text
 //! offset  bytes
 //!      0      8  marker, F1 74 73 FE 6A C0 0A FF
-//!      8      1  kind: 1 Spans, 2 Plans, 3 Done, 4 Moved
-//!      9      3  zero
+//!      8      1  kind: 1 Spans, 2 Plans, 3 Done, 4 Moved, 5 End
+//!      9      1  ground: 1 nothing stood here before, 2 a segment that nobody needed any more
+//!     10      2  zero
 //!     12      4  offset of this record in its segment, that is of the marker
 //!     16      4  length of the head
 //!     20      4  length of the body
-//!     24      4  CRC-32C of the bytes 8 to 23 and the head
-//!     28         head: the message of that kind in proto/tracestitch/journal/v1/journal.proto
+//!     24      4  number of the segment
+//!     28      4  CRC-32C of the bytes 8 to 27 and the head
+//!     32         head: the message of that kind in proto/tracestitch/journal/v1/journal.proto; an End has none
 //!      …         body: the parts that the head lists, one after the other
 //! ```
 //!
@@ -20,9 +22,16 @@
 //! that damage to one part costs only that part. Behind damage a reader looks for the next marker with a whole record;
 //! that a record says where it stands keeps a marker within somebody's data from being taken for one.
 //!
+//! A segment may be written over one that nobody needs any more: the file is renamed, and what is behind the new records
+//! is old. Old records are known by the number of their segment. What is written over old bytes ends with an End, which
+//! the next write begins over; so behind a record of ground 2 comes another record or an End, or it was cut off.
+//!
 //! A record without its whole body was cut off and counts for nothing. Every part has a number, counted up from 1 over
 //! the whole journal and all restarts. A `Moved` record's parts have been in an earlier segment under the same number; the
 //! copy replaces the original if its checksum holds.
+//!
+//! Version 1, which is still read, was never written over anything: its records have ground 0 and no segment's number,
+//! their checksum is at 24 and their head at 28.
 
 use std::{ops::Range, path::Path};
 
@@ -38,13 +47,13 @@ pub(super) mod heads {
 }
 
 /// The version that is written.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
-/// The versions that are read: this and the one before, once there is one.
-const READABLE: [u64; 1] = [1];
+/// The versions that are read: this and the one before.
+const READABLE: [u64; 2] = [1, 2];
 
-/// What a segment begins with.
-pub(super) const FIRST_LINE: &[u8] = b"tracestitch journal 1\n";
+/// What a segment begins with. Of another version that is read it has as many bytes.
+pub(super) const FIRST_LINE: &[u8] = b"tracestitch journal 2\n";
 
 const NAME: &[u8] = b"tracestitch journal ";
 
@@ -52,7 +61,10 @@ const NAME: &[u8] = b"tracestitch journal ";
 pub(super) const MARKER: [u8; 8] = [0xF1, b't', b's', 0xFE, b'j', 0xC0, 0x0A, 0xFF];
 
 /// Bytes before the head.
-pub(super) const HEADER_BYTES: usize = 28;
+pub(super) const HEADER_BYTES: usize = 32;
+
+/// The same in version 1.
+const HEADER_BYTES_1: usize = 28;
 
 /// Bytes of a head: more is neither written nor read.
 pub(super) const HEAD_BYTES_MAX: usize = 16 << 20;
@@ -64,10 +76,12 @@ pub(super) enum Kind {
     Plans,
     Done,
     Moved,
+    /// What comes behind it is of an earlier segment.
+    End,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Spans, Self::Plans, Self::Done, Self::Moved];
+    const ALL: [Self; 5] = [Self::Spans, Self::Plans, Self::Done, Self::Moved, Self::End];
 
     fn code(self) -> u8 {
         match self {
@@ -75,6 +89,7 @@ impl Kind {
             Self::Plans => 2,
             Self::Done => 3,
             Self::Moved => 4,
+            Self::End => 5,
         }
     }
 
@@ -83,11 +98,45 @@ impl Kind {
     }
 }
 
+/// What stood where a record was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Nothing; the record is of version 1.
+    Version1,
+    /// Nothing.
+    Fresh,
+    /// A segment that nobody needed any more.
+    Old,
+}
+
+impl Ground {
+    const ALL: [Self; 3] = [Self::Version1, Self::Fresh, Self::Old];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Version1 => 0,
+            Self::Fresh => 1,
+            Self::Old => 2,
+        }
+    }
+
+    fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|ground| ground.code() == code)
+    }
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+}
+
 /// How a segment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstLine {
-    /// Like one that can be read.
-    Readable,
+    /// Like one of this version, which can be read.
+    Readable(u64),
     /// Like one of another version.
     Version(u64),
     /// Like none: cut off or damaged.
@@ -98,7 +147,7 @@ impl FirstLine {
     /// Looks at the first bytes of a segment.
     pub(super) fn of(start: &[u8]) -> Self {
         match version(start) {
-            Some(version) if READABLE.contains(&version) => Self::Readable,
+            Some(version) if READABLE.contains(&version) => Self::Readable(version),
             Some(version) => Self::Version(version),
             None => Self::Unknown,
         }
@@ -122,6 +171,18 @@ pub(super) fn file_name(segment: u32) -> String {
     format!("{segment:08}.journal")
 }
 
+/// The name of a segment's file when nobody needs it any more, until another segment is written over it.
+pub(super) fn spare_name(segment: u32) -> String {
+    format!("{segment:08}{SPARE}")
+}
+
+/// A file of this name is such a one.
+pub(super) fn is_spare(name: &str) -> bool {
+    name.ends_with(SPARE)
+}
+
+const SPARE: &str = ".spare";
+
 /// The segment that a file of this name is.
 pub(super) fn segment_number(name: &str) -> Option<u32> {
     let stem = Path::new(name).file_stem()?.to_str()?;
@@ -132,68 +193,96 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
 /// What stands before the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    kind: Kind,
+    pub(super) kind: Kind,
+    pub(super) ground: Ground,
+    /// `None` in version 1, which does not say.
+    pub(super) segment: Option<u32>,
     pub(super) head_bytes: usize,
     pub(super) body_bytes: u32,
-    fixed: [u8; 16],
+    /// Of what the header's checksum covers of itself.
+    fixed_checksum: u32,
     checksum: u32,
 }
 
 impl Header {
-    /// The header at this offset of a segment, if there is one.
+    /// The header at this offset of a file, if there is one.
     pub(super) fn parse(bytes: &[u8], offset: u32) -> Option<Self> {
-        let fixed: [u8; 16] = bytes.strip_prefix(&MARKER)?.get(..16)?.try_into().ok()?;
-        let mut rest = bytes.get(MARKER.len()..HEADER_BYTES)?;
-        let kind = Kind::of_code(rest.get_u8())?;
-        if rest.get_uint_le(3) != 0 || rest.get_u32_le() != offset {
+        let fixed = bytes.strip_prefix(&MARKER)?;
+        let mut rest = fixed;
+        let kind = Kind::of_code(rest.try_get_u8().ok()?)?;
+        let ground = Ground::of_code(rest.try_get_u8().ok()?)?;
+        if rest.try_get_u16_le().ok()? != 0 || rest.try_get_u32_le().ok()? != offset {
             return None;
         }
-        let head_bytes = usize::try_from(rest.get_u32_le()).ok()?;
-        let body_bytes = rest.get_u32_le();
-        let checksum = rest.get_u32_le();
+        let head_bytes = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
+        let body_bytes = rest.try_get_u32_le().ok()?;
+        let segment = match ground {
+            Ground::Version1 => None,
+            Ground::Fresh | Ground::Old => Some(rest.try_get_u32_le().ok()?),
+        };
+        let fixed = fixed.get(..fixed.len() - rest.len())?;
+        let checksum = rest.try_get_u32_le().ok()?;
         (head_bytes <= HEAD_BYTES_MAX).then_some(Self {
             kind,
+            ground,
+            segment,
             head_bytes,
             body_bytes,
-            fixed,
+            fixed_checksum: crc32c::crc32c(fixed),
             checksum,
         })
     }
 
-    /// Bytes of the whole record.
-    pub(super) fn record_bytes(&self) -> u64 {
-        (HEADER_BYTES + self.head_bytes) as u64 + u64::from(self.body_bytes)
+    /// Bytes of the header itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self.ground {
+            Ground::Version1 => HEADER_BYTES_1,
+            Ground::Fresh | Ground::Old => HEADER_BYTES,
+        }
     }
 
-    fn holds(&self, head: &[u8]) -> bool {
-        crc32c::crc32c_append(crc32c::crc32c(&self.fixed), head) == self.checksum
+    /// Bytes of the whole record.
+    pub(super) fn record_bytes(&self) -> u64 {
+        (self.bytes() + self.head_bytes) as u64 + u64::from(self.body_bytes)
+    }
+
+    /// Whether this is the head that was written with the header.
+    pub(super) fn holds(&self, head: &[u8]) -> bool {
+        crc32c::crc32c_append(self.fixed_checksum, head) == self.checksum
     }
 }
 
-/// Writes header and head of a record that will stand at this offset.
+/// Writes header and head of a record that will stand there.
 pub(super) fn write_head(
     out: &mut Vec<u8>,
-    kind: Kind,
-    offset: u32,
+    (kind, ground): (Kind, Ground),
+    Spot { segment, offset }: Spot,
     head: &impl Message,
     body_bytes: u32,
 ) {
     let start = out.len();
     let head_bytes = u32::try_from(head.encoded_len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&MARKER);
-    out.extend_from_slice(&[kind.code(), 0, 0, 0]);
-    for number in [offset, head_bytes, body_bytes, 0] {
+    out.extend_from_slice(&[kind.code(), ground.code(), 0, 0]);
+    for number in [offset, head_bytes, body_bytes, segment, 0] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     // A Vec grows: encoding into it fails for no message.
     head.encode(out).unwrap_or_default();
     let covered = out.get(start..).unwrap_or_default();
-    let fixed = crc32c::crc32c(covered.get(MARKER.len()..24).unwrap_or_default());
+    let fixed = crc32c::crc32c(covered.get(MARKER.len()..CHECKSUM_AT).unwrap_or_default());
     let checksum = crc32c::crc32c_append(fixed, covered.get(HEADER_BYTES..).unwrap_or_default());
-    if let Some(field) = out.get_mut(start + 24..start + HEADER_BYTES) {
+    if let Some(field) = out.get_mut(start + CHECKSUM_AT..start + HEADER_BYTES) {
         field.copy_from_slice(&checksum.to_le_bytes());
     }
 }
+
+/// Writes the End that will stand there.
+pub(super) fn write_end(out: &mut Vec<u8>, spot: Spot) {
+    write_head(out, (Kind::End, Ground::Old), spot, &(), 0);
+}
+
+const CHECKSUM_AT: usize = HEADER_BYTES - 4;
 
 /// A record as it is read: what its head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,6 +293,8 @@ pub(super) enum Record {
     Moved(Vec<Stored>),
     /// Numbers that a destination does not need any more.
     Done(String, Numbers),
+    /// What comes behind it is of an earlier segment.
+    End,
 }
 
 /// A part in a record.
@@ -215,18 +306,19 @@ pub(super) struct Stored {
 
 impl Record {
     /// Reads a head, `None` if it is not what the header promised.
-    pub(super) fn parse(header: &Header, head: Bytes, segment: u32, offset: u32) -> Option<Self> {
+    pub(super) fn parse(header: &Header, head: Bytes, at: Spot) -> Option<Self> {
         if !header.holds(&head) {
             return None;
         }
-        let body = offset.checked_add(u32::try_from(HEADER_BYTES + head.len()).ok()?)?;
+        let body = at.offset.checked_add(u32::try_from(header.bytes() + head.len()).ok()?)?;
         let end = body.checked_add(header.body_bytes)?;
-        let mut layout = Layout { segment, at: body, end };
+        let mut layout = Layout { segment: at.segment, at: body, end };
         let record = match header.kind {
             Kind::Spans => Self::Parts(layout.spans(heads::Spans::decode(head).ok()?)?),
             Kind::Plans => Self::Parts(layout.plans(&heads::Plans::decode(head).ok()?)?),
             Kind::Moved => Self::Moved(layout.moved(heads::Moved::decode(head).ok()?)?),
             Kind::Done => done(heads::Done::decode(head).ok()?)?,
+            Kind::End => Self::End,
         };
         (layout.at == layout.end).then_some(record)
     }
@@ -344,15 +436,17 @@ mod tests {
         for segment in [0, 1, 99_999_999, 100_000_000, u32::MAX] {
             assert_eq!(segment_number(&file_name(segment)), Some(segment));
         }
-        for other in ["lock", "7.journal", "00000007.journal.bak", "+0000007.journal", ".journal"] {
+        assert!(is_spare(&spare_name(7)) && !is_spare(&file_name(7)));
+        for other in ["lock", "7.journal", "00000007.spare", "00000007.journal.bak", "+0000007.journal", ".journal"] {
             assert_eq!(segment_number(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_first_line_says_its_version() {
-        assert_eq!(FirstLine::of(FIRST_LINE), FirstLine::Readable);
-        assert_eq!(FirstLine::of(b"tracestitch journal 2\nrest"), FirstLine::Version(2));
+        assert_eq!(FirstLine::of(FIRST_LINE), FirstLine::Readable(2));
+        assert_eq!(FirstLine::of(b"tracestitch journal 1\nrest"), FirstLine::Readable(1));
+        assert_eq!(FirstLine::of(b"tracestitch journal 3\nrest"), FirstLine::Version(3));
         assert_eq!(FirstLine::of(b"tracestitch journal 12"), FirstLine::Unknown);
         assert_eq!(FirstLine::of(b"tracestitch jour"), FirstLine::Unknown);
         assert_eq!(FirstLine::of(b""), FirstLine::Unknown);

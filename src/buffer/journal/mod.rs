@@ -32,6 +32,7 @@ mod reserve;
 mod scan;
 mod shared;
 mod space;
+mod spares;
 mod survey;
 mod writer;
 

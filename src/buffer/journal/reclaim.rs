@@ -32,11 +32,12 @@ impl Writer {
             self.settle_moves();
             self.reclaim();
         }
+        self.spares.expire(&self.shared, now);
         self.reserve.keep(&self.shared);
         self.shared.gauge();
     }
 
-    /// Deletes the oldest segments, as long as nobody needs anything in them. Never others: a segment holds what is done
+    /// Gives the oldest segments up, as long as nobody needs anything in them. Never others: a segment holds what is done
     /// of those before it.
     pub(super) fn reclaim(&mut self) {
         loop {
@@ -44,13 +45,8 @@ impl Writer {
             let Some(segment) = oldest.filter(|segment| self.moving != Some(*segment)) else {
                 return;
             };
-            let path = self.shared.path(segment);
-            match self.shared.files.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(file = %path.display(), %error, "cannot delete a segment of the journal; trying again");
-                    return self.tidy_later();
-                }
-                _ => {}
+            if !self.spare(segment) && !self.delete(segment) {
+                return self.tidy_later();
             }
             let forgotten = self.shared.space.lock().forget(segment);
             self.shared.give_back(forgotten.map_or(0, |segment| segment.bytes));
@@ -58,6 +54,25 @@ impl Writer {
             if self.shared.sync_directory(segment).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Keeps the segment's file for one to come, if that is worth it.
+    fn spare(&mut self, segment: u32) -> bool {
+        self.shared.forget_dirty(segment);
+        let file = self.shared.space.lock().take_own_file(segment);
+        let Some((file, bytes)) = file else { return false };
+        self.spares.keep(&self.shared, segment, file, bytes, clock::now())
+    }
+
+    fn delete(&self, segment: u32) -> bool {
+        let path = self.shared.path(segment);
+        match self.shared.files.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(file = %path.display(), %error, "cannot delete a segment of the journal; trying again");
+                false
+            }
+            _ => true,
         }
     }
 

@@ -7,9 +7,9 @@ use prost::Message as _;
 
 use super::{
     error::AppendError,
-    format::{HEADER_BYTES, Kind, heads, runs},
+    format::{HEADER_BYTES, Kind, Spot, heads, runs},
     numbers::Numbers,
-    writer::{GROUP_BYTES, PlanToWrite, Spot, Waiting, Writer},
+    writer::{GROUP_BYTES, PlanToWrite, Waiting, Writer},
 };
 use crate::{trace::Place, wire::Spliced};
 

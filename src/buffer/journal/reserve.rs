@@ -65,11 +65,12 @@ impl Reserve {
     fn write(&self, shared: &Shared) -> io::Result<()> {
         let file = shared.files.create(&self.path)?;
         let zeros = vec![0; CHUNK_BYTES];
-        let mut rest = usize::try_from(self.bytes).unwrap_or(usize::MAX);
-        while rest > 0 {
+        let mut written = 0;
+        while written < self.bytes {
+            let rest = usize::try_from(self.bytes - written).unwrap_or(usize::MAX);
             let chunk = zeros.get(..rest.min(CHUNK_BYTES)).unwrap_or_default();
-            write_all(&*file, &mut [IoSlice::new(chunk)])?;
-            rest -= chunk.len();
+            write_all(&*file, &mut [IoSlice::new(chunk)], written)?;
+            written += chunk.len() as u64;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{
     files::{SegmentFile, read_exact, read_up_to},
-    format::{FIRST_LINE, FirstLine, HEADER_BYTES, Header, MARKER, Record},
+    format::{FIRST_LINE, FirstLine, Ground, Header, MARKER, Record, Spot},
+    shared::read_part,
 };
 
 /// Read at a record's start: most heads are in it.
@@ -20,9 +21,24 @@ const SEARCH_BYTES: usize = 64 * 1024;
 pub(super) struct Scan {
     file: Arc<dyn SegmentFile>,
     segment: u32,
+    /// What the first line says, if it can be read.
+    version: Option<u64>,
     at: u64,
     len: u64,
     window: Vec<u8>,
+}
+
+/// A record and its length.
+struct Sized {
+    header: Header,
+    record: Record,
+}
+
+/// What is where one record ends and the next should begin.
+enum Next {
+    Found(Found),
+    /// So many bytes of an earlier segment.
+    Old(u64),
 }
 
 /// What stands in a segment.
@@ -50,41 +66,86 @@ impl Scan {
         let mut start = [0; FIRST_LINE.len()];
         let read = read_up_to(&*file, &mut start, 0)?;
         let start = start.get(..read).unwrap_or_default();
-        // A damaged first line is damage like any other: what stands behind it is looked for.
-        let at = if FIRST_LINE.starts_with(start) { read as u64 } else { 0 };
-        Ok(Self { file, segment, at, len, window: vec![0; WINDOW_BYTES] })
+        let (version, at) = match FirstLine::of(start) {
+            FirstLine::Readable(version) => (Some(version), read as u64),
+            _ if FIRST_LINE.starts_with(start) => (None, read as u64),
+            // A damaged first line is damage like any other: what stands behind it is looked for.
+            _ => (None, 0),
+        };
+        Ok(Self { file, segment, version, at, len, window: vec![0; WINDOW_BYTES] })
     }
 
     /// The next record or damage.
     pub(super) fn next(&mut self) -> Option<io::Result<Found>> {
-        (self.at < self.len).then(|| self.found())
+        while self.at < self.len {
+            match self.look() {
+                Ok(Next::Old(bytes)) => self.at += bytes,
+                Ok(Next::Found(found)) => return Some(Ok(found)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        None
     }
 
-    fn found(&mut self) -> io::Result<Found> {
+    fn look(&mut self) -> io::Result<Next> {
         let offset = self.at;
-        if let Some((record, bytes)) = self.record_at(offset)? {
-            self.at += bytes;
-            return Ok(Found::Record(record));
+        if let Some(Sized { header, record }) = self.record_at(offset)? {
+            let bytes = header.record_bytes();
+            if header.segment.is_some_and(|segment| segment != self.segment) {
+                return Ok(Next::Old(bytes));
+            }
+            if record == Record::End {
+                // A record of ours behind it would be one that the power loss left of several.
+                return Ok(Next::Old(self.next_record(offset + bytes)? - offset));
+            }
+            if self.is_whole(&header, &record)? {
+                self.at += bytes;
+                return Ok(Next::Found(Found::Record(record)));
+            }
         }
         self.at = self.next_record(offset + 1)?;
-        Ok(Found::Damage { offset, bytes: self.at - offset })
+        Ok(Next::Found(Found::Damage { offset, bytes: self.at - offset }))
     }
 
-    /// A record that begins here and is wholly there.
-    fn record_at(&mut self, at: u64) -> io::Result<Option<(Record, u64)>> {
+    /// A record that begins here, whoever's it is, and for which the file is long enough.
+    fn record_at(&mut self, at: u64) -> io::Result<Option<Sized>> {
         let Ok(offset) = u32::try_from(at) else { return Ok(None) };
         let read = read_up_to(&*self.file, &mut self.window, at)?;
         let window = self.window.get(..read).unwrap_or_default();
-        let Some(header) = Header::parse(window, offset) else { return Ok(None) };
+        let header = Header::parse(window, offset).filter(|header| self.is_readable(header));
+        let Some(header) = header else { return Ok(None) };
         if header.record_bytes() > self.len - at {
             return Ok(None);
         }
-        let head = match window.get(HEADER_BYTES..HEADER_BYTES + header.head_bytes) {
+        let head = match window.get(header.bytes()..header.bytes() + header.head_bytes) {
             Some(head) => Bytes::copy_from_slice(head),
-            None => self.head_at(at + HEADER_BYTES as u64, header.head_bytes)?,
+            None => self.head_at(at + header.bytes() as u64, header.head_bytes)?,
         };
-        let record = Record::parse(&header, head, self.segment, offset);
-        Ok(record.map(|record| (record, header.record_bytes())))
+        let record = Record::parse(&header, head, Spot { segment: self.segment, offset });
+        Ok(record.map(|record| Sized { header, record }))
+    }
+
+    /// Records are of their segment's version, if that can be read.
+    fn is_readable(&self, header: &Header) -> bool {
+        let is_1 = header.ground == Ground::Version1;
+        self.version.is_none_or(|version| is_1 == (version == 1))
+    }
+
+    /// The record that begins where the scan is was not cut off: the file is long enough, but what stands there may be
+    /// old bytes.
+    fn is_whole(&mut self, header: &Header, record: &Record) -> io::Result<bool> {
+        let end = self.at + header.record_bytes();
+        if header.ground != Ground::Old || self.is_ours_at(end)? || self.next_record(end)? < self.len {
+            return Ok(true);
+        }
+        // Nothing of ours behind it, not even an End: the last one, cut off or with a damaged End.
+        let (Record::Parts(parts) | Record::Moved(parts)) = record else { return Ok(true) };
+        for part in parts {
+            if read_part(&*self.file, &part.place)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn head_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
@@ -93,7 +154,12 @@ impl Scan {
         Ok(head.into())
     }
 
-    /// Where the next whole record begins, or the end.
+    fn is_ours_at(&mut self, at: u64) -> io::Result<bool> {
+        let found = self.record_at(at)?;
+        Ok(found.is_some_and(|found| found.header.segment.is_none_or(|of| of == self.segment)))
+    }
+
+    /// Where the next record of this segment begins, or the end.
     fn next_record(&mut self, from: u64) -> io::Result<u64> {
         let mut chunk = vec![0; SEARCH_BYTES];
         let mut at = from;
@@ -102,7 +168,7 @@ impl Scan {
             let bytes = chunk.get(..read).unwrap_or_default();
             for candidate in markers(bytes) {
                 let candidate = at + candidate as u64;
-                if self.record_at(candidate)?.is_some() {
+                if self.is_ours_at(candidate)? {
                     return Ok(candidate);
                 }
             }

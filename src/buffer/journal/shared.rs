@@ -184,6 +184,11 @@ impl Shared {
         }
     }
 
+    /// A segment that nobody needs need not be flushed.
+    pub(super) fn forget_dirty(&self, segment: u32) {
+        self.dirty.lock().retain(|(dirty, _)| *dirty != segment);
+    }
+
     /// Flushes what is not flushed. When it answers, another thread's flush is over, too.
     pub(super) fn flush(&self) -> Result<(), AppendError> {
         let _one_at_a_time = self.flushing.lock();

@@ -38,6 +38,8 @@ pub(super) struct Segment {
     pub(super) born: Instant,
     /// Nothing is appended to it any more.
     pub(super) sealed: bool,
+    /// This process wrote it.
+    is_own: bool,
     /// Parts that somebody needs.
     pub(super) live: Numbers,
     /// Their bytes.
@@ -46,8 +48,15 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(bytes: u64, born: Instant, sealed: bool) -> Self {
-        Self { bytes, born, sealed, live: Numbers::default(), live_bytes: 0, file: None }
+    /// One that is being written from now on.
+    pub(super) fn begun(bytes: u64, born: Instant) -> Self {
+        let (live, live_bytes) = (Numbers::default(), 0);
+        Self { bytes, born, sealed: false, is_own: true, live, live_bytes, file: None }
+    }
+
+    /// One of an earlier process.
+    pub(super) fn found(bytes: u64, born: Instant) -> Self {
+        Self { sealed: true, is_own: false, ..Self::begun(bytes, born) }
     }
 
     fn add(&mut self, place: &Place) {
@@ -299,6 +308,13 @@ impl Space {
         }
     }
 
+    /// A segment's file, if it can be written over when the segment is gone: an earlier process's may be of an earlier
+    /// version.
+    pub(super) fn take_own_file(&mut self, number: u32) -> Option<(Arc<dyn SegmentFile>, u64)> {
+        let segment = self.segments.get_mut(&number).filter(|segment| segment.is_own)?;
+        Some((segment.file.take()?, segment.bytes))
+    }
+
     /// The segment's file is gone. Closing it takes the system as long as it had pages: not under the books' lock.
     pub(super) fn forget(&mut self, number: u32) -> Option<Segment> {
         self.segments.remove(&number)
@@ -333,11 +349,11 @@ mod tests {
         let (now, age) = (clock::now(), Duration::from_mins(1));
         let straggles = |old_s: u64, live: u32, sealed: bool, behind: Option<bool>| {
             let mut space = Space::new(Vec::new());
-            let mut oldest = Segment::new(1000, now, sealed);
+            let mut oldest = Segment { sealed, ..Segment::begun(1000, now) };
             oldest.add(&Place { number: 1, segment: 1, offset: 0, len: live, checksum: 0 });
             space.add_segment(1, oldest);
             if let Some(sealed) = behind {
-                space.add_segment(2, Segment::new(1000, now, sealed));
+                space.add_segment(2, Segment { sealed, ..Segment::begun(1000, now) });
             }
             space.straggler(now + Duration::from_secs(old_s), age).is_some()
         };

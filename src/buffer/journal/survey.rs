@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 use super::{
     Content, Settings,
     error::OpenError,
-    files::{Files, Lock, SegmentFile},
-    format::{FirstLine, Record, Stored, readable_versions, segment_number},
+    files::{Lock, SegmentFile},
+    format::{FirstLine, Record, Stored, is_spare, readable_versions, segment_number},
     numbers::Numbers,
     scan::{Found, Scan, first_line},
     shared::{Shared, read_part},
@@ -46,10 +46,16 @@ pub(super) struct Surveyed {
 
 /// Fills the journal's books.
 pub(super) fn survey(shared: &Shared) -> Result<Surveyed, OpenError> {
-    let segments = segments(&*shared.files, &shared.directory)?;
+    let names = shared.files.list(&shared.directory);
+    let names = names.map_err(failed("list", &shared.directory))?;
+    let segments = segments(&names);
     // All of them before anything else: a journal of another version is left as it is.
     for segment in &segments {
         register(shared, *segment)?;
+    }
+    for spare in names.iter().filter(|name| is_spare(name)) {
+        // Should it stay: nothing reads it.
+        let _left = shared.files.remove(&shared.directory.join(spare));
     }
     let mut presence = Presence::default();
     for segment in &segments {
@@ -71,11 +77,10 @@ pub(super) fn survey(shared: &Shared) -> Result<Surveyed, OpenError> {
     Ok(Surveyed { segments, next_number: presence.highest + 1, covered })
 }
 
-fn segments(files: &dyn Files, directory: &Path) -> Result<Vec<u32>, OpenError> {
-    let names = files.list(directory).map_err(failed("list", directory))?;
+fn segments(names: &[String]) -> Vec<u32> {
     let mut segments: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
     segments.sort_unstable();
-    Ok(segments)
+    segments
 }
 
 fn register(shared: &Shared, segment: u32) -> Result<(), OpenError> {
@@ -89,7 +94,7 @@ fn register(shared: &Shared, segment: u32) -> Result<(), OpenError> {
         return Err(OpenError::Version { file: path, found, needed: readable_versions() });
     }
     shared.use_bytes(bytes);
-    shared.space.lock().add_segment(segment, Segment::new(bytes, clock::now(), true));
+    shared.space.lock().add_segment(segment, Segment::found(bytes, clock::now()));
     Ok(())
 }
 
@@ -135,6 +140,7 @@ impl Presence {
                     }
                 }
                 Record::Done(name, numbers) => self.done(shared, &name, &numbers),
+                Record::End => {}
             }
             Ok(())
         })
@@ -203,7 +209,7 @@ impl Liveness<'_> {
             let (parts, are_copies) = match record {
                 Record::Parts(parts) => (parts, false),
                 Record::Moved(parts) => (parts, true),
-                Record::Done(..) => return Ok(()),
+                Record::Done(..) | Record::End => return Ok(()),
             };
             let mut live = Vec::new();
             for part in parts.into_iter().filter(|part| here.contains(part.place.number)) {

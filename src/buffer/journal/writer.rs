@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind, IoSlice},
     mem,
     ops::Range,
+    path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -18,12 +19,13 @@ use super::{
     error::AppendError,
     files::SegmentFile,
     flusher::Flusher,
-    format::{FIRST_LINE, HEAD_BYTES_MAX, HEADER_BYTES, Kind, heads},
+    format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot, heads, write_end},
     message::{Append, Message, Then, What},
     numbers::Numbers,
     reserve::Reserve,
     shared::Shared,
     space::Segment,
+    spares::{Spare, Spares},
 };
 use crate::{
     clock::{self, Instant},
@@ -49,6 +51,7 @@ pub(super) struct Writer {
     inbox: Receiver<Message>,
     _flusher: Option<Flusher>,
     pub(super) reserve: Reserve,
+    pub(super) spares: Spares,
     active: Option<Active>,
     pub(super) next_number: u64,
     next_segment: u32,
@@ -75,6 +78,20 @@ struct Active {
     number: u32,
     file: Arc<dyn SegmentFile>,
     bytes: u64,
+    /// What is behind, up to here, is of an earlier segment.
+    old_end: u64,
+}
+
+impl Active {
+    fn ground(&self) -> Ground {
+        if self.bytes < self.old_end { Ground::Old } else { Ground::Fresh }
+    }
+
+    /// Where an End is to stand behind so many more bytes, if one is needed.
+    fn end_behind(&self, bytes: u64) -> Option<Spot> {
+        let offset = u32::try_from(self.bytes + bytes).ok()?;
+        (self.ground() == Ground::Old).then_some(Spot { segment: self.number, offset })
+    }
 }
 
 /// An append in the batch, with what of the batch's places is its own.
@@ -92,13 +109,6 @@ pub(super) struct PlanToWrite {
     pub(super) then: Then,
 }
 
-/// Where a record goes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Spot {
-    pub(super) segment: u32,
-    pub(super) offset: u32,
-}
-
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -112,6 +122,7 @@ impl Writer {
             inbox,
             _flusher: flusher,
             reserve,
+            spares: Spares::default(),
             active: None,
             next_number,
             next_segment,
@@ -206,12 +217,13 @@ impl Writer {
 
     fn finish(mut self) {
         if let Some(active) = self.active.take() {
-            self.seal(active.number);
+            self.seal(&active);
             // A last flush, whatever the setting: an ending program has the time.
             let _poisoned = self.shared.flush_file(active.number, &*active.file);
         }
         let _poisoned = self.shared.flush();
         self.reclaim();
+        self.spares.clear(&self.shared);
         self.shared.gauge();
     }
 }
@@ -230,19 +242,22 @@ impl Writer {
         let fits =
             head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
         let body = u32::try_from(body).ok().filter(|_| fits).ok_or(AppendError::TooLarge(bytes))?;
-        let spot = self.spot(kind, bytes)?;
-        self.batch.push(kind, spot.offset, head, body, parts);
+        let (spot, ground) = self.spot(kind, bytes)?;
+        self.batch.push((kind, ground), spot, head, body, parts);
         Ok(spot)
     }
 
     /// Makes room for a record behind the batch.
-    fn spot(&mut self, kind: Kind, bytes: u64) -> Result<Spot, AppendError> {
+    fn spot(&mut self, kind: Kind, bytes: u64) -> Result<(Spot, Ground), AppendError> {
         self.shared.usable()?;
         let end = self.active.as_ref().map_or(0, |active| active.bytes + self.batch.bytes());
         let is_new =
             end == 0 || (end > FIRST_LINE.len() as u64 && end + bytes > self.shared.segment_bytes);
         let first_line = if is_new { FIRST_LINE.len() as u64 } else { 0 };
         let needed = self.shared.used_bytes() + self.batch.bytes() + bytes + first_line;
+        if needed + self.spares.bytes() > self.shared.max_bytes {
+            self.spares.clear(&self.shared);
+        }
         if needed > self.limit_bytes(kind) {
             return Err(AppendError::Full);
         }
@@ -252,14 +267,14 @@ impl Writer {
         let active = self.active.as_ref().ok_or(AppendError::Closed)?;
         let offset = u32::try_from(active.bytes + self.batch.bytes());
         let offset = offset.map_err(|_| AppendError::TooLarge(bytes))?;
-        Ok(Spot { segment: active.number, offset })
+        Ok((Spot { segment: active.number, offset }, active.ground()))
     }
 
     /// What gets spans out again has a reserve, and what frees a segment has one that nothing else can use up.
     fn limit_bytes(&self, kind: Kind) -> u64 {
         let max = self.shared.max_bytes;
         let reserve = match kind {
-            Kind::Spans => 0,
+            Kind::Spans | Kind::End => 0,
             Kind::Plans | Kind::Done => max / 16,
             Kind::Moved => max / 8,
         };
@@ -271,14 +286,18 @@ impl Writer {
         let _told = self.write_batch();
         self.shared.usable()?;
         if let Some(active) = self.active.take() {
-            self.seal(active.number);
+            self.seal(&active);
         }
         self.active = Some(self.begin_segment()?);
         Ok(())
     }
 
-    fn seal(&self, segment: u32) {
-        if let Some(segment) = self.shared.space.lock().segment_mut(segment) {
+    fn seal(&self, active: &Active) {
+        if active.ground() == Ground::Old {
+            // Should it fail: what is behind the End takes room, and does no harm.
+            let _left = active.file.set_len(active.bytes);
+        }
+        if let Some(segment) = self.shared.space.lock().segment_mut(active.number) {
             segment.sealed = true;
         }
     }
@@ -286,30 +305,66 @@ impl Writer {
     fn begin_segment(&mut self) -> Result<Active, AppendError> {
         let number = self.next_segment;
         self.next_segment = number.checked_add(1).ok_or(AppendError::Full)?;
-        let path = self.shared.path(number);
-        let created = self.shared.files.create(&path);
-        let file = created.map_err(|error| self.full_or_poison("creating", number, &error))?;
-        if let Err(error) = write_all(&*file, &mut [IoSlice::new(FIRST_LINE)]) {
+        let (file, old_end) = self.file_for(number)?;
+        let bytes = FIRST_LINE.len() as u64;
+        let active = Active { number, file, bytes, old_end };
+        let mut start = FIRST_LINE.to_vec();
+        if let Some(end) = active.end_behind(0) {
+            write_end(&mut start, end);
+        }
+        if let Err(error) = write_all(&*active.file, &mut [IoSlice::new(&start)], 0) {
             // What is left of the file is an empty segment, should it not go.
-            let _left = self.shared.files.remove(&path);
+            let _left = self.shared.files.remove(&self.shared.path(number));
             return Err(self.full_or_poison("writing", number, &error));
         }
-        self.shared.sync_directory(number)?;
-        self.shared.mark_dirty(number, &file);
-        let bytes = FIRST_LINE.len() as u64;
+        self.shared.mark_dirty(number, &active.file);
         self.shared.use_bytes(bytes);
         let mut space = self.shared.space.lock();
-        space.add_segment(number, Segment::new(bytes, clock::now(), false));
-        space.keep_open(number, Arc::clone(&file));
-        Ok(Active { number, file, bytes })
+        space.add_segment(number, Segment::begun(bytes, clock::now()));
+        space.keep_open(number, Arc::clone(&active.file));
+        Ok(active)
+    }
+
+    /// A segment's file, and how much of an earlier one's bytes it has. Its name is on the disk before anything is written
+    /// over: under the earlier name the new bytes would be damage.
+    fn file_for(&mut self, number: u32) -> Result<(Arc<dyn SegmentFile>, u64), AppendError> {
+        let path = self.shared.path(number);
+        let spare = self.spares.take(&self.shared);
+        let (file, old_end) = match spare.filter(|spare| self.renamed(spare, &path)) {
+            Some(spare) => {
+                self.shared.metrics.journal.reused_segments.increment(1);
+                (spare.file, spare.bytes)
+            }
+            None => {
+                let created = self.shared.files.create(&path);
+                (created.map_err(|error| self.full_or_poison("creating", number, &error))?, 0)
+            }
+        };
+        self.shared.sync_directory(number)?;
+        Ok((file, old_end))
+    }
+
+    fn renamed(&self, spare: &Spare, path: &Path) -> bool {
+        let is_renamed = self.shared.files.rename(&spare.path, path).is_ok();
+        if !is_renamed {
+            // One that stays goes at the next start.
+            let _left = self.shared.files.remove(&spare.path);
+        }
+        is_renamed
     }
 
     fn full_or_poison(&mut self, what: &str, segment: u32, error: &io::Error) -> AppendError {
         if is_full(error) {
-            self.reserve.give_up(&self.shared);
+            self.make_room();
             return AppendError::Full;
         }
         self.shared.poison(what, segment, error)
+    }
+
+    /// The disk is full: what is kept on it for later goes.
+    fn make_room(&mut self) {
+        self.spares.clear(&self.shared);
+        self.reserve.give_up(&self.shared);
     }
 
     /// Writes the records that were added, and tells those who wait.
@@ -338,14 +393,15 @@ impl Writer {
     fn write_records(&mut self, somebody_waits: bool) -> Result<(), AppendError> {
         self.shared.usable()?;
         let Some(active) = &mut self.active else { return Err(AppendError::Closed) };
-        if let Err(error) = self.batch.write(&*active.file) {
+        let bytes = self.batch.bytes();
+        let end = active.end_behind(bytes);
+        if let Err(error) = self.batch.write(&*active.file, active.bytes, end) {
             let failed = cut_back(&self.shared, active, &error);
             if matches!(failed, AppendError::Full) {
-                self.reserve.give_up(&self.shared);
+                self.make_room();
             }
             return Err(failed);
         }
-        let bytes = self.batch.bytes();
         active.bytes += bytes;
         self.shared.use_bytes(bytes);
         if let Some(segment) = self.shared.space.lock().segment_mut(active.number) {
@@ -371,12 +427,15 @@ impl Writer {
 
 /// After a failed write: on a full disk the segment ends behind its last whole record again, and the next append may find
 /// room. All else is for good.
-fn cut_back(shared: &Shared, active: &Active, error: &io::Error) -> AppendError {
+fn cut_back(shared: &Shared, active: &mut Active, error: &io::Error) -> AppendError {
     if !is_full(error) {
         return shared.poison("writing", active.number, error);
     }
     match active.file.set_len(active.bytes) {
-        Ok(()) => AppendError::Full,
+        Ok(()) => {
+            active.old_end = 0;
+            AppendError::Full
+        }
         Err(error) => shared.poison("cutting", active.number, &error),
     }
 }

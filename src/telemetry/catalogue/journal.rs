@@ -13,6 +13,8 @@ pub struct JournalMetrics {
     pub max_bytes: Gauge,
     /// Files.
     pub segments: Gauge,
+    /// Segments begun over an earlier one.
+    pub reused_segments: Counter,
     /// Bytes written.
     pub appended_bytes: Counter,
     /// Records written: 0 spans, 1 plans, 2 done, 3 moved.
@@ -39,7 +41,12 @@ impl JournalMetrics {
             segments: declare.gauge(
                 "tracestitch_journal_segments",
                 &[],
-                "Files of the journal; the oldest one is deleted when nothing in it is needed.",
+                "Files of the journal; the oldest one is given up when nothing in it is needed.",
+            ),
+            reused_segments: declare.counter(
+                "tracestitch_journal_reused_segments_total",
+                &[],
+                "Files of the journal that were written over ones which nobody needed any more. Up to 16 of those are kept for it, for ten seconds.",
             ),
             appended_bytes: declare.counter(
                 "tracestitch_journal_appended_bytes_total",

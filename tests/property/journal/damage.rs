@@ -20,80 +20,152 @@ struct Written {
 }
 
 /// A segment with records of all kinds but moved ones.
-fn journal() -> (Vec<u8>, Vec<Written>) {
-    let files = MemoryFiles::new();
-    let settings = Settings { segment_bytes: 1 << 20, max_bytes: 16 << 20, ..settings(&files) };
-    let (journal, _recovery) = Journal::open(settings).expect("opens");
-    let mut written = Vec::new();
-    let mut note = |places: Vec<Place>, parts: Vec<Bytes>| {
-        let content = files.content(&segment(1)).expect("a segment");
+struct Segment {
+    number: u32,
+    content: Vec<u8>,
+    /// What stood there before it was written.
+    old: Vec<u8>,
+    written: Vec<Written>,
+}
+
+impl Segment {
+    /// In a new file.
+    fn fresh() -> Self {
+        let files = MemoryFiles::new();
+        let (journal, _recovery) = Journal::open(roomy(&files)).expect("opens");
+        Self::written(&files, &journal, 1, Vec::new(), Vec::new())
+    }
+
+    /// Over one that nobody needs any more, and that was longer.
+    fn over_old() -> Self {
+        let files = MemoryFiles::new();
+        let (journal, _recovery) = Journal::open(roomy(&files)).expect("opens");
+        let mut round = 0;
+        let mut fill = || {
+            round += 1;
+            let parts = vec![Bytes::from(vec![round; 77]), Bytes::from(vec![100 + round; 9])];
+            (append(&journal, "filling", parts.clone()).expect("kept"), parts)
+        };
+        let (mut first, mut last) = (Vec::new(), fill());
+        let mut old = Vec::new();
+        while last.0[0].segment < 3 {
+            if last.0[0].segment == 1 {
+                old = files.content(&segment(1)).expect("a segment");
+                first.extend(last.0);
+            } else if !first.is_empty() {
+                journal.done(0, &first);
+                journal.done(1, &first);
+                journal.release(&std::mem::take(&mut first));
+            }
+            last = fill();
+        }
+        let content = files.content(&segment(3)).expect("a segment");
+        assert_eq!(content.len(), old.len(), "written over");
+        let written = vec![Written::read(&content, last.0, last.1)];
+        Self::written(&files, &journal, 3, old, written)
+    }
+
+    fn written(
+        files: &MemoryFiles,
+        journal: &Journal,
+        number: u32,
+        old: Vec<u8>,
+        mut written: Vec<Written>,
+    ) -> Self {
+        let content = || files.content(&segment(number)).expect("a segment");
+        for round in 0..6 {
+            let parts = vec![bytes(&format!("first of {round}")), bytes("second, a little longer")];
+            let places = append(journal, "meta", parts.clone()).expect("kept");
+            written.push(Written::read(&content(), places.clone(), parts));
+            if round == 2 {
+                // Done for one destination only: all stays live.
+                journal.done(0, &places);
+            }
+            if round == 4 {
+                let plan = bytes("what becomes of it");
+                let place = append_plan(journal, &places, plan.clone()).expect("kept");
+                written.push(Written::read(&content(), vec![place], vec![plan]));
+            }
+        }
+        let content = content();
+        Self { number, content, old, written }
+    }
+
+    /// As it was when so many of its bytes were written.
+    fn cut(&self, cut: usize) -> Vec<u8> {
+        [&self.content[..cut], self.old.get(cut..).unwrap_or_default()].concat()
+    }
+
+    /// A journal of this segment alone.
+    fn with(&self, content: Vec<u8>) -> MemoryFiles {
+        let files = MemoryFiles::new();
+        files.put(&segment(self.number), content);
+        files
+    }
+}
+
+impl Written {
+    fn read(content: &[u8], places: Vec<Place>, parts: Vec<Bytes>) -> Self {
         let body = places[0].offset as usize;
         let start = content[..body].windows(8).rposition(|bytes| bytes == MARKER);
         let end = body + parts.iter().map(Bytes::len).sum::<usize>();
         let parts = places.into_iter().zip(parts);
         let parts = parts.map(|(place, bytes)| (place.number, (place, bytes))).collect();
-        written.push(Written { range: start.expect("a record's start")..end, parts });
-    };
-    for round in 0..6 {
-        let parts = vec![bytes(&format!("first of {round}")), bytes("second, a little longer")];
-        let places = append(&journal, "meta", parts.clone()).expect("kept");
-        note(places.clone(), parts);
-        if round == 2 {
-            // Done for one destination only: all stays live.
-            journal.done(0, &places);
-        }
-        if round == 4 {
-            let plan = bytes("what becomes of it");
-            let place = append_plan(&journal, &places, plan.clone()).expect("kept");
-            note(vec![place], vec![plan]);
-        }
+        Self { range: start.expect("a record's start")..end, parts }
     }
-    journal.close();
-    (files.content(&segment(1)).expect("a segment"), written)
 }
 
-fn with_segment(content: Vec<u8>) -> MemoryFiles {
-    let files = MemoryFiles::new();
-    files.put(&segment(1), content);
-    files
+/// Nothing is moved.
+fn roomy(files: &MemoryFiles) -> Settings {
+    let straggler_age = Duration::from_hours(1);
+    Settings { segment_bytes: 2048, max_bytes: 16 << 20, straggler_age, ..settings(files) }
 }
 
 #[test]
 fn a_journal_cut_at_any_byte_has_all_whole_records_before_and_nothing_else() {
-    let (content, written) = journal();
-    for cut in 0..=content.len() {
-        let files = with_segment(content[..cut].to_vec());
-        let (journal, mut recovery) = open(&files);
-        let found = by_number(&mut recovery);
-        let whole = written.iter().filter(|record| record.range.end <= cut);
-        let whole: BTreeMap<_, _> = whole.flat_map(|record| record.parts.clone()).collect();
-        assert!(found.keys().eq(whole.keys()), "cut at {cut}: {:?}", found.keys());
-        for (place, bytes) in whole.values() {
-            assert_eq!(&journal.read(place).expect("whole"), bytes);
+    for segment in [Segment::fresh(), Segment::over_old()] {
+        for cut in 0..=segment.content.len() {
+            check_cut(&segment, cut);
         }
-        // And it goes on, under new numbers, beside what is there.
-        let next = append(&journal, "next", vec![bytes("new")]).expect("kept");
-        assert!(whole.keys().all(|number| *number < next[0].number));
-        let old = files.content(&segment(1)).map(|content| content.len());
-        assert_eq!(old, (!whole.is_empty()).then_some(cut), "old bytes stay as they are or go");
     }
+}
+
+fn check_cut(cut_segment: &Segment, cut: usize) {
+    let Segment { number, written, .. } = cut_segment;
+    let content = cut_segment.cut(cut);
+    let files = cut_segment.with(content.clone());
+    let (journal, mut recovery) = open(&files);
+    let found = by_number(&mut recovery);
+    let whole = written.iter().filter(|record| record.range.end <= cut);
+    let whole: BTreeMap<_, _> = whole.flat_map(|record| record.parts.clone()).collect();
+    assert!(found.keys().eq(whole.keys()), "{number} cut at {cut}: {:?}", found.keys());
+    for (place, bytes) in whole.values() {
+        assert_eq!(&journal.read(place).expect("whole"), bytes);
+    }
+    // And it goes on, under new numbers, beside what is there.
+    let next = append(&journal, "next", vec![bytes("new")]).expect("kept");
+    assert!(whole.keys().all(|number| *number < next[0].number));
+    let there = files.content(&segment(*number));
+    assert_eq!(there, (!whole.is_empty()).then_some(content), "old bytes stay as they are or go");
 }
 
 #[test]
 fn a_flipped_bit_costs_what_it_hit_and_no_more() {
-    let (content, written) = journal();
-    for at in 0..content.len() {
-        for bit in [0, 1, 4, 7] {
-            let mut content = content.clone();
-            content[at] ^= 1 << bit;
-            check_flipped(at, content, &written);
+    for segment in [Segment::fresh(), Segment::over_old()] {
+        let end = segment.written.last().expect("a record").range.end;
+        let behind = (end..segment.content.len()).step_by(13);
+        for at in (0..end).chain(behind) {
+            for bit in [0, 1, 4, 7] {
+                let mut content = segment.content.clone();
+                content[at] ^= 1 << bit;
+                check_flipped(at, &segment.with(content), &segment.written);
+            }
         }
     }
 }
 
-fn check_flipped(at: usize, content: Vec<u8>, written: &[Written]) {
-    let files = with_segment(content);
-    let opened = Journal::open(settings(&files));
+fn check_flipped(at: usize, files: &MemoryFiles, written: &[Written]) {
+    let opened = Journal::open(settings(files));
     if let Err(OpenError::Version { .. }) = opened {
         // The version's digit became another one.
         return assert_eq!(at, "tracestitch journal ".len());
@@ -129,7 +201,7 @@ fn is_plan(bytes: &Bytes) -> bool {
 /// A span that carries a journal as its data, whose own head is lost.
 #[test]
 fn a_record_within_somebodys_data_is_not_taken_for_one() {
-    let (inner, _) = journal();
+    let inner = Segment::fresh().content;
     let files = MemoryFiles::new();
     let settings_ = || Settings { segment_bytes: 1 << 20, max_bytes: 16 << 20, ..settings(&files) };
     let (journal, recovery) = Journal::open(settings_()).expect("opens");
@@ -138,7 +210,7 @@ fn a_record_within_somebodys_data_is_not_taken_for_one() {
     let second = append(&journal, "", vec![bytes("behind")]).expect("kept");
     journal.close();
     let mut content = files.content(&segment(1)).expect("a segment");
-    content["tracestitch journal 1\n".len()] ^= 1;
+    content["tracestitch journal 2\n".len()] ^= 1;
     files.put(&segment(1), content);
     let (_journal, mut recovery) = Journal::open(settings_()).expect("opens");
     let found = by_number(&mut recovery);

@@ -24,7 +24,7 @@ struct Promised {
     plans: BTreeMap<u64, (Bytes, Vec<u64>)>,
 }
 
-/// Traces come and most of them go, so that segments change, move and are deleted.
+/// Traces come and most of them go, so that segments change, move, are written over and deleted.
 fn run(journal: &Journal) -> Promised {
     let mut promised = Promised::default();
     for round in 0..24_u8 {
@@ -104,7 +104,7 @@ fn at_each_operation(fault: Fault, sync: SyncMode, survives: Survives) -> u64 {
 
 /// Or the other tests here would not show what they are for.
 #[test]
-fn a_run_changes_moves_and_deletes_segments() {
+fn a_run_changes_moves_and_reuses_segments() {
     let files = MemoryFiles::new();
     let metrics = Arc::new(Metrics::new(&[]));
     let settings = Settings { metrics: Arc::clone(&metrics), ..settings(&files) };
@@ -119,6 +119,7 @@ fn a_run_changes_moves_and_deletes_segments() {
         let none = format!("tracestitch_journal_records_total{{kind=\"{kind}\"}} 0");
         assert!(!text.contains(&none), "{none}");
     }
+    assert!(!text.contains("tracestitch_journal_reused_segments_total 0"), "none written over");
 }
 
 #[test]
@@ -129,7 +130,7 @@ fn what_was_acknowledged_survives_a_kill() {
 
 #[test]
 fn what_was_acknowledged_survives_a_power_loss_if_all_is_synced() {
-    for survives in [Survives::Synced, Survives::Torn] {
+    for survives in [Survives::Synced, Survives::Torn, Survives::TornLate] {
         let operations = at_each_operation(Fault::Dies, SyncMode::Always, survives);
         assert!(operations > 80, "{operations}");
     }

@@ -196,11 +196,11 @@ fn a_second_process_is_refused() {
 #[test]
 fn a_journal_of_a_later_version_is_refused_and_left_as_it_is() {
     let files = MemoryFiles::new();
-    files.put(&segment(1), b"tracestitch journal 1\n".to_vec());
-    files.put(&segment(2), b"tracestitch journal 2\nwho knows".to_vec());
+    files.put(&segment(1), b"tracestitch journal 2\n".to_vec());
+    files.put(&segment(2), b"tracestitch journal 3\nwho knows".to_vec());
     let refused = Journal::open(settings(&files)).expect_err("too new");
     let says = refused.to_string();
-    for word in ["00000002.journal", "version 2", "reads 1"] {
+    for word in ["00000002.journal", "version 3", "reads 1 and 2"] {
         assert!(says.contains(word), "{says}");
     }
     assert_eq!(files.paths().len(), 2);

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _},
     path::Path,
     sync::Arc,
@@ -36,7 +36,7 @@ impl Files for Disk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
         let mut options = OpenOptions::new();
-        Ok(Arc::new(options.read(true).append(true).create_new(true).mode(0o600).open(path)?))
+        Ok(Arc::new(options.read(true).write(true).create_new(true).mode(0o600).open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
@@ -47,14 +47,19 @@ impl Files for Disk {
         fs::remove_file(path)
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
 }
 
 impl SegmentFile for File {
-    fn append(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut file = self;
+        file.seek(SeekFrom::Start(offset))?;
         file.write_vectored(slices)
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, IoSlice},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,14 +12,14 @@ use parking_lot::Mutex;
 
 use super::{Files, Lock, SegmentFile};
 
-/// What happens at an operation that changes something: create, append, cut, sync, remove, sync of the directory.
+/// What happens at an operation that changes something: create, write, cut, sync, rename, remove, sync of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It fails, and changes nothing.
     Fails(io::ErrorKind),
-    /// An append takes only so many bytes, and says so.
+    /// A write takes only so many bytes, and says so.
     Short(usize),
-    /// The process dies in the middle: an append gets half of its bytes in, all else does not happen, and neither does
+    /// The process dies in the middle: a write gets half of its bytes in, all else does not happen, and neither does
     /// anything after it.
     Dies,
 }
@@ -30,8 +31,10 @@ pub enum Survives {
     Written,
     /// What was synced: the power went out.
     Synced,
-    /// What was synced, and half of what was written behind it: the power went out meanwhile.
+    /// What was synced, and the first half of what was written since: the power went out meanwhile.
     Torn,
+    /// What was synced, and the last half of what was written since: pages go to the disk in any order.
+    TornLate,
 }
 
 /// Files in memory. Clones see the same files.
@@ -60,6 +63,8 @@ struct MemoryFile {
 struct Content {
     bytes: Vec<u8>,
     synced: Vec<u8>,
+    /// From the first byte written since the last sync to the last one.
+    written: Range<usize>,
 }
 
 impl MemoryFiles {
@@ -94,7 +99,7 @@ impl MemoryFiles {
         let world = self.0.lock();
         let files = match survives {
             Survives::Written => &world.files,
-            Survives::Synced | Survives::Torn => &world.durable,
+            Survives::Synced | Survives::Torn | Survives::TornLate => &world.durable,
         };
         let next = Self::new();
         for (path, file) in files {
@@ -118,7 +123,7 @@ impl MemoryFiles {
     /// Makes a file have these bytes, for good.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let file = self.file();
-        *file.content.lock() = Content { synced: bytes.clone(), bytes };
+        *file.content.lock() = Content { synced: bytes.clone(), bytes, written: 0..0 };
         let mut world = self.0.lock();
         world.durable.insert(path.to_owned(), file.clone());
         world.files.insert(path.to_owned(), file);
@@ -134,12 +139,39 @@ impl Content {
         match survives {
             Survives::Written => self.bytes.clone(),
             Survives::Synced => self.synced.clone(),
-            Survives::Torn => {
-                let behind = self.bytes.get(self.synced.len()..).unwrap_or_default();
-                let torn = behind.get(..behind.len() / 2).unwrap_or_default();
-                [&self.synced, torn].concat()
-            }
+            Survives::Torn => self.synced_with(self.written.start..self.middle()),
+            Survives::TornLate => self.synced_with(self.middle()..self.written.end),
         }
+    }
+
+    fn middle(&self) -> usize {
+        self.written.start + self.written.len() / 2
+    }
+
+    fn synced_with(&self, written: Range<usize>) -> Vec<u8> {
+        let mut bytes = self.synced.clone();
+        write(&mut bytes, self.bytes.get(written.clone()).unwrap_or_default(), written.start);
+        bytes
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        write(&mut self.bytes, bytes, offset);
+        let end = offset + bytes.len();
+        self.written = match self.written.is_empty() {
+            true => offset..end,
+            false => self.written.start.min(offset)..self.written.end.max(end),
+        };
+    }
+}
+
+/// Over what is there; a gap before it is zeros.
+fn write(into: &mut Vec<u8>, bytes: &[u8], offset: usize) {
+    let end = offset + bytes.len();
+    if !bytes.is_empty() && into.len() < end {
+        into.resize(end, 0);
+    }
+    if let Some(there) = into.get_mut(offset..end) {
+        there.copy_from_slice(bytes);
     }
 }
 
@@ -216,6 +248,14 @@ impl Files for MemoryFiles {
         world.files.remove(path).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.0.lock();
+        world.whole()?;
+        let file = world.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        world.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
         let mut world = self.0.lock();
         world.whole()?;
@@ -225,11 +265,13 @@ impl Files for MemoryFiles {
 }
 
 impl SegmentFile for MemoryFile {
-    fn append(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let mut world = self.world.lock();
         let fault = world.count()?;
-        let room = world.room();
+        let within = self.content.lock().bytes.len().saturating_sub(offset);
+        let room = world.room().saturating_add(within);
         if room == 0 && !all.is_empty() {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -239,7 +281,7 @@ impl SegmentFile for MemoryFile {
             _ => all.len(),
         };
         let part = all.get(..len.min(room)).unwrap_or(&all);
-        self.content.lock().bytes.extend_from_slice(part);
+        self.content.lock().write(part, offset);
         if fault == Some(Fault::Dies) {
             return Err(io::Error::other("the process dies"));
         }
@@ -259,8 +301,9 @@ impl SegmentFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         self.world.lock().whole()?;
-        let Content { bytes, synced } = &mut *self.content.lock();
+        let Content { bytes, synced, written } = &mut *self.content.lock();
         synced.clone_from(bytes);
+        *written = 0..0;
         Ok(())
     }
 

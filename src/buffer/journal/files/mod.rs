@@ -26,7 +26,7 @@ pub trait Files: fmt::Debug + Send + Sync {
     /// Names of the files in the directory, in any order.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// A new file to append to; it must not exist.
+    /// A new file to write; it must not exist.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>>;
 
     /// A file to read.
@@ -35,14 +35,18 @@ pub trait Files: fmt::Debug + Send + Sync {
     /// Deletes a file. Those that have it open can still read it.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes creations and removals in the directory survive a power loss.
+    /// Gives a file another name, which no file has. Those that have it open go on.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes creations, removals and new names in the directory survive a power loss.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 }
 
 /// One segment.
 pub trait SegmentFile: fmt::Debug + Send + Sync {
-    /// Writes at the end as much as goes in one call, and says how much that was.
-    fn append(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Writes there as much as goes in one call, and says how much that was; the file grows as needed. By one thread at a
+    /// time.
+    fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
     /// Reads from there as much as comes in one call; 0 at the end.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
