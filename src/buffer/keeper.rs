@@ -1,6 +1,6 @@
 //! What the journal keeps of traces: their spans from arrival, their plans from weaving, and who has them already.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -8,7 +8,7 @@ use prost::Message;
 use tokio::sync::Notify;
 
 use super::{
-    journal::{AppendError, Journal, ReadError},
+    journal::{AppendError, Journal, Kept, ReadError},
     parked::ParkedTraces,
     record::{PlanRecord, SpansMeta, headers, origin},
 };
@@ -95,7 +95,7 @@ impl Keeper {
     /// Writes a request's fragments; `then` gets them with their places, or why they can't be kept.
     pub(super) fn keep(
         &self,
-        fragments: Vec<Fragment>,
+        mut fragments: Vec<Fragment>,
         then: impl FnOnce(Result<Vec<Fragment>, Refused>) + Send + 'static,
     ) {
         let origin = fragments.first().map(|fragment| fragment.key.origin.clone());
@@ -103,11 +103,11 @@ impl Keeper {
             arrived_us: clock::wall_us(),
             origin: headers(&origin.unwrap_or_default()),
         };
-        let parts = fragments.iter().map(|fragment| fragment.bytes.clone()).collect();
+        let parts = fragments.iter_mut().map(|fragment| mem::take(&mut fragment.bytes)).collect();
         let full = self.full();
         self.journal.append_spans(meta.encode_to_vec(), parts, move |result| {
             then(match result {
-                Ok(places) => Ok(placed(fragments, places)),
+                Ok(kept) => Ok(placed(fragments, kept)),
                 Err(AppendError::Full | AppendError::TooLarge(_)) => Err(full),
                 Err(AppendError::Closed) => Err(CLOSING),
                 Err(AppendError::Poisoned(_)) => {
@@ -131,11 +131,16 @@ impl Keeper {
         PlanToKeep { places, record: record.encode_to_vec().into() }
     }
 
-    /// Writes how a trace goes out, before its first byte does; then `then` is called, in the journal's thread. Where the
-    /// journal can't be written the trace goes out all the same, and may go out once more after a restart.
-    pub fn keep_plan(&self, plan: PlanToKeep, then: impl FnOnce(Option<Place>) + Send + 'static) {
-        let PlanToKeep { places, record } = plan;
-        self.journal.append_plan(&places, record, move |result| then(result.ok()));
+    /// Writes how traces go out, before their first bytes do; then each `then` is called, in the journal's thread. Where the
+    /// journal can't be written a trace goes out all the same, and may go out once more after a restart.
+    pub fn keep_plans<T>(&self, plans: impl IntoIterator<Item = (PlanToKeep, T)>)
+    where
+        T: FnOnce(Option<Place>) + Send + 'static,
+    {
+        let plans = plans.into_iter().map(|(PlanToKeep { places, record }, then)| {
+            (places, record, move |result: Result<Place, AppendError>| then(result.ok()))
+        });
+        self.journal.append_plans(plans);
     }
 
     /// Reads back what was left to the journal. Spans that are damaged are taken out, and given up with their account.
@@ -334,9 +339,9 @@ impl Durable for Keeper {
     }
 }
 
-fn placed(mut fragments: Vec<Fragment>, places: Vec<Place>) -> Vec<Fragment> {
-    for (fragment, place) in fragments.iter_mut().zip(places) {
-        fragment.place = Some(place);
+fn placed(mut fragments: Vec<Fragment>, Kept { places, parts }: Kept) -> Vec<Fragment> {
+    for ((fragment, place), bytes) in fragments.iter_mut().zip(places).zip(parts) {
+        (fragment.place, fragment.bytes) = (Some(place), bytes);
     }
     fragments
 }

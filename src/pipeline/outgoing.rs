@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    buffer::{Keeper, Revived},
+    buffer::{Keeper, PlanToKeep, Revived},
     clock,
     completion::Completed,
     exporter::Exporters,
@@ -87,16 +87,30 @@ impl Outgoing {
         }
     }
 
-    /// Sends a trace, once the journal knows what becomes of it.
-    pub(super) fn send(&self, woven: WovenTrace) {
-        // A last part that brought nothing.
-        if woven.fragments.is_empty() && woven.plan.is_empty() {
-            return;
-        }
-        // Without spans there is nothing that could be safe: a plan would cover no part.
-        let Some(keeper) = self.keeper.as_ref().filter(|_| !woven.fragments.is_empty()) else {
-            return self.hand_on(Arc::new(woven.into_enriched()));
+    /// Sends traces, once the journal knows what becomes of them.
+    pub(super) fn send(&self, woven: impl Iterator<Item = WovenTrace>) {
+        // Of others a last part brought nothing.
+        let woven = woven.filter(|woven| !woven.fragments.is_empty() || !woven.plan.is_empty());
+        let Some(keeper) = &self.keeper else {
+            return woven.for_each(|woven| self.hand_on(Arc::new(woven.into_enriched())));
         };
+        let plans = woven.filter_map(|woven| {
+            if woven.fragments.is_empty() {
+                // Without spans there is nothing that could be safe: a plan would cover no part.
+                self.hand_on(Arc::new(woven.into_enriched()));
+                return None;
+            }
+            Some(self.planned(keeper, woven))
+        });
+        keeper.keep_plans(plans);
+    }
+
+    /// What the journal is to know of a trace, and how the trace goes on then.
+    fn planned(
+        &self,
+        keeper: &Keeper,
+        woven: WovenTrace,
+    ) -> (PlanToKeep, impl FnOnce(Option<Place>) + Send + 'static) {
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let WovenTrace { key, fragments, plan, lease, .. } = woven;
         // On a full disk there is room for the plan that changes nothing.
@@ -108,10 +122,11 @@ impl Outgoing {
         let trace = EnrichedTrace { key, pieces, lease };
         trace.lease.hold(Stage::Export, trace.held_bytes());
         let (outgoing, trace) = (self.clone(), Arc::new(trace));
-        keeper.keep_plan(record, move |place| match (place, unwoven) {
+        let then = move |place| match (place, unwoven) {
             (None, Some(fragments)) => outgoing.send_plain(&fragments, trace),
             (place, _) => outgoing.send_planned(place, trace),
-        });
+        };
+        (record, then)
     }
 
     /// The plan found no room: the trace goes out as it came, and the journal knows that.
@@ -125,7 +140,7 @@ impl Outgoing {
         let Some(keeper) = &self.keeper else { return self.hand_on(trace) };
         let record = keeper.plan_to_keep(&trace.key, fragments, &nothing);
         let outgoing = self.clone();
-        keeper.keep_plan(record, move |place| outgoing.send_planned(place, trace));
+        keeper.keep_plans([(record, move |place| outgoing.send_planned(place, trace))]);
     }
 
     /// Without a place not even that could be written: it goes all the same, and may go again, and otherwise, after a crash.

@@ -15,7 +15,7 @@ use crate::{
     telemetry::{Metrics, Watched},
     trace::{Additions, Event, Fragment},
     watchdog::Beat,
-    weaving::{self, Woven},
+    weaving::{self, Woven, WovenTrace},
 };
 
 /// Traces that a weaver takes at once.
@@ -66,23 +66,26 @@ impl Weaver {
                 return;
             }
             for traces in loads(traces) {
-                for loaded in beat.during(self.outgoing.load(traces, &self.budget)).await {
-                    match loaded {
-                        Ok(completed) => self.weave(completed),
-                        Err(key) => self.buffer.woven(key, None),
+                let loaded = beat.during(self.outgoing.load(traces, &self.budget)).await;
+                let woven = loaded.into_iter().filter_map(|loaded| match loaded {
+                    Ok(completed) => Some(self.weave(completed)),
+                    Err(key) => {
+                        self.buffer.woven(key, None);
+                        None
                     }
-                }
+                });
+                self.outgoing.send(woven);
             }
         }
     }
 
-    fn weave(&self, (trace, answer): Completed) {
+    fn weave(&self, (trace, answer): Completed) -> WovenTrace {
         let key = trace.key.clone();
         let mut woven = weaving::weave(trace, answer, &self.config);
         count(&self.metrics, woven.woven);
         woven.lease.note(Event::Woven(additions(woven.woven)));
         self.buffer.woven(key, woven.sent.take());
-        self.outgoing.send(woven);
+        woven
     }
 }
 

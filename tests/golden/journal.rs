@@ -77,13 +77,14 @@ fn append(journal: &Journal, meta: &str, parts: &[&str]) -> Vec<Place> {
     let (then, outcome) = mpsc::channel();
     let parts = parts.iter().map(|part| part.as_bytes().to_vec().into()).collect();
     journal.append_spans(meta.into(), parts, move |places| then.send(places).expect("waits"));
-    outcome.recv().expect("is called").expect("kept")
+    outcome.recv().expect("is called").expect("kept").places
 }
 
 fn append_plan(journal: &Journal, covers: &[Place], plan: &'static str) -> Place {
     let (then, outcome) = mpsc::channel();
     let plan = Bytes::from_static(plan.as_bytes());
-    journal.append_plan(covers, plan, move |place| then.send(place).expect("waits"));
+    let then = move |place| then.send(place).expect("waits");
+    journal.append_plans([(covers.to_vec(), plan, then)]);
     outcome.recv().expect("is called").expect("kept")
 }
 

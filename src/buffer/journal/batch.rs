@@ -20,15 +20,15 @@ const SLICES_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     heads: Vec<u8>,
-    pieces: Vec<Piece>,
     bytes: u64,
-    records: Vec<Kind>,
+    records: Vec<Record>,
 }
 
 #[derive(Debug)]
-enum Piece {
-    Head(Range<usize>),
-    Part(Spliced),
+struct Record {
+    kind: Kind,
+    head: Range<usize>,
+    parts: Vec<Spliced>,
 }
 
 impl Batch {
@@ -42,25 +42,24 @@ impl Batch {
     }
 
     /// What the records are.
-    pub(super) fn records(&self) -> &[Kind] {
-        &self.records
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.records.iter().map(|record| record.kind)
     }
 
-    /// Takes a record that will stand there.
+    /// Takes a record that will stand there; gives its number in the batch.
     pub(super) fn push(
         &mut self,
         (kind, ground): (Kind, Ground),
         spot: Spot,
         head: &impl Message,
         body_bytes: u32,
-        parts: impl IntoIterator<Item = Spliced>,
-    ) {
+        parts: Vec<Spliced>,
+    ) -> usize {
         let start = self.heads.len();
         write_head(&mut self.heads, (kind, ground), spot, head, body_bytes);
         self.bytes += (self.heads.len() - start) as u64 + u64::from(body_bytes);
-        self.pieces.push(Piece::Head(start..self.heads.len()));
-        self.pieces.extend(parts.into_iter().map(Piece::Part));
-        self.records.push(kind);
+        self.records.push(Record { kind, head: start..self.heads.len(), parts });
+        self.records.len() - 1
     }
 
     /// Writes all records from there on, with an End behind them if something is to be told from them; or fails somewhere
@@ -75,25 +74,21 @@ impl Batch {
         if let Some(end) = end {
             write_end(&mut end_bytes, end);
         }
-        let mut slices = Vec::with_capacity(self.pieces.len() * 3 + 1);
-        for piece in &self.pieces {
-            match piece {
-                Piece::Head(range) => {
-                    slices.push(IoSlice::new(self.heads.get(range.clone()).unwrap_or_default()));
-                }
-                Piece::Part(part) => slices.extend(part.stretches().map(IoSlice::new)),
-            }
+        let parts = self.records.iter().map(|record| record.parts.len() * 3 + 1);
+        let mut slices = Vec::with_capacity(parts.sum::<usize>() + 1);
+        for Record { head, parts, .. } in &self.records {
+            slices.push(IoSlice::new(self.heads.get(head.clone()).unwrap_or_default()));
+            slices.extend(parts.iter().flat_map(Spliced::stretches).map(IoSlice::new));
         }
         slices.push(IoSlice::new(&end_bytes));
         write_all(file, &mut slices, offset)
     }
 
-    /// Empties it, and keeps its memory.
-    pub(super) fn clear(&mut self) {
+    /// Empties it, and keeps its memory; gives the records' parts, by their numbers.
+    pub(super) fn take_parts(&mut self) -> Vec<Vec<Spliced>> {
         self.heads.clear();
-        self.pieces.clear();
-        self.records.clear();
         self.bytes = 0;
+        self.records.drain(..).map(|record| record.parts).collect()
     }
 }
 

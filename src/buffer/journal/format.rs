@@ -437,7 +437,14 @@ mod tests {
             assert_eq!(segment_number(&file_name(segment)), Some(segment));
         }
         assert!(is_spare(&spare_name(7)) && !is_spare(&file_name(7)));
-        for other in ["lock", "7.journal", "00000007.spare", "00000007.journal.bak", "+0000007.journal", ".journal"] {
+        for other in [
+            "lock",
+            "7.journal",
+            "00000007.spare",
+            "00000007.journal.bak",
+            "+0000007.journal",
+            ".journal",
+        ] {
             assert_eq!(segment_number(other), None, "{other}");
         }
     }

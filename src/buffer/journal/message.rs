@@ -24,16 +24,26 @@ pub(super) enum Message {
 
 /// Bytes to keep.
 #[derive(Debug)]
-pub(super) struct Append {
-    pub(super) what: What,
-    pub(super) then: Then,
+pub(super) enum Append {
+    Spans { meta: Bytes, parts: Vec<Spliced>, then: Then<Kept> },
+    Plans(Vec<PlanToWrite>),
 }
 
-/// What they are.
+/// A plan, and the parts that it is about.
 #[derive(Debug)]
-pub(super) enum What {
-    Spans { meta: Bytes, parts: Vec<Spliced> },
-    Plan { covers: heads::Covers, plan: Bytes },
+pub(super) struct PlanToWrite {
+    pub(super) covers: heads::Covers,
+    pub(super) plan: Bytes,
+    pub(super) then: Then<Place>,
+}
+
+/// Parts that are in the journal now.
+#[derive(Debug)]
+pub struct Kept {
+    /// Where they are.
+    pub places: Vec<Place>,
+    /// They themselves, as they were given.
+    pub parts: Vec<Spliced>,
 }
 
 /// A plan so small that it is written on a full disk, too: without added spans, so much for each part it covers and in
@@ -41,47 +51,69 @@ pub(super) enum What {
 const SMALL_PLAN_PART_BYTES: usize = 32;
 const SMALL_PLAN_BYTES: usize = 2048;
 
-impl What {
-    /// Written on a full disk, too.
-    pub(super) fn is_small_plan(&self) -> bool {
+impl Append {
+    /// Bytes on disk, nearly: for bounds, not for offsets.
+    pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Spans { .. } => false,
-            Self::Plan { covers, plan } => {
-                plan.len() <= SMALL_PLAN_BYTES + covers.places.len() * SMALL_PLAN_PART_BYTES
+            Self::Spans { meta, parts, .. } => {
+                let parts: usize = parts.iter().map(|part| part.len() + 10).sum();
+                (meta.len() + parts) as u64
             }
+            Self::Plans(plans) => plans.iter().map(PlanToWrite::bytes).sum(),
         }
     }
 
-    /// Bytes on disk, nearly: for bounds, not for offsets.
-    pub(super) fn bytes(&self) -> u64 {
-        let bytes = match self {
-            Self::Spans { meta, parts } => {
-                meta.len() + parts.iter().map(|part| part.len() + 10).sum::<usize>()
-            }
-            Self::Plan { covers, plan } => plan.len() + covers.places.len() * 24,
-        };
-        bytes as u64
+    /// Nothing is kept, for this reason.
+    pub(super) fn fail(self, error: &AppendError) {
+        match self {
+            Self::Spans { then, .. } => then.call(Err(error.clone())),
+            Self::Plans(plans) => plans.into_iter().for_each(|plan| plan.fail(error.clone())),
+        }
+    }
+
+    /// How many answers are waited for.
+    pub(super) fn answers(&self) -> u64 {
+        match self {
+            Self::Spans { .. } => 1,
+            Self::Plans(plans) => plans.len() as u64,
+        }
     }
 }
 
-type Call = Box<dyn FnOnce(Result<&[Place], AppendError>) + Send>;
+impl PlanToWrite {
+    fn bytes(&self) -> u64 {
+        (self.plan.len() + self.covers.places.len() * 24) as u64
+    }
+
+    /// Written on a full disk, too.
+    pub(super) fn is_small(&self) -> bool {
+        let small = SMALL_PLAN_BYTES + self.covers.places.len() * SMALL_PLAN_PART_BYTES;
+        self.plan.len() <= small
+    }
+
+    pub(super) fn fail(self, error: AppendError) {
+        self.then.call(Err(error));
+    }
+}
+
+type Call<T> = Box<dyn FnOnce(Result<T, AppendError>) + Send>;
 
 /// The appender's callback. It is called once, whatever happens: also if the writer ends.
-pub(super) struct Then(Option<Call>);
+pub(super) struct Then<T>(Option<Call<T>>);
 
-impl Then {
-    pub(super) fn new(call: impl FnOnce(Result<&[Place], AppendError>) + Send + 'static) -> Self {
+impl<T> Then<T> {
+    pub(super) fn new(call: impl FnOnce(Result<T, AppendError>) + Send + 'static) -> Self {
         Self(Some(Box::new(call)))
     }
 
-    pub(super) fn call(mut self, outcome: Result<&[Place], AppendError>) {
+    pub(super) fn call(mut self, outcome: Result<T, AppendError>) {
         if let Some(call) = self.0.take() {
             call(outcome);
         }
     }
 }
 
-impl Drop for Then {
+impl<T> Drop for Then<T> {
     fn drop(&mut self) {
         if let Some(call) = self.0.take() {
             call(Err(AppendError::Closed));
@@ -89,7 +121,7 @@ impl Drop for Then {
     }
 }
 
-impl std::fmt::Debug for Then {
+impl<T> std::fmt::Debug for Then<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Then")
     }

@@ -4,7 +4,7 @@
 //! for good; a [`Place`] says where it is. `format.rs` specifies the files byte by byte.
 //!
 //! ```text
-//!  append_spans  append_plan  done                    release            read
+//!  append_spans  append_plans done                    release            read
 //!        └──────────┼──────────┘                         │                 │ pread from any thread
 //!                   ▼ queue                              ▼                 ▼
 //!             journal-writer ──▶ segments ◀── what is live in each, what moved where
@@ -50,11 +50,12 @@ use parking_lot::Mutex;
 pub use self::{
     error::{AppendError, OpenError, ReadError},
     files::{Disk, Fault, Files, Lock, MemoryFiles, SegmentFile, Survives},
+    message::Kept,
     recovery::{Content, Recovered, Recovery},
 };
 use self::{
     flusher::Flusher,
-    message::{Append, Message, Then, What},
+    message::{Append, Message, PlanToWrite, Then},
     reserve::Reserve,
     shared::Shared,
     space::ranges,
@@ -161,38 +162,39 @@ impl Journal {
     /// Keeps the parts of one request as one record, with what the caller has to say of it.
     ///
     /// `then` is called once, in the writer's thread, or here if the journal takes nothing: it must be short. Nothing is
-    /// copied; the bytes live until then.
+    /// copied; the parts come back with their places.
     pub fn append_spans(
         &self,
         meta: Vec<u8>,
         parts: Vec<Spliced>,
-        then: impl FnOnce(Result<Vec<Place>, AppendError>) + Send + 'static,
+        then: impl FnOnce(Result<Kept, AppendError>) + Send + 'static,
     ) {
-        let then = Then::new(|outcome| then(outcome.map(<[Place]>::to_vec)));
-        self.append(What::Spans { meta: meta.into(), parts }, then);
+        self.append(Append::Spans { meta: meta.into(), parts, then: Then::new(then) });
     }
 
-    /// Keeps the plan of the trace that has these parts, in this order. On a full disk only small ones are. `then` is called as with `append_spans`.
-    pub fn append_plan(
-        &self,
-        covers: &[Place],
-        plan: Bytes,
-        then: impl FnOnce(Result<Place, AppendError>) + Send + 'static,
-    ) {
-        let then = Then::new(|outcome| {
-            // One part has one place.
-            then(outcome.and_then(|places| places.first().copied().ok_or(AppendError::Closed)));
+    /// Keeps plans: each of the trace that has these parts, in this order. On a full disk only small ones are. Their `then`
+    /// are called as with `append_spans`, each for itself.
+    pub fn append_plans<T>(&self, plans: impl IntoIterator<Item = (Vec<Place>, Bytes, T)>)
+    where
+        T: FnOnce(Result<Place, AppendError>) + Send + 'static,
+    {
+        let plans = plans.into_iter().map(|(covers, plan, then)| {
+            let covers = format::covers(&covers);
+            PlanToWrite { covers, plan, then: Then::new(then) }
         });
-        self.append(What::Plan { covers: format::covers(covers), plan }, then);
+        let plans: Vec<_> = plans.collect();
+        if !plans.is_empty() {
+            self.append(Append::Plans(plans));
+        }
     }
 
-    fn append(&self, what: What, then: Then) {
+    fn append(&self, append: Append) {
         if let Err(error) = self.0.shared.usable() {
-            self.0.shared.count_failures(&error, 1);
-            return then.call(Err(error));
+            self.0.shared.count_failures(&error, append.answers());
+            return append.fail(&error);
         }
-        self.0.shared.queue(what.bytes());
-        self.send(Message::Append(Append { what, then }));
+        self.0.shared.queue(append.bytes());
+        self.send(Message::Append(append));
     }
 
     /// These parts need not go to this destination again, nor after a restart.

@@ -8,8 +8,9 @@ use prost::Message as _;
 use super::{
     error::AppendError,
     format::{HEADER_BYTES, Kind, Spot, heads, runs},
+    message::PlanToWrite,
     numbers::Numbers,
-    writer::{GROUP_BYTES, PlanToWrite, Waiting, Writer},
+    writer::{Added, GROUP_BYTES, Waiting, Writer},
 };
 use crate::{trace::Place, wire::Spliced};
 
@@ -22,7 +23,7 @@ impl Writer {
         &mut self,
         meta: Bytes,
         parts: Vec<Spliced>,
-    ) -> Result<Range<usize>, AppendError> {
+    ) -> Result<(usize, Range<usize>), AppendError> {
         let head = heads::Spans {
             first_number: self.next_number,
             len: parts.iter().map(|part| len(part.len())).collect(),
@@ -30,8 +31,8 @@ impl Writer {
             meta,
         };
         let body: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let spot = self.add_record(Kind::Spans, &head, body, parts)?;
-        Ok(self.number(spot, head.encoded_len(), &head.len, &head.checksum))
+        let Added { spot, record } = self.add_record(Kind::Spans, &head, body, parts)?;
+        Ok((record, self.number(spot, head.encoded_len(), &head.len, &head.checksum)))
     }
 
     /// The new parts of a record get their numbers, and places in the batch's list.
@@ -64,8 +65,15 @@ impl Writer {
     }
 
     fn add_plans_record(&mut self, plans: Vec<PlanToWrite>) {
-        let mut head = heads::Plans { first_number: self.next_number, ..heads::Plans::default() };
-        let (mut body, mut parts, mut thens) = (0, Vec::new(), Vec::new());
+        let count = plans.len();
+        let mut head = heads::Plans {
+            first_number: self.next_number,
+            len: Vec::with_capacity(count),
+            checksum: Vec::with_capacity(count),
+            covers: Vec::with_capacity(count),
+        };
+        let (mut parts, mut thens) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut body = 0;
         for PlanToWrite { covers, plan, then } in plans {
             head.len.push(len(plan.len()));
             head.checksum.push(crc32c::crc32c(&plan));
@@ -75,10 +83,9 @@ impl Writer {
             thens.push(then);
         }
         match self.add_record(Kind::Plans, &head, body, parts) {
-            Ok(spot) => {
+            Ok(Added { spot, .. }) => {
                 let places = self.number(spot, head.encoded_len(), &head.len, &head.checksum);
-                let waiting = thens.into_iter().zip(places);
-                let waiting = waiting.map(|(then, at)| Waiting { places: at..at + 1, then });
+                let waiting = places.zip(thens).map(|(place, then)| Waiting::Plan(place, then));
                 self.waiting.extend(waiting);
             }
             Err(error) => {
@@ -114,7 +121,7 @@ impl Writer {
             for ranges in ranges.chunks(RUNS_MAX) {
                 let numbers: Numbers = ranges.iter().cloned().collect();
                 let head = heads::Done { destination: name.clone(), runs: runs(ranges) };
-                match self.add_record(Kind::Done, &head, 0, []) {
+                match self.add_record(Kind::Done, &head, 0, Vec::new()) {
                     Ok(_) => self.said.push((destination, numbers)),
                     Err(_) => self.owed_to(destination).merge(&numbers),
                 }
@@ -129,8 +136,8 @@ impl Writer {
         parts: Vec<Bytes>,
     ) -> Result<Vec<Place>, AppendError> {
         let body = parts.iter().map(|part| part.len() as u64).sum();
-        let parts = parts.into_iter().map(Spliced::from);
-        let spot = self.add_record(Kind::Moved, head, body, parts)?;
+        let parts = parts.into_iter().map(Spliced::from).collect();
+        let Added { spot, .. } = self.add_record(Kind::Moved, head, body, parts)?;
         self.write_batch()?;
         let mut offset = body_offset(spot, head.encoded_len());
         let place = |part: &heads::MovedPart| {

@@ -135,7 +135,10 @@ impl Scan {
     /// old bytes.
     fn is_whole(&mut self, header: &Header, record: &Record) -> io::Result<bool> {
         let end = self.at + header.record_bytes();
-        if header.ground != Ground::Old || self.is_ours_at(end)? || self.next_record(end)? < self.len {
+        if header.ground != Ground::Old
+            || self.is_ours_at(end)?
+            || self.next_record(end)? < self.len
+        {
             return Ok(true);
         }
         // Nothing of ours behind it, not even an End: the last one, cut off or with a damaged End.

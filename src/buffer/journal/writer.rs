@@ -12,15 +12,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use super::{
     batch::{Batch, write_all},
     error::AppendError,
     files::SegmentFile,
     flusher::Flusher,
-    format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot, heads, write_end},
-    message::{Append, Message, Then, What},
+    format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot, write_end},
+    message::{Append, Kept, Message, PlanToWrite, Then},
     numbers::Numbers,
     reserve::Reserve,
     shared::Shared,
@@ -59,6 +57,7 @@ pub(super) struct Writer {
     /// Of the batch's new parts, in order.
     pub(super) places: Vec<Place>,
     pub(super) waiting: Vec<Waiting>,
+    /// Their record waits for others to share it.
     pub(super) plans: Vec<PlanToWrite>,
     /// For each destination what it has and no Done record says.
     pub(super) owed: Vec<Numbers>,
@@ -96,17 +95,17 @@ impl Active {
 
 /// An append in the batch, with what of the batch's places is its own.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) places: Range<usize>,
-    pub(super) then: Then,
+pub(super) enum Waiting {
+    /// With the number of its record.
+    Spans(usize, Range<usize>, Then<Kept>),
+    Plan(usize, Then<Place>),
 }
 
-/// A plan whose record waits for others to share it.
-#[derive(Debug)]
-pub(super) struct PlanToWrite {
-    pub(super) covers: heads::Covers,
-    pub(super) plan: Bytes,
-    pub(super) then: Then,
+/// A record in the batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Added {
+    pub(super) spot: Spot,
+    pub(super) record: usize,
 }
 
 impl Writer {
@@ -169,7 +168,9 @@ impl Writer {
                 Some(Message::Reclaim) => {}
                 Some(Message::Done { destination, numbers }) => self.owe(destination, numbers),
                 Some(Message::Append(append)) => {
-                    bytes += append.what.bytes();
+                    let own = append.bytes();
+                    self.shared.unqueue(own);
+                    bytes += own;
                     self.take(append);
                 }
             }
@@ -181,28 +182,27 @@ impl Writer {
         true
     }
 
-    fn take(&mut self, Append { what, then }: Append) {
-        self.shared.unqueue(what.bytes());
-        if !self.shared.is_reserved() && !what.is_small_plan() {
-            return self.fail(AppendError::Full, then);
-        }
-        match what {
-            What::Spans { meta, parts } => {
-                let places = self.add_spans(meta, parts);
-                self.wait_or_fail(places, then);
+    fn take(&mut self, append: Append) {
+        let is_reserved = self.shared.is_reserved();
+        match append {
+            Append::Spans { then, .. } if !is_reserved => self.fail(AppendError::Full, then),
+            Append::Spans { meta, parts, then } => match self.add_spans(meta, parts) {
+                Ok((record, places)) => self.waiting.push(Waiting::Spans(record, places, then)),
+                Err(error) => self.fail(error, then),
+            },
+            Append::Plans(plans) => {
+                for plan in plans {
+                    if is_reserved || plan.is_small() {
+                        self.plans.push(plan);
+                    } else {
+                        self.fail(AppendError::Full, plan.then);
+                    }
+                }
             }
-            What::Plan { covers, plan } => self.plans.push(PlanToWrite { covers, plan, then }),
         }
     }
 
-    fn wait_or_fail(&mut self, places: Result<Range<usize>, AppendError>, then: Then) {
-        match places {
-            Ok(places) => self.waiting.push(Waiting { places, then }),
-            Err(error) => self.fail(error, then),
-        }
-    }
-
-    pub(super) fn fail(&self, error: AppendError, then: Then) {
+    pub(super) fn fail<T>(&self, error: AppendError, then: Then<T>) {
         self.shared.count_failures(&error, 1);
         then.call(Err(error));
     }
@@ -235,16 +235,16 @@ impl Writer {
         kind: Kind,
         head: &impl prost::Message,
         body: u64,
-        parts: impl IntoIterator<Item = Spliced>,
-    ) -> Result<Spot, AppendError> {
+        parts: Vec<Spliced>,
+    ) -> Result<Added, AppendError> {
         let head_bytes = head.encoded_len();
         let bytes = (HEADER_BYTES + head_bytes) as u64 + body;
         let fits =
             head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
         let body = u32::try_from(body).ok().filter(|_| fits).ok_or(AppendError::TooLarge(bytes))?;
         let (spot, ground) = self.spot(kind, bytes)?;
-        self.batch.push((kind, ground), spot, head, body, parts);
-        Ok(spot)
+        let record = self.batch.push((kind, ground), spot, head, body, parts);
+        Ok(Added { spot, record })
     }
 
     /// Makes room for a record behind the batch.
@@ -330,15 +330,13 @@ impl Writer {
     fn file_for(&mut self, number: u32) -> Result<(Arc<dyn SegmentFile>, u64), AppendError> {
         let path = self.shared.path(number);
         let spare = self.spares.take(&self.shared);
-        let (file, old_end) = match spare.filter(|spare| self.renamed(spare, &path)) {
-            Some(spare) => {
-                self.shared.metrics.journal.reused_segments.increment(1);
-                (spare.file, spare.bytes)
-            }
-            None => {
-                let created = self.shared.files.create(&path);
-                (created.map_err(|error| self.full_or_poison("creating", number, &error))?, 0)
-            }
+        let (file, old_end) = if let Some(spare) = spare.filter(|spare| self.renamed(spare, &path))
+        {
+            self.shared.metrics.journal.reused_segments.increment(1);
+            (spare.file, spare.bytes)
+        } else {
+            let created = self.shared.files.create(&path);
+            (created.map_err(|error| self.full_or_poison("creating", number, &error))?, 0)
         };
         self.shared.sync_directory(number)?;
         Ok((file, old_end))
@@ -374,7 +372,7 @@ impl Writer {
         }
         let (places, waiting) = (mem::take(&mut self.places), mem::take(&mut self.waiting));
         let outcome = self.write_records(!waiting.is_empty());
-        self.batch.clear();
+        let mut parts = self.batch.take_parts();
         match &outcome {
             Ok(()) => self.shared.space.lock().enlist(&places),
             Err(error) => self.shared.count_failures(error, waiting.len() as u64),
@@ -384,8 +382,8 @@ impl Writer {
                 self.owed_to(destination).merge(&numbers);
             }
         }
-        for Waiting { places: own, then } in waiting {
-            then.call(outcome.clone().map(|()| places.get(own).unwrap_or_default()));
+        for waiting in waiting {
+            waiting.tell(&outcome, &places, &mut parts);
         }
         outcome
     }
@@ -419,8 +417,25 @@ impl Writer {
     fn count(&self) {
         let journal = &self.shared.metrics.journal;
         journal.appended_bytes.increment(self.batch.bytes());
-        for kind in self.batch.records() {
-            journal.records.add(*kind as usize, 1);
+        for kind in self.batch.kinds() {
+            journal.records.add(kind as usize, 1);
+        }
+    }
+}
+
+impl Waiting {
+    fn tell(self, outcome: &Result<(), AppendError>, places: &[Place], parts: &mut [Vec<Spliced>]) {
+        let outcome = outcome.clone();
+        match self {
+            Self::Spans(record, own, then) => then.call(outcome.map(|()| Kept {
+                places: places.get(own).unwrap_or_default().to_vec(),
+                parts: parts.get_mut(record).map(mem::take).unwrap_or_default(),
+            })),
+            Self::Plan(own, then) => {
+                // It is there: each part got its place when the record was added.
+                let place = places.get(own).copied().ok_or(AppendError::Closed);
+                then.call(outcome.and(place));
+            }
         }
     }
 }

@@ -112,7 +112,7 @@ fn append(request: &Bytes) -> Step {
         let (done, places) = mpsc::sync_channel(1);
         let then = move |outcome| done.send(outcome).expect("somebody waits");
         journal.append_spans(vec![0; 16], parts.clone(), then);
-        let places = places.recv().expect("an answer").expect("kept");
+        let places = places.recv().expect("an answer").expect("kept").places;
         journal.done(0, &places);
         journal.release(&places);
         places.len()

@@ -63,8 +63,9 @@ fn recovered(files: &MemoryFiles) -> BTreeSet<u64> {
     });
     let places = outcome.recv().expect("is called");
     if let Ok(places) = places {
-        assert!(!numbers.contains(&places[0].number), "a number given twice");
-        numbers.insert(places[0].number);
+        let number = places.places[0].number;
+        assert!(!numbers.contains(&number), "a number given twice");
+        numbers.insert(number);
     }
     journal.close();
     numbers

@@ -39,7 +39,8 @@ fn spans_beyond_max_bytes_are_refused_and_what_gets_them_out_is_not() {
     assert!(kept.len() > 30 && !journal.has_room(200));
     assert_eq!(append(&journal, "", filled(200)), Err(AppendError::Full));
     let (then, plan) = std::sync::mpsc::channel();
-    journal.append_plan(&kept[0], bytes("plan"), move |place| then.send(place).expect("waits"));
+    let then = move |place| then.send(place).expect("waits");
+    journal.append_plans([(kept[0].clone(), bytes("plan"), then)]);
     assert!(plan.recv().expect("is called").is_ok(), "a plan has a reserve");
     for places in &kept {
         end(&journal, places);

@@ -21,6 +21,7 @@ use tracestitch::{
     },
     telemetry::Metrics,
     trace::Place,
+    wire::Spliced,
 };
 
 pub(crate) const DIRECTORY: &str = "/journal";
@@ -60,9 +61,14 @@ pub(crate) fn append(
     parts: Vec<Bytes>,
 ) -> Result<Vec<Place>, AppendError> {
     let (then, outcome) = mpsc::channel();
-    let parts = parts.into_iter().map(Into::into).collect();
-    journal.append_spans(meta.into(), parts, move |places| then.send(places).expect("waits"));
-    outcome.recv().expect("is called")
+    let given: Vec<Spliced> = parts.into_iter().map(Into::into).collect();
+    let parts = given.clone();
+    journal.append_spans(meta.into(), parts, move |kept| then.send(kept).expect("waits"));
+    let kept = outcome.recv().expect("is called");
+    kept.map(|kept| {
+        assert_eq!(kept.parts, given, "the parts come back");
+        kept.places
+    })
 }
 
 pub(crate) fn append_plan(
@@ -71,7 +77,8 @@ pub(crate) fn append_plan(
     plan: Bytes,
 ) -> Result<Place, AppendError> {
     let (then, outcome) = mpsc::channel();
-    journal.append_plan(covers, plan, move |place| then.send(place).expect("waits"));
+    let then = move |place| then.send(place).expect("waits");
+    journal.append_plans([(covers.to_vec(), plan, then)]);
     outcome.recv().expect("is called")
 }
 

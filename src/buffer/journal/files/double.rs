@@ -157,9 +157,10 @@ impl Content {
     fn write(&mut self, bytes: &[u8], offset: usize) {
         write(&mut self.bytes, bytes, offset);
         let end = offset + bytes.len();
-        self.written = match self.written.is_empty() {
-            true => offset..end,
-            false => self.written.start.min(offset)..self.written.end.max(end),
+        self.written = if self.written.is_empty() {
+            offset..end
+        } else {
+            self.written.start.min(offset)..self.written.end.max(end)
         };
     }
 }
