@@ -1,7 +1,8 @@
 //! A journal of each release stays readable.
 //!
-//! `journal/v1` was written by the first release that had a journal. `UPDATE=1` writes a folder that is not there; one
-//! that is there is never written again, for it stands for what is on people's disks.
+//! `journal/v1` was written by the first release that had a journal, `journal/v2` by the first one that writes segments over
+//! old ones. `UPDATE=1` writes the newest folder if it is not there; one that is there is never written again, for it
+//! stands for what is on people's disks.
 
 use std::{
     fs,
@@ -19,18 +20,31 @@ use tracestitch::{
 
 #[test]
 fn a_journal_of_version_1_is_read() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal/v1");
+    is_read(&golden("v1"));
+}
+
+/// Its last segment was written over an older one.
+#[test]
+fn a_journal_of_version_2_is_read() {
+    let golden = golden("v2");
     if !golden.exists() && std::env::var_os("UPDATE").is_some() {
         write(&golden);
     }
+    is_read(&golden);
+}
+
+fn golden(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal").join(version)
+}
+
+fn is_read(golden: &Path) {
     // A copy, for a start changes the folder.
     let folder = tempfile::tempdir().expect("a folder");
-    for entry in fs::read_dir(&golden).expect("a journal") {
-        let path = entry.expect("an entry").path();
-        fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
-    }
+    copy(golden, folder.path());
     let (journal, recovery) = Journal::open(settings(folder.path())).expect("opens");
-    let found: Vec<_> = recovery.map(|recovered| line(&journal, &recovered)).collect();
+    let mut found: Vec<_> = recovery.collect();
+    found.sort_by_key(|recovered| recovered.place.number);
+    let found: Vec<_> = found.iter().map(|recovered| line(&journal, recovered)).collect();
     assert_eq!(
         found,
         [
@@ -47,6 +61,15 @@ fn a_journal_of_version_1_is_read() {
     );
     let next = append(&journal, "next", &["new"]);
     assert_eq!(next.first().map(|place| place.number), Some(16));
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a journal") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "journal") {
+            fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copied");
+        }
+    }
 }
 
 fn line(journal: &Journal, recovered: &Recovered) -> String {
@@ -90,7 +113,8 @@ fn append_plan(journal: &Journal, covers: &[Place], plan: &'static str) -> Place
 
 /// A trace that stays and is moved, with a plan and one destination that has it, behind others that went.
 fn write(golden: &Path) {
-    let (journal, recovery) = Journal::open(settings(golden)).expect("opens");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (journal, recovery) = Journal::open(settings(folder.path())).expect("opens");
     drop(recovery);
     let mut slow = append(&journal, "slow", &["slow", "and steady"]);
     slow.push(append_plan(&journal, &slow, "hang it there"));
@@ -104,6 +128,8 @@ fn write(golden: &Path) {
     let last = append(&journal, "last", &["the end"]);
     append_plan(&journal, &last, "as it came");
     append(&journal, "behind", &[&"y".repeat(300)]);
+    // As it is when the process is killed: what is behind the last record is old.
+    fs::create_dir(golden).expect("a new folder");
+    copy(folder.path(), golden);
     journal.close();
-    fs::remove_file(golden.join("lock")).expect("a lock file");
 }
