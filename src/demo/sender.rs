@@ -14,7 +14,7 @@ use tonic::{
     transport::{Channel, Endpoint, Error},
 };
 
-use crate::wire::PiecesCodec;
+use crate::wire::RawCodec;
 
 /// Sends OTLP requests to one receiver.
 #[derive(Debug, Clone)]
@@ -61,13 +61,10 @@ impl Sender {
         body: Bytes,
         headers: MetadataMap,
     ) -> Result<Bytes, Status> {
-        let mut request = Request::new(vec![body]);
+        let mut request = Request::new(body);
         *request.metadata_mut() = headers;
         let mut client = self.client.clone();
         client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(client
-            .unary(request, PathAndQuery::from_static(method), PiecesCodec)
-            .await?
-            .into_inner())
+        Ok(client.unary(request, PathAndQuery::from_static(method), RawCodec).await?.into_inner())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Profile, profile::Fitted, queued::Queued};
+use super::{Profile, body::Pieces, profile::Fitted, queued::Queued};
 use crate::{
     clock::Instant,
     trace::{Origin, Piece},
-    wire::{Pieces, splice},
+    wire::splice,
 };
 
 /// Pieces of one origin on their way into one request, each with whose it is.
@@ -22,9 +22,7 @@ pub(super) struct Batch<O> {
 impl<O> Batch<O> {
     /// The request.
     pub(super) fn pieces(&self) -> Pieces {
-        let mut pieces = Vec::with_capacity(self.items.len() * 3);
-        self.items.iter().for_each(|(_, piece)| piece.bytes.put_into(&mut pieces));
-        pieces
+        self.items.iter().map(|(_, piece)| piece.bytes.clone()).collect()
     }
 
     /// It is more than one span: it can be halved.

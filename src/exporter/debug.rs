@@ -2,19 +2,15 @@
 
 use std::io::Write as _;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
-
-use super::error::ExportError;
-use crate::{
-    tree,
-    wire::{PartialSuccess, Pieces},
+use super::{
+    body::{Pieces, decoded},
+    error::ExportError,
 };
+use crate::{tree, wire::PartialSuccess};
 
 /// Prints every trace of a request.
 pub(super) fn print(pieces: &Pieces) -> Result<PartialSuccess, ExportError> {
-    let request = ExportTraceServiceRequest::decode(pieces.concat().as_slice())
-        .map_err(|error| ExportError::Permanent(error.to_string()))?;
+    let request = decoded(pieces).map_err(|error| ExportError::Permanent(error.to_string()))?;
     let text = tree::render(&request, tree::Style::plain());
     // A closed standard output must not end the service.
     std::io::stdout()

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 
 use super::{
     BodyEncoding, Compression, OtlpHttpConfig, RESPONSE_BYTES_MAX, StartError,
-    body::{PiecesBody, written},
+    body::{Pieces, PiecesBody, written},
     error::ExportError,
     headers::SentHeaders,
 };
@@ -20,7 +20,7 @@ use crate::{
     telemetry::chain,
     tls::{ClientTls, Reloads},
     trace::{Origin, Signal},
-    wire::{Encoding, PartialSuccess, Pieces, status::RpcStatus},
+    wire::{Encoding, PartialSuccess, status::RpcStatus},
 };
 
 /// A client for one destination. Connections are made when they are needed.
@@ -101,7 +101,7 @@ impl OtlpHttp {
             Signal::Logs => &self.logs_url,
         };
         // What is there is not written anew.
-        let body = self.body(vec![body], Encoding::Protobuf).await;
+        let body = self.body([body.into()].into(), Encoding::Protobuf).await;
         let body = body.map_err(|error| error.to_string())?;
         self.exchange(url, encoding, origin, body).await
     }
@@ -112,7 +112,7 @@ impl OtlpHttp {
         if (encoding, compression) == (Encoding::Protobuf, Compression::None) {
             return Ok(Body::wrap(PiecesBody::new(pieces)));
         }
-        let writing = tokio::task::spawn_blocking(move || written(pieces, encoding, compression));
+        let writing = tokio::task::spawn_blocking(move || written(&pieces, encoding, compression));
         Ok(Body::from(writing.await.map_err(io::Error::other)??))
     }
 

@@ -18,7 +18,7 @@ impl Relay for OtlpGrpc {
     fn relay(&self, parcel: Parcel) -> Relayed<'_> {
         Box::pin(async move {
             let Parcel { signal, origin, body, .. } = parcel;
-            match self.send(signal.grpc_path(), &origin, vec![body]).await {
+            match self.send(signal.grpc_path(), &origin, [body.into()].into()).await {
                 Some(answer) => answer.map_err(|status| of_grpc(&status)),
                 None => Err(late()),
             }

@@ -44,39 +44,3 @@ impl Encoder for RawCodec {
         Ok(())
     }
 }
-
-/// A message in pieces: concatenating requests is protobuf's own way to merge them.
-pub type Pieces = Vec<Bytes>;
-
-/// Sends a message out of its pieces, takes the answer as bytes.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct PiecesCodec;
-
-impl Codec for PiecesCodec {
-    type Encode = Pieces;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = RawCodec;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> RawCodec {
-        RawCodec
-    }
-}
-
-impl Encoder for PiecesCodec {
-    type Item = Pieces;
-    type Error = Status;
-
-    fn encode(&mut self, pieces: Pieces, target: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        // At once: a buffer that grows by doubling is copied again and again, and half of it may stay empty.
-        target.reserve(pieces.iter().map(Bytes::len).sum());
-        for piece in pieces {
-            target.put(piece);
-        }
-        Ok(())
-    }
-}

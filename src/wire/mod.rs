@@ -21,7 +21,7 @@ mod spliced;
 pub mod status;
 
 pub use census::Census;
-pub use codec::{Pieces, PiecesCodec, RawCodec};
+pub use codec::RawCodec;
 pub use encoding::Encoding;
 pub use id::{NotAnId, SpanId, TraceId};
 pub use kind::SpanKind;

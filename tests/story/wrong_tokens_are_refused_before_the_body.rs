@@ -13,7 +13,7 @@ use tokio::{
 };
 use tonic::{Code, Request, client::Grpc, metadata::MetadataMap, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-use tracestitch::wire::{PiecesCodec, status::RpcStatus};
+use tracestitch::wire::{RawCodec, status::RpcStatus};
 
 use crate::support::{self, PATIENCE, Setup, World, http};
 
@@ -65,7 +65,7 @@ async fn over_grpc() {
     client.ready().await.expect("a connection");
     let request = Request::new(tokio_stream::pending());
     let path = PathAndQuery::from_static(EXPORT);
-    let answer = client.client_streaming(request, path, PiecesCodec);
+    let answer = client.client_streaming(request, path, RawCodec);
     let answer = tokio::time::timeout(PATIENCE, answer).await.expect("nobody waits for it");
     assert_eq!(answer.expect_err("refused").code(), Code::Unauthenticated);
 

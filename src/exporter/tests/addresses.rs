@@ -5,7 +5,7 @@ use std::{future::ready, net::SocketAddr};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::exporter::{addresses::Lookup, otlp_grpc::OtlpGrpc};
+use crate::exporter::{addresses::Lookup, body::Pieces, otlp_grpc::OtlpGrpc};
 
 /// A client for what is in the cell now.
 fn client(found: &Arc<Mutex<Vec<SocketAddr>>>) -> OtlpGrpc {
@@ -19,9 +19,12 @@ fn client_of(url: &str, timeout: Interval, found: &Arc<Mutex<Vec<SocketAddr>>>) 
     OtlpGrpc::with_lookup("otlp/name", &config, &Reloads::default(), lookup).unwrap()
 }
 
+fn request(number: u64) -> Pieces {
+    [span(number).into()].into()
+}
+
 async fn send(client: &OtlpGrpc, number: u64) {
-    let request = vec![span(number).into()];
-    let sent = client.export(&Origin::default(), request).await;
+    let sent = client.export(&Origin::default(), request(number)).await;
     sent.unwrap_or_else(|error| panic!("{number}: {error}"));
 }
 
@@ -78,7 +81,7 @@ async fn an_address_that_does_not_answer_in_time_comes_last() {
     let found = vec![silent.local_addr().unwrap(), backend.address()];
     let found = Arc::new(Mutex::new(found));
     let client = client_of("http://name.test:4317", Interval::from_secs(1), &found);
-    let late = client.export(&Origin::default(), vec![span(1).into()]).await;
+    let late = client.export(&Origin::default(), request(1)).await;
     assert!(late.is_err(), "the first address has its turn");
     for number in 2..=5 {
         send(&client, number).await;
@@ -92,7 +95,7 @@ async fn connecting_leaves_time_for_the_next_address() {
     let (silent, gone) = (silent().await, silent().await.local_addr().unwrap());
     let found = Arc::new(Mutex::new(vec![silent.local_addr().unwrap(), gone]));
     let client = client_of("https://name.test:4317", Interval::from_secs(2), &found);
-    let sent = client.export(&Origin::default(), vec![span(1).into()]).await;
+    let sent = client.export(&Origin::default(), request(1)).await;
     let error = sent.unwrap_err().to_string();
     assert!(error.contains("refused"), "the second address had its turn: {error}");
 }
