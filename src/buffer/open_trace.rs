@@ -26,7 +26,7 @@ impl OpenTrace {
     /// `memory` is the fragment's; what the trace itself costs comes on top.
     pub(super) fn new(fragment: Fragment, mut memory: Reservation, now: Instant) -> Self {
         memory.resize(memory.bytes() + OVERHEAD_BYTES);
-        let spans = u64::try_from(fragment.spans.len()).unwrap_or(u64::MAX);
+        let spans = u64::from(fragment.spans);
         let wire_bytes = fragment.wire_bytes();
         let needed_bytes = fragment.needed_bytes() + OVERHEAD_BYTES;
         let fragments = vec![fragment];

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Event, Life, Place, Settlement, settlement::Parts};
@@ -18,6 +19,9 @@ use crate::{
 pub trait Durable: fmt::Debug + Send + Sync {
     /// Why nothing can be kept any more; `None` as long as it can.
     fn failure(&self) -> Option<String>;
+
+    /// The bytes of a part; `None` if they can't be read. May take a disk's time.
+    fn read(&self, place: &Place) -> Option<Bytes>;
 
     /// These parts need not go to this destination again. Those in `last` nobody else needs either: their space may be given
     /// back.
@@ -146,6 +150,11 @@ impl Lease {
     /// The trace's parts are in a journal: what is let go at the program's end is there at the next start.
     pub fn is_kept(&self) -> bool {
         self.state.lock().space.is_some()
+    }
+
+    /// The journal that has the trace's parts.
+    pub(super) fn durable(&self) -> Option<Arc<dyn Durable>> {
+        self.state.lock().space.as_ref().map(|space| Arc::clone(&space.durable))
     }
 
     /// The destination has not all of the spans yet, nor has it given them up.
@@ -306,6 +315,10 @@ mod tests {
 
     impl Durable for Shelf {
         fn failure(&self) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Place) -> Option<Bytes> {
             None
         }
 

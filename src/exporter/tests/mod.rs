@@ -5,6 +5,7 @@ mod full;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -28,6 +29,10 @@ struct Journal {
 
 impl Durable for Journal {
     fn failure(&self) -> Option<String> {
+        None
+    }
+
+    fn read(&self, _: &Place) -> Option<Bytes> {
         None
     }
 
