@@ -16,6 +16,18 @@ pub(super) struct OpenTrace {
     pub(super) memory: Reservation,
     /// Destinations that have spans of it from an earlier run, and how many.
     pub(super) had: Vec<(usize, u64)>,
+    pub(super) alarm: Alarm,
+}
+
+/// Who rings for a trace in the store. Here and not beside the trace, so that a map has only a box to keep room for.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    /// When the trace joined a cohort last.
+    pub(super) joined: Instant,
+    /// What the cache takes it to weigh.
+    pub(super) weighed: u64,
+    /// The cache rings; else an alarm of the store's does.
+    pub(super) cached: bool,
 }
 
 /// What a trace costs beside its fragments: its slot and the cache's entry, then its lease, its places in lists and
@@ -30,8 +42,17 @@ impl OpenTrace {
         let wire_bytes = fragment.wire_bytes();
         let needed_bytes = fragment.needed_bytes() + OVERHEAD_BYTES;
         let fragments = vec![fragment];
-        let had = Vec::new();
-        Self { fragments, first: now, last: now, spans, wire_bytes, needed_bytes, memory, had }
+        Self {
+            fragments,
+            first: now,
+            last: now,
+            spans,
+            wire_bytes,
+            needed_bytes,
+            memory,
+            had: Vec::new(),
+            alarm: Alarm { joined: now, weighed: 0, cached: true },
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -43,7 +64,7 @@ impl OpenTrace {
         if other.first < self.first {
             std::mem::swap(&mut self.fragments, &mut other.fragments);
         }
-        self.fragments.append(&mut other.fragments);
+        append(&mut self.fragments, &mut other.fragments);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.spans += other.spans;
@@ -66,4 +87,12 @@ impl OpenTrace {
         self.memory.resize(held + OVERHEAD_BYTES);
         before.saturating_sub(self.memory.bytes())
     }
+}
+
+/// A list that doubled would have a quarter of its slots to spare; an eighth is what the allocator rounds up by anyway.
+fn append(list: &mut Vec<Fragment>, more: &mut Vec<Fragment>) {
+    if list.capacity() - list.len() < more.len() {
+        list.reserve_exact(more.len().max(list.len() / 8));
+    }
+    list.append(more);
 }
