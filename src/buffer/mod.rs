@@ -18,6 +18,7 @@ mod simulation_tests;
 mod store;
 mod tombstones;
 mod tuning;
+mod waiting;
 
 use std::{
     io,

@@ -15,9 +15,13 @@ pub struct Fragment {
     pub place: Option<Place>,
 }
 
-/// What a fragment costs beside its bytes: its slot in a list, which may have some slots to spare, and what the allocator
-/// rounds its bytes up by.
-pub(super) const OVERHEAD_BYTES: usize = size_of::<Fragment>() + 72;
+/// A fragment's slot in a list, which may have some to spare.
+const SLOT_BYTES: usize = size_of::<Fragment>();
+/// What the allocator rounds its bytes up by.
+const ROUNDING_BYTES: usize = 48;
+
+/// What a fragment costs beside its bytes.
+pub(super) const OVERHEAD_BYTES: usize = SLOT_BYTES + ROUNDING_BYTES;
 
 impl Fragment {
     /// Only the journal has the bytes.
@@ -31,16 +35,16 @@ impl Fragment {
         spilled.max(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
     }
 
-    /// Memory this fragment holds, without the bytes that can be left to the journal.
-    pub fn needed_bytes(&self) -> u64 {
-        let in_journal = self.place.is_some() && !self.bytes.is_empty();
-        let bytes = if in_journal { self.bytes.held_bytes() } else { 0 };
-        self.held_bytes() - u64::try_from(bytes).unwrap_or(0)
-    }
-
     /// Memory this fragment holds.
     pub fn held_bytes(&self) -> u64 {
-        u64::try_from(self.bytes.held_bytes() + OVERHEAD_BYTES).unwrap_or(u64::MAX)
+        let bytes = if self.is_spilled() { 0 } else { self.bytes.held_bytes() + ROUNDING_BYTES };
+        u64::try_from(SLOT_BYTES + bytes).unwrap_or(u64::MAX)
+    }
+
+    /// What of it can be left to the journal.
+    pub fn loose_bytes(&self) -> u64 {
+        let slot = u64::try_from(SLOT_BYTES).unwrap_or(u64::MAX);
+        if self.place.is_some() { self.held_bytes() - slot } else { 0 }
     }
 
     /// The spans in `bytes`, in wire order. They are read there each time: most fragments are not looked into again before

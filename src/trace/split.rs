@@ -15,10 +15,6 @@ use crate::wire::{
     splice::{self, Picked, Run},
 };
 
-/// A request of one trace from this size on is shared instead of copied; below it the receiver's read buffer, which
-/// it would pin, may be much larger than the request.
-const SHARED_BYTES_MIN: usize = 16 * 1024;
-
 /// A request that was scanned, before anything of it was copied.
 #[derive(Debug)]
 pub struct Scanned {
@@ -172,33 +168,22 @@ impl Scanned {
 
     /// One fragment per trace.
     pub fn fragments(self) -> Split {
-        let len = self.request.len();
-        // Nothing is left out.
-        let is_whole = |trace: &Trace| trace.own_len == len && len >= SHARED_BYTES_MIN;
         let splices = self.sharing.splices(&self.request, &self.layout);
-        let fragment = |trace: &Trace| {
-            let members = self.members.get(trace.members.clone()).unwrap_or_default();
-            let bytes = if is_whole(trace) {
-                self.request.clone().into()
-            } else {
-                self.copied(trace, members, &splices)
-            };
-            // A request is below 4 GiB.
-            let spans = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            (trace.id, Fragment { bytes, spans, place: None })
-        };
-        let fragments = self.traces.iter().map(fragment).collect();
-        Split { fragments, rejected: self.rejected }
+        let fragments = self.traces.iter().map(|trace| (trace.id, self.fragment(trace, &splices)));
+        Split { fragments: fragments.collect(), rejected: self.rejected }
     }
 
     /// A trace's own copy of all that is not shared.
-    fn copied(&self, trace: &Trace, members: &[Member], splices: &[Arc<Splices>]) -> Spliced {
+    fn fragment(&self, trace: &Trace, splices: &[Arc<Splices>]) -> Fragment {
+        let members = self.members.get(trace.members.clone()).unwrap_or_default();
         let runs = self.runs.get(trace.runs.clone()).unwrap_or_default();
         // Exactly as many as were announced: what is held is accounted for.
         let mut bytes = Vec::with_capacity(trace.own_len);
         let from = (&*self.request, &self.layout);
         splice::write(&mut bytes, from, members, runs, |header| self.sharing.has(header));
         let splices = trace.shares.and_then(|list| splices.get(list)).cloned();
-        Spliced::new(bytes.into(), splices)
+        // A request is below 4 GiB.
+        let spans = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        Fragment { bytes: Spliced::new(bytes.into(), splices), spans, place: None }
     }
 }

@@ -100,6 +100,11 @@ impl Spliced {
         Self { own, splices }
     }
 
+    /// The own bytes, and what is spliced into them.
+    pub fn into_parts(self) -> (Bytes, Option<Arc<Splices>>) {
+        (self.own, self.splices)
+    }
+
     /// Bytes of the whole message.
     pub fn len(&self) -> usize {
         self.own.len() + self.splices.as_ref().map_or(0, |splices| splices.len)

@@ -72,7 +72,7 @@ fn stress(capacity_bytes: u64) {
     store.close_all();
     let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
     while let Ok(closed) = receiver.try_recv() {
-        for fragment in closed.trace.fragments {
+        for fragment in closed.trace.release().0 {
             let (trace, span) = fragment.bytes.own().split_at(16);
             assert_eq!(trace, closed.key.id.to_wire());
             *seen.entry(span.to_vec()).or_default() += 1;
@@ -106,7 +106,7 @@ fn overfill(parts: u64) {
     let budget = Budget::new(0);
     let (sender, receiver) = mpsc::channel();
     let store = Store::new(wait, CAPACITY_BYTES, move |closed| drop(sender.send(closed)));
-    for number in 0..2_000 {
+    for number in 0..5_000 {
         for part in 0..parts {
             let key = key(number);
             store.append(&key, addition(&key, number * parts + part, &budget));
