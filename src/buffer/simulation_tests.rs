@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -62,7 +63,8 @@ fn key(trace: u128) -> TraceKey {
 }
 
 fn fragment(entry: &Entry) -> Fragment {
-    let place = Place { number: entry.number, segment: 1, offset: 0, len: 100, checksum: 0 };
+    let offset = NonZeroU32::MIN;
+    let place = Place { number: entry.number, segment: 1, offset, len: 100, checksum: 0 };
     let bytes = bytes::Bytes::from_static(&[0; 100]);
     Fragment { bytes: bytes.into(), spans: 1, place: Some(place) }
 }

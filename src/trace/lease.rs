@@ -300,6 +300,8 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::{
         memory::Budget,
@@ -349,7 +351,8 @@ mod tests {
             Arrivals { first: now, last: now, fragments: 1, spans: 3, release: Release::Idle };
         let life = lives.begin(&key, arrivals, now, 0).expect("there is room");
         let lease = || Lease::new(Arc::clone(&ledger), 3, budget.claim(Stage::Export, 0));
-        let place = Place { number: 1, segment: 0, offset: 0, len: 0, checksum: 0 };
+        let offset = NonZeroU32::MIN;
+        let place = Place { number: 1, segment: 0, offset, len: 0, checksum: 0 };
         let shelf = Arc::new(Shelf::default());
 
         let first = lease().remembered(Some(&life));
