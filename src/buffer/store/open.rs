@@ -22,6 +22,9 @@ use crate::{
 /// So that threads which append at once seldom meet.
 const SHARDS: usize = 64;
 
+/// A shard keeps so many empty slots, however few traces it has.
+const SPARE_SLOTS: usize = 512;
+
 /// A cohort goes to the cache when it has so many traces or bytes, or when the driver comes by.
 const COHORT_TRACES: usize = 64;
 const COHORT_BYTES: u64 = 1024 * 1024;
@@ -183,6 +186,11 @@ impl OpenTraces {
 
     fn close_in(&self, mut shard: Shard<'_>, key: &TraceKey, brim: bool) -> bool {
         let Some((key, trace)) = shard.remove_entry(key) else { return false };
+        if shard.capacity() > SPARE_SLOTS && shard.len() < shard.capacity() / 8 {
+            // What a burst needed is given back when it is over.
+            let slots = shard.len() * 2;
+            shard.shrink_to(slots);
+        }
         drop(shard);
         self.hand_on(key, trace, brim);
         true
