@@ -258,8 +258,15 @@ impl Judge {
         self.store.as_ref().and_then(Weak::upgrade)
     }
 
-    fn quiet_trace(&self, key: TraceKey, trace: OpenTrace, release: Release) -> Box<QuietTrace> {
-        let OpenTrace { fragments, first, last, spans, memory, had, .. } = trace;
+    fn quiet_trace(
+        &self,
+        key: TraceKey,
+        mut trace: OpenTrace,
+        release: Release,
+    ) -> Box<QuietTrace> {
+        let OpenTrace { first, last, spans, .. } = trace;
+        let had = std::mem::take(&mut trace.had);
+        let (fragments, memory) = trace.release();
         let arrivals = Arrivals {
             first,
             last,

@@ -18,7 +18,7 @@ use crate::{
     memory::{Budget, Stage},
     trace::{
         self, CLOSING, Durable, Event, Fragment, Lease, Lives, Origin, Origins, Parked, Place,
-        Plan, Refusal, Refused, TraceKey,
+        Plan, Refusal, Refused, TraceId, TraceKey,
     },
 };
 
@@ -95,15 +95,13 @@ impl Keeper {
     /// Writes a request's fragments; `then` gets them with their places, or why they can't be kept.
     pub(super) fn keep(
         &self,
-        mut fragments: Vec<Fragment>,
-        then: impl FnOnce(Result<Vec<Fragment>, Refused>) + Send + 'static,
+        origin: &Origin,
+        mut fragments: Vec<(TraceId, Fragment)>,
+        then: impl FnOnce(Result<Vec<(TraceId, Fragment)>, Refused>) + Send + 'static,
     ) {
-        let origin = fragments.first().map(|fragment| fragment.key.origin.clone());
-        let meta = SpansMeta {
-            arrived_us: clock::wall_us(),
-            origin: headers(&origin.unwrap_or_default()),
-        };
-        let parts = fragments.iter_mut().map(|fragment| mem::take(&mut fragment.bytes)).collect();
+        let meta = SpansMeta { arrived_us: clock::wall_us(), origin: headers(origin) };
+        let parts = fragments.iter_mut().map(|(_, fragment)| mem::take(&mut fragment.bytes));
+        let parts = parts.collect();
         let full = self.full();
         self.journal.append_spans(meta.encode_to_vec(), parts, move |result| {
             then(match result {
@@ -120,12 +118,11 @@ impl Keeper {
     /// What is to be written of how a trace goes out.
     pub fn plan_to_keep(&self, key: &TraceKey, fragments: &[Fragment], plan: &Plan) -> PlanToKeep {
         let places: Vec<Place> = fragments.iter().filter_map(|fragment| fragment.place).collect();
-        let spans = |fragment: &Fragment| u32::try_from(fragment.spans.len()).unwrap_or(u32::MAX);
         let changes = *plan != Plan::default();
         let record = PlanRecord {
             origin: headers(&key.origin),
             parts: places.iter().map(|place| place.number).collect(),
-            spans: fragments.iter().map(spans).collect(),
+            spans: fragments.iter().map(|fragment| fragment.spans).collect(),
             plan: if changes { plan.encode().into() } else { Bytes::new() },
         };
         PlanToKeep { places, record: record.encode_to_vec().into() }
@@ -150,13 +147,12 @@ impl Keeper {
         fragments.retain_mut(|fragment| {
             let Some(place) = fragment.place.filter(|_| fragment.is_spilled()) else { return true };
             match self.read(&place) {
-                // Not only the bytes: what was shared with other traces is the fragment's own now, so spans lie elsewhere.
-                Ok(bytes) => match trace::written(&fragment.key.origin, bytes) {
-                    Some(read) => (fragment.bytes, fragment.spans) = (read.bytes, read.spans),
-                    None => self.give_up(lease, fragment.spans.len()),
+                Ok(bytes) => match trace::written(bytes) {
+                    Some((_, read)) => fragment.bytes = read.bytes,
+                    None => self.give_up(lease, fragment.spans),
                 },
                 Err(ReadError::Io { .. }) => answered = false,
-                Err(_) => self.give_up(lease, fragment.spans.len()),
+                Err(_) => self.give_up(lease, fragment.spans),
             }
             !fragment.is_spilled()
         });
@@ -173,21 +169,18 @@ impl Keeper {
         read
     }
 
-    fn give_up(&self, lease: &Lease, spans: usize) {
-        let spans = u64::try_from(spans).unwrap_or(u64::MAX);
+    fn give_up(&self, lease: &Lease, spans: u32) {
         for destination in 0..self.ledger.destinations() {
             let account = Account::Dropped(DropReason::Damaged);
-            lease.settle(Destination(destination), account, spans);
+            lease.settle(Destination(destination), account, u64::from(spans));
         }
     }
 
-    /// The fragment at a place that an earlier run wrote.
-    pub(super) fn fragment(&self, place: &Place, origin: &Origin) -> Result<Fragment, ReadError> {
-        let bytes = self.read(place)?;
-        let fragment = trace::written(origin, bytes);
-        let mut fragment = fragment.ok_or(ReadError::Gone { number: place.number })?;
-        fragment.place = Some(*place);
-        Ok(fragment)
+    /// The fragment at a place that an earlier run wrote, and whose spans they are.
+    pub(super) fn fragment(&self, place: &Place) -> Result<(TraceId, Fragment), ReadError> {
+        let read = trace::written(self.read(place)?);
+        let (id, fragment) = read.ok_or(ReadError::Gone { number: place.number })?;
+        Ok((id, Fragment { place: Some(*place), ..fragment }))
     }
 
     pub(super) fn origin(&self, meta: &SpansMeta) -> Origin {
@@ -221,7 +214,7 @@ impl Keeper {
             Ok(Some((key, fragments, record, there))) => {
                 let is_there = |part: usize| there.get(part).copied().unwrap_or(false);
                 let plan = record.plan_for(is_there).unwrap_or_default();
-                let readable = fragments.iter().map(|fragment| fragment.spans.len()).sum();
+                let readable = fragments.iter().map(|fragment| u64::from(fragment.spans)).sum();
                 let lease = self.lease_of(parked, &record, readable);
                 let held = fragments.iter().map(Fragment::held_bytes).sum();
                 lease.hold(Stage::Export, held);
@@ -255,24 +248,25 @@ impl Keeper {
         let origin = origin(record.origin.clone(), &self.origins);
         let places: HashMap<u64, &Place> =
             parked.places.iter().map(|place| (place.number, place)).collect();
+        let mut key = None;
         let mut fragments = Vec::with_capacity(record.parts.len());
         let mut there = Vec::with_capacity(record.parts.len());
         for number in &record.parts {
-            let fragment = places.get(number).map(|place| self.fragment(place, &origin));
+            let fragment = places.get(number).map(|place| self.fragment(place));
             match fragment {
                 Some(Err(error @ ReadError::Io { .. })) => return Err(error),
-                Some(Ok(fragment)) => {
+                Some(Ok((id, fragment))) => {
+                    key.get_or_insert_with(|| TraceKey { id, origin: origin.clone() });
                     fragments.push(fragment);
                     there.push(true);
                 }
                 Some(Err(_)) | None => there.push(false),
             }
         }
-        let key = fragments.first().map(|fragment| fragment.key.clone());
         Ok(key.map(|key| (key, fragments, record, there)))
     }
 
-    fn lease_of(&self, parked: Parked, record: &PlanRecord, readable: usize) -> Lease {
+    fn lease_of(&self, parked: Parked, record: &PlanRecord, readable: u64) -> Lease {
         let Parked { durable, places, plan, lacking, life, memory } = parked;
         let spans = record.all_spans();
         let places = places.into_iter().filter(|place| *place != plan).collect();
@@ -283,7 +277,6 @@ impl Keeper {
             let lacks = lacking.iter().find(|(lacking, _)| *lacking == destination);
             lease.settled_before(destination, spans - lacks.map_or(0, |(_, lacks)| *lacks));
         }
-        let readable = u64::try_from(readable).unwrap_or(u64::MAX);
         for (destination, lacks) in lacking {
             // What was given up when it came back before is lacking no more.
             let gone = lacks.saturating_sub(readable);
@@ -325,6 +318,10 @@ impl Durable for Keeper {
         self.journal.poisoned()
     }
 
+    fn read(&self, place: &Place) -> Option<Bytes> {
+        Self::read(self, place).ok()
+    }
+
     fn done(&self, destination: Destination, places: Vec<Place>, last: Vec<Place>) {
         self.journal.settle(destination.0, places, last);
     }
@@ -339,8 +336,11 @@ impl Durable for Keeper {
     }
 }
 
-fn placed(mut fragments: Vec<Fragment>, Kept { places, parts }: Kept) -> Vec<Fragment> {
-    for ((fragment, place), bytes) in fragments.iter_mut().zip(places).zip(parts) {
+fn placed(
+    mut fragments: Vec<(TraceId, Fragment)>,
+    Kept { places, parts }: Kept,
+) -> Vec<(TraceId, Fragment)> {
+    for (((_, fragment), place), bytes) in fragments.iter_mut().zip(places).zip(parts) {
         (fragment.place, fragment.bytes) = (Some(place), bytes);
     }
     fragments
@@ -361,11 +361,11 @@ mod tests {
     use crate::{
         buffer::journal::{MemoryFiles, Settings},
         telemetry::Metrics,
-        wire::Spliced,
+        wire::{Level, Spliced},
     };
 
     /// Two traces below a resource that is large enough to be held once.
-    fn fragments() -> Vec<Fragment> {
+    fn fragments() -> Vec<(TraceId, Fragment)> {
         let value = Some(AnyValue { value: Some(Value::StringValue("r".repeat(300))) });
         let attribute = KeyValue { key: "service.name".to_owned(), value, ..KeyValue::default() };
         let resource = Resource { attributes: vec![attribute], ..Resource::default() };
@@ -383,16 +383,16 @@ mod tests {
                 ..ResourceSpans::default()
             }],
         };
-        trace::split(&Origin::default(), request.encode_to_vec().into()).expect("OTLP").fragments
+        trace::split(request.encode_to_vec().into()).expect("OTLP").fragments
     }
 
-    fn bodies(fragment: &Fragment) -> Vec<Span> {
+    fn bodies((_, fragment): &(TraceId, Fragment)) -> Vec<Span> {
         let body = |span: &trace::SpanRef| {
             let start = usize::try_from(span.offset).expect("small");
             let end = start + usize::try_from(span.len).expect("small");
             Span::decode(fragment.bytes.own().slice(start..end)).expect("a span's own bytes")
         };
-        fragment.spans.iter().map(body).collect()
+        fragment.span_refs().iter().map(body).collect()
     }
 
     #[test]
@@ -408,15 +408,19 @@ mod tests {
         let lives = Lives::new(0, &names, &budget);
         let keeper = Keeper::new(journal, Arc::clone(&ledger), Arc::clone(&budget), lives);
         let before: Vec<Vec<Span>> = fragments().iter().map(bodies).collect();
-        assert!(fragments().iter().all(|fragment| fragment.bytes.shared().count() == 1));
+        assert!(
+            fragments().iter().all(|(_, kept)| kept.bytes.shared(Level::Resource).count() == 1)
+        );
         let (then, kept) = mpsc::channel();
-        keeper.keep(fragments(), move |kept| then.send(kept).expect("waits"));
+        keeper.keep(&Origin::default(), fragments(), move |kept| then.send(kept).expect("waits"));
         let mut kept = kept.recv().expect("is called").expect("kept");
-        for fragment in &mut kept {
+        for (_, fragment) in &mut kept {
             fragment.bytes = Spliced::default();
         }
+        let (ids, mut kept): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
         let lease = Lease::new(ledger, 4, budget.claim(Stage::Buffer, 0));
         assert!(keeper.load(&mut kept, &lease));
+        let kept: Vec<_> = ids.into_iter().zip(kept).collect();
         assert_eq!(kept.iter().map(bodies).collect::<Vec<_>>(), before);
         lease.settle(Destination(0), Account::Delivered, 4);
         keeper.close();

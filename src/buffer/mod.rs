@@ -18,6 +18,7 @@ mod simulation_tests;
 mod store;
 mod tombstones;
 mod tuning;
+mod waiting;
 
 use std::{
     io,
@@ -55,7 +56,10 @@ use crate::{
     ledger::Ledger,
     memory::{Budget, Reservation, Stage},
     telemetry::Watched,
-    trace::{Arrival, CLOSING, Fragment, Intake, QuietTrace, Receipt, Refused, Sent, TraceKey},
+    trace::{
+        Arrival, CLOSING, Fragment, Intake, Origin, QuietTrace, Receipt, Refused, Sent, TraceId,
+        TraceKey,
+    },
     watchdog::Watchdog,
 };
 
@@ -292,16 +296,16 @@ impl Shared {
     /// The spans are safe: they are in the books, and wait for the rest of their traces.
     fn accept(
         &self,
-        fragments: Vec<Fragment>,
+        origin: &Origin,
+        fragments: Vec<(TraceId, Fragment)>,
         mut memory: Reservation,
         now: Instant,
         receipt: Receipt,
     ) {
-        let spans: usize = fragments.iter().map(|fragment| fragment.spans.len()).sum();
-        self.ledger.accept(u64::try_from(spans).unwrap_or(u64::MAX));
+        self.ledger.accept(fragments.iter().map(|(_, fragment)| u64::from(fragment.spans)).sum());
         let spill = self.budget.brim().is_spilling(self.budget.used_bytes());
-        for fragment in fragments {
-            let key = fragment.key.clone();
+        for (id, fragment) in fragments {
+            let key = TraceKey { id, origin: origin.clone() };
             let share = memory.split(fragment.held_bytes());
             let mut trace = OpenTrace::new(fragment, share, now);
             if spill {
@@ -323,7 +327,7 @@ impl Intake for Buffer {
     }
 
     fn take(&self, arrival: Arrival) {
-        let Arrival { fragments, mut memory, receipt } = arrival;
+        let Arrival { origin, fragments, mut memory, receipt } = arrival;
         if self.phase.get() != Phase::Open {
             return receipt.settle(Err(CLOSING));
         }
@@ -331,13 +335,15 @@ impl Intake for Buffer {
         let now = clock::now();
         let shared = Arc::clone(&self.shared);
         let Some(keeper) = &self.keeper else {
-            return shared.accept(fragments, memory, now, receipt);
+            return shared.accept(&origin, fragments, memory, now, receipt);
         };
         let runtime = self.runtime.clone();
-        keeper.keep(fragments, move |kept| match kept {
+        keeper.keep(&origin.clone(), fragments, move |kept| match kept {
             // Not in the journal's thread, which has other requests to write.
             Ok(fragments) => {
-                runtime.spawn(async move { shared.accept(fragments, memory, now, receipt) });
+                runtime.spawn(async move {
+                    shared.accept(&origin, fragments, memory, now, receipt);
+                });
             }
             Err(refused) => receipt.settle(Err(refused)),
         });

@@ -1,11 +1,12 @@
 //! A trace that still collects spans.
 
-use crate::{clock::Instant, memory::Reservation, trace::Fragment, wire::Spliced};
+use super::waiting::Waiting;
+use crate::{clock::Instant, memory::Reservation, trace::Fragment};
 
 /// Spans so far, with the memory they hold.
 #[derive(Debug)]
 pub(super) struct OpenTrace {
-    pub(super) fragments: Vec<Fragment>,
+    pub(super) fragments: Vec<Waiting>,
     pub(super) first: Instant,
     pub(super) last: Instant,
     pub(super) spans: u64,
@@ -16,22 +17,45 @@ pub(super) struct OpenTrace {
     pub(super) memory: Reservation,
     /// Destinations that have spans of it from an earlier run, and how many.
     pub(super) had: Vec<(usize, u64)>,
+    pub(super) alarm: Alarm,
 }
 
-/// What a trace costs beside its fragments: its slot and the cache's entry, then its lease, its places in lists and
-/// channels. Measured where nearly all spans were left to the journal.
-pub(super) const OVERHEAD_BYTES: u64 = 1000;
+/// Who rings for a trace in the store. Here and not beside the trace, so that a map has only a box to keep room for.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    /// When the trace joined a cohort last.
+    pub(super) joined: Instant,
+    /// What the cache takes it to weigh.
+    pub(super) weighed: u64,
+    /// The cache rings; else an alarm of the store's does.
+    pub(super) cached: bool,
+}
+
+/// What an open trace costs beside its fragments: its box and its slot, its places in cohorts.
+pub(super) const OVERHEAD_BYTES: u64 = 280;
+/// The same of a released one: its lease, its places in lists and channels. Measured where nearly all spans were left to the
+/// journal.
+const RELEASED_BYTES: u64 = 1000;
 
 impl OpenTrace {
     /// `memory` is the fragment's; what the trace itself costs comes on top.
     pub(super) fn new(fragment: Fragment, mut memory: Reservation, now: Instant) -> Self {
         memory.resize(memory.bytes() + OVERHEAD_BYTES);
-        let spans = u64::try_from(fragment.spans.len()).unwrap_or(u64::MAX);
+        let spans = u64::from(fragment.spans);
         let wire_bytes = fragment.wire_bytes();
-        let needed_bytes = fragment.needed_bytes() + OVERHEAD_BYTES;
-        let fragments = vec![fragment];
-        let had = Vec::new();
-        Self { fragments, first: now, last: now, spans, wire_bytes, needed_bytes, memory, had }
+        let needed_bytes = fragment.held_bytes() - fragment.loose_bytes() + OVERHEAD_BYTES;
+        let fragments = vec![fragment.into()];
+        Self {
+            fragments,
+            first: now,
+            last: now,
+            spans,
+            wire_bytes,
+            needed_bytes,
+            memory,
+            had: Vec::new(),
+            alarm: Alarm { joined: now, weighed: 0, cached: true },
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -43,7 +67,7 @@ impl OpenTrace {
         if other.first < self.first {
             std::mem::swap(&mut self.fragments, &mut other.fragments);
         }
-        self.fragments.append(&mut other.fragments);
+        append(&mut self.fragments, &mut other.fragments);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.spans += other.spans;
@@ -56,14 +80,23 @@ impl OpenTrace {
 
     /// Leaves the spans' bytes to the journal, as far as it has them; gives the bytes of memory that came free.
     pub(super) fn spill(&mut self) -> u64 {
-        for fragment in &mut self.fragments {
-            if fragment.place.is_some() {
-                fragment.bytes = Spliced::default();
-            }
-        }
-        let before = self.memory.bytes();
-        let held: u64 = self.fragments.iter().map(Fragment::held_bytes).sum();
-        self.memory.resize(held + OVERHEAD_BYTES);
-        before.saturating_sub(self.memory.bytes())
+        let freed = self.fragments.iter_mut().map(Waiting::spill).sum();
+        self.memory.resize(self.memory.bytes().saturating_sub(freed));
+        freed
     }
+
+    /// What it is released with: its fragments, and the memory that they and the released trace take.
+    pub(super) fn release(self) -> (Vec<Fragment>, Reservation) {
+        let Self { fragments, mut memory, .. } = self;
+        memory.resize(memory.bytes().saturating_sub(OVERHEAD_BYTES) + RELEASED_BYTES);
+        (fragments.into_iter().map(Fragment::from).collect(), memory)
+    }
+}
+
+/// A list that doubled would have a quarter of its slots to spare; an eighth is what the allocator rounds up by anyway.
+fn append(list: &mut Vec<Waiting>, more: &mut Vec<Waiting>) {
+    if list.capacity() - list.len() < more.len() {
+        list.reserve_exact(more.len().max(list.len() / 8));
+    }
+    list.append(more);
 }

@@ -26,7 +26,7 @@ use crate::{
     clock::{self, Instant},
     ledger::{Destination, Ledger},
     memory::{Budget, Stage},
-    trace::{Durable, Origin, Parked, Place, Release, TraceKey},
+    trace::{Durable, Parked, Place, Release, TraceKey},
     watchdog::Beat,
 };
 
@@ -136,16 +136,15 @@ impl Reader {
     ) -> Instant {
         let meta = SpansMeta::decode(meta).unwrap_or_default();
         let at = ages.instant(meta.arrived_us);
-        let origin: Origin = self.keeper.origin(&meta);
-        let Ok(fragment) = self.keeper.fragment(&recovered.place, &origin) else { return at };
-        let spans = u64::try_from(fragment.spans.len()).unwrap_or(u64::MAX);
+        let Ok((id, fragment)) = self.keeper.fragment(&recovered.place) else { return at };
+        let key = TraceKey { id, origin: self.keeper.origin(&meta) };
+        let spans = u64::from(fragment.spans);
         let had = |number: usize| recovered.done.get(number).copied().unwrap_or(false);
         let destinations = 0..self.ledger.destinations();
         for destination in destinations.clone().filter(|number| !had(*number)) {
             self.ledger.recover(Destination(destination), spans);
         }
         let memory = self.budget.claim(Stage::Buffer, fragment.held_bytes());
-        let key = fragment.key.clone();
         let mut trace = OpenTrace::new(fragment, memory, at);
         // It went out without its plan having been written.
         trace.had = destinations.filter(|number| had(*number)).map(|n| (n, spans)).collect();

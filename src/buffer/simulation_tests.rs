@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use super::{open_trace::OpenTrace, open_traces::OpenTraces, quiet::Wait};
 use crate::{
     clock::{self, Instant},
     memory::{Budget, Stage},
-    trace::{Fragment, Origin, Place, Release, SpanId, SpanKind, SpanRef, TraceId, TraceKey},
+    trace::{Fragment, Origin, Place, Release, TraceId, TraceKey},
 };
 
 const WAIT: Wait = Wait {
@@ -62,19 +63,10 @@ fn key(trace: u128) -> TraceKey {
 }
 
 fn fragment(entry: &Entry) -> Fragment {
-    let span = SpanRef {
-        offset: 0,
-        len: 0,
-        resource: 0,
-        id: SpanId::from_number(entry.number + 1).expect("not zero"),
-        parent: None,
-        kind: SpanKind::Internal,
-        start_ns: 0,
-        end_ns: 0,
-    };
-    let place = Place { number: entry.number, segment: 1, offset: 0, len: 100, checksum: 0 };
+    let offset = NonZeroU32::MIN;
+    let place = Place { number: entry.number, segment: 1, offset, len: 100, checksum: 0 };
     let bytes = bytes::Bytes::from_static(&[0; 100]);
-    Fragment { key: key(entry.trace), bytes: bytes.into(), spans: vec![span], place: Some(place) }
+    Fragment { bytes: bytes.into(), spans: 1, place: Some(place) }
 }
 
 impl World {
@@ -97,7 +89,7 @@ impl World {
     fn open(&mut self, entry: &Entry) {
         let fragment = fragment(entry);
         let memory = self.budget.claim(Stage::Buffer, fragment.held_bytes());
-        self.open.add(fragment.key.clone(), OpenTrace::new(fragment, memory, entry.at));
+        self.open.add(key(entry.trace), OpenTrace::new(fragment, memory, entry.at));
     }
 
     fn arrive(&mut self, trace: u128) {

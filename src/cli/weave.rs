@@ -13,7 +13,7 @@ use super::{CliError, say};
 use crate::{
     completion::deepflow::{self, answer::Outcome},
     telemetry::logs,
-    trace::{Found, Fragment, Origin, split},
+    trace::{Found, Fragment, TraceId, split},
     tree::{Style, render},
     weaving::{self, NetworkSpans},
     wire::json,
@@ -74,13 +74,13 @@ impl From<Network> for NetworkSpans {
 pub(super) fn run(options: &Options) -> Result<(), CliError> {
     logs::Config { level: "warn".to_owned(), ..logs::Config::default() }.start();
     let before = read_trace(options)?;
-    let fragments = fragments(&before)?;
+    let (id, fragment) = only_trace(&before)?;
     let outcome = match (&options.answer, &options.deepflow) {
         (Some(path), _) => recorded(&read(path)?)?,
-        (None, Some(url)) => ask(url, &fragments)?,
+        (None, Some(url)) => ask(url, id, &fragment)?,
         (None, None) => return Err(CliError::Usage("name --answer or --deepflow".to_owned())),
     };
-    let after = woven(&fragments, outcome, options.network_spans.into())?;
+    let after = woven(id, fragment, outcome, options.network_spans.into())?;
     match options.format {
         Format::OtlpJson => say(&(pretty(&after)? + "\n")),
         Format::Tree => say(&render(&after, Style::plain())),
@@ -113,13 +113,17 @@ fn read_trace(options: &Options) -> Result<ExportTraceServiceRequest, CliError> 
     })
 }
 
-fn fragments(trace: &ExportTraceServiceRequest) -> Result<Vec<Fragment>, CliError> {
-    let split = split(&Origin::default(), Bytes::from(trace.encode_to_vec()))
+fn only_trace(trace: &ExportTraceServiceRequest) -> Result<(TraceId, Fragment), CliError> {
+    let mut split = split(Bytes::from(trace.encode_to_vec()))
         .map_err(|error| CliError::Usage(format!("the trace can't be used: {error}")))?;
-    match split.fragments.len() {
-        0 => Err(CliError::Usage("the file has no span with a valid trace and span id".to_owned())),
-        1 => Ok(split.fragments),
-        several => Err(CliError::Usage(format!("the file has {several} traces, weave takes one"))),
+    match (split.fragments.pop(), split.fragments.len()) {
+        (Some(only), 0) => Ok(only),
+        (Some(_), more) => {
+            Err(CliError::Usage(format!("the file has {} traces, weave takes one", more + 1)))
+        }
+        (None, _) => {
+            Err(CliError::Usage("the file has no span with a valid trace and span id".to_owned()))
+        }
     }
 }
 
@@ -140,7 +144,7 @@ fn recorded(text: &[u8]) -> Result<Outcome, CliError> {
     })
 }
 
-fn ask(url: &str, fragments: &[Fragment]) -> Result<Outcome, CliError> {
+fn ask(url: &str, trace_id: TraceId, fragment: &Fragment) -> Result<Outcome, CliError> {
     let endpoint =
         url.parse().map(|url: crate::config::HttpUrl| url.into()).map_err(CliError::Usage)?;
     let config = deepflow::Config { endpoint, ..deepflow::Config::default() };
@@ -149,12 +153,13 @@ fn ask(url: &str, fragments: &[Fragment]) -> Result<Outcome, CliError> {
         .build()
         .map_err(|error| CliError::runtime(&error))?;
     runtime
-        .block_on(deepflow::ask_once(&config, fragments))
+        .block_on(deepflow::ask_once(&config, trace_id, &fragment.span_refs()))
         .map_err(|error| CliError::runtime(&error))
 }
 
 fn woven(
-    fragments: &[Fragment],
+    trace_id: TraceId,
+    fragment: Fragment,
     outcome: Outcome,
     network_spans: NetworkSpans,
 ) -> Result<ExportTraceServiceRequest, CliError> {
@@ -168,11 +173,8 @@ fn woven(
             return Err(CliError::Runtime(format!("DeepFlow did not answer: {why}")));
         }
     };
-    let Some(trace_id) = fragments.first().map(|fragment| fragment.key.id) else {
-        return Ok(ExportTraceServiceRequest::default());
-    };
     let config = weaving::Config { network_spans, ..weaving::Config::default() };
-    let (pieces, _) = weaving::pieces(trace_id, fragments, &found, &config);
+    let (pieces, _) = weaving::pieces(trace_id, &[fragment], &found, &config);
     let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     ExportTraceServiceRequest::decode(bytes.concat().as_slice())
         .map_err(|error| CliError::runtime(&error))

@@ -27,7 +27,7 @@ use crate::{
         catalogue::{CompletionMetrics, Mode, NotPosted},
     },
     tls::Reloads,
-    trace::{Answer, AskOutcome, Event, QuietTrace, Release, Skip},
+    trace::{Answer, AskOutcome, Event, QuietTrace, Release, Skip, SpanRef},
     watchdog::{BEAT_EVERY, Beat, Watchdog},
 };
 
@@ -96,6 +96,7 @@ pub fn start(
         policy: Policy::new(limits(config, budget)),
         deadline: config.deadline.get(),
         asks: JoinSet::new(),
+        reads: JoinSet::new(),
         asking: HashMap::new(),
         is_over: false,
         completed,
@@ -131,7 +132,9 @@ struct Completion {
     policy: Policy<Box<QuietTrace>>,
     deadline: Duration,
     asks: JoinSet<(Reply, Duration)>,
-    /// The traces that are asked for: a task holds none, so that none is lost with it.
+    /// What was left to the journal of traces that are to be asked for.
+    reads: JoinSet<Vec<SpanRef>>,
+    /// The traces that are read or asked for: a task holds none, so that none is lost with it.
     asking: HashMap<Id, Candidate<Box<QuietTrace>>>,
     /// There is no time any more to ask.
     is_over: bool,
@@ -157,6 +160,10 @@ impl Completion {
             tokio::select! {
                 Some(ended) = self.asks.join_next_with_id() => match ended {
                     Ok((id, (reply, took))) => self.ended(id, reply, took),
+                    Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
+                },
+                Some(ended) = self.reads.join_next_with_id() => match ended {
+                    Ok((id, spans)) => self.read(id, &spans),
                     Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
                 },
                 count = traces.recv_many(&mut arrived, TRACES_AT_ONCE), if open => {
@@ -225,14 +232,29 @@ impl Completion {
     }
 
     fn ask(&mut self, candidate: Candidate<Box<QuietTrace>>) {
+        let spans = candidate.trace.known_spans();
+        if candidate.trace.is_spilled() {
+            let task = self.reads.spawn_blocking(spans);
+            self.asking.insert(task.id(), candidate);
+        } else {
+            self.post(candidate, &spans());
+        }
+    }
+
+    fn read(&mut self, id: Id, spans: &[SpanRef]) {
+        if let Some(candidate) = self.asking.remove(&id) {
+            self.post(candidate, spans);
+        }
+    }
+
+    /// DeepFlow's window is that of the posted spans: with the earlier parts it covers the whole trace.
+    fn post(&mut self, candidate: Candidate<Box<QuietTrace>>, spans: &[SpanRef]) {
         let Some(deepflow) = self.deepflow.clone() else {
             return self.skip(candidate.trace, Skip::Disabled);
         };
         let trace = &candidate.trace;
-        // DeepFlow's window is that of the posted spans: with the earlier parts it covers the whole trace.
-        let spans = trace.known_spans();
         let (origin, id) = (&trace.key.origin, trace.key.id);
-        let (request, posted) = deepflow.prepare(origin, id, &spans, clock::wall_us());
+        let (request, posted) = deepflow.prepare(origin, id, spans, clock::wall_us());
         self.count(posted);
         let now = clock::now();
         let Some(request) = request else {
@@ -290,6 +312,7 @@ impl Completion {
         self.policy.stop_waiting();
         // Dropping asks ends them.
         self.asks = JoinSet::new();
+        self.reads = JoinSet::new();
         for (_, candidate) in std::mem::take(&mut self.asking) {
             let trace = self.policy.found_nothing_to_ask(clock::now(), candidate);
             self.skip(trace, Skip::Shutdown);

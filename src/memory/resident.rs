@@ -1,6 +1,6 @@
 //! Resident memory, as the kernel counts it. The budget knows the bytes of spans; cgroups and operators see this.
 
-use std::{fs, future, sync::Arc, time::Duration};
+use std::{fs, future, hint, sync::Arc, time::Duration};
 
 use tokio::time::MissedTickBehavior;
 
@@ -9,6 +9,9 @@ use crate::watchdog::Beat;
 
 /// How often it is looked: at the highest rate seen a process grows by about 10 MiB in that time.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often free pages are given back to the system, in looks.
+const GIVE_BACK_EVERY: u32 = 20;
 
 /// Keeps the process within `limit_bytes`: while more is resident the budget allows less. Never ends.
 pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
@@ -20,12 +23,21 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
     }
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for tick in 0_u32.. {
         beat.during(ticks.tick()).await;
+        if tick.is_multiple_of(GIVE_BACK_EVERY) {
+            give_back();
+        }
         // Little that is held can't be what is too much: an idle process does not look.
         let bytes = if budget.is_half_used() { resident_bytes() } else { None };
         budget.adjust(bytes.unwrap_or(0), limit_bytes);
     }
+}
+
+/// The allocator gives free pages back to the system while others become free: of the last ones of a burst nobody would
+/// tell it. A large block is pages of its own, and one that is not touched takes no memory.
+fn give_back() {
+    drop(hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
 /// Resident memory of this process.

@@ -67,7 +67,7 @@ impl Outgoing {
         traces: Vec<Completed>,
         budget: &Budget,
     ) -> Vec<Result<Completed, TraceKey>> {
-        let is_spilled = |(trace, _): &Completed| trace.fragments.iter().any(Fragment::is_spilled);
+        let is_spilled = |(trace, _): &Completed| trace.is_spilled();
         let Some(keeper) = self.keeper.clone().filter(|_| traces.iter().any(is_spilled)) else {
             return traces.into_iter().map(Ok).collect();
         };

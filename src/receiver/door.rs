@@ -240,11 +240,12 @@ impl Door {
             let more = bytes - memory.bytes();
             memory.grow(more).map_err(|full| refused(full.into(), spans))?;
         }
-        let split = scanned.fragments(origin);
-        memory.resize(split.fragments.iter().map(trace::Fragment::held_bytes).sum());
+        let split = scanned.fragments();
+        memory.resize(split.fragments.iter().map(|(_, fragment)| fragment.held_bytes()).sum());
         if !split.fragments.is_empty() {
             let (receipt, safe) = trace::receipt();
-            self.intake.take(Arrival { fragments: split.fragments, memory, receipt });
+            let (origin, fragments) = (origin.clone(), split.fragments);
+            self.intake.take(Arrival { origin, fragments, memory, receipt });
             safe.wait().await.map_err(|why| refused(why, spans))?;
         }
         metrics.accepted_spans.increment(spans);

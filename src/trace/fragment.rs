@@ -1,24 +1,27 @@
 //! The spans of one trace in one request.
 
-use super::{Place, SpanRef, TraceKey};
-use crate::wire::{Malformed, Spliced};
+use super::{Place, SpanRef, TraceId};
+use crate::wire::{Malformed, Spliced, layout::SpanEntry};
 
 /// Spans of exactly one trace, at least one, as they came. The bytes are an `ExportTraceServiceRequest` of just these
 /// spans, so that a trace's fragments one after the other are the trace.
 #[derive(Debug, Clone)]
 pub struct Fragment {
-    /// Whose spans.
-    pub key: TraceKey,
-    /// Wire bytes; the headers of resources are shared with other traces of the request.
+    /// Wire bytes; the headers of resources and scopes are shared with other traces of the request.
     pub bytes: Spliced,
-    /// The spans in `bytes`, in wire order.
-    pub spans: Vec<SpanRef>,
+    /// How many spans are in them.
+    pub spans: u32,
     /// Where the journal has the bytes; `bytes` is empty while only the journal has them.
     pub place: Option<Place>,
 }
 
-/// What a fragment costs beside its bytes and spans: the struct, its share of a map and of the allocator.
-pub(super) const OVERHEAD_BYTES: usize = 160;
+/// A fragment's slot in a list, which may have some to spare.
+const SLOT_BYTES: usize = size_of::<Fragment>();
+/// What the allocator rounds its bytes up by.
+const ROUNDING_BYTES: usize = 48;
+
+/// What a fragment costs beside its bytes.
+pub(super) const OVERHEAD_BYTES: usize = SLOT_BYTES + ROUNDING_BYTES;
 
 impl Fragment {
     /// Only the journal has the bytes.
@@ -32,27 +35,58 @@ impl Fragment {
         spilled.max(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
     }
 
-    /// Memory this fragment holds, without the bytes that can be left to the journal.
-    pub fn needed_bytes(&self) -> u64 {
-        let in_journal = self.place.is_some() && !self.bytes.is_empty();
-        let bytes = if in_journal { self.bytes.held_bytes() } else { 0 };
-        self.held_bytes() - u64::try_from(bytes).unwrap_or(0)
-    }
-
     /// Memory this fragment holds.
     pub fn held_bytes(&self) -> u64 {
-        let spans = self.spans.capacity() * size_of::<SpanRef>();
-        u64::try_from(self.bytes.held_bytes() + spans + OVERHEAD_BYTES).unwrap_or(u64::MAX)
+        let bytes = if self.is_spilled() { 0 } else { self.bytes.held_bytes() + ROUNDING_BYTES };
+        u64::try_from(SLOT_BYTES + bytes).unwrap_or(u64::MAX)
     }
+
+    /// What of it can be left to the journal.
+    pub fn loose_bytes(&self) -> u64 {
+        let slot = u64::try_from(SLOT_BYTES).unwrap_or(u64::MAX);
+        if self.place.is_some() { self.held_bytes() - slot } else { 0 }
+    }
+
+    /// The spans in `bytes`, in wire order. They are read there each time: most fragments are not looked into again before
+    /// they leave, and an index of their spans would take a tenth of the memory that they wait in.
+    pub fn span_refs(&self) -> Vec<SpanRef> {
+        let mut spans = Vec::with_capacity(usize::try_from(self.spans).unwrap_or(0));
+        // The bytes were scanned before: this can't fail.
+        let _scanned = self.bytes.for_each_span(|resource, span| {
+            spans.extend(span_ref(resource, &span));
+        });
+        spans
+    }
+}
+
+/// `None` can't be for spans that passed the scan: they have an id, and a request is below 4 GiB.
+fn span_ref(resource: usize, span: &SpanEntry) -> Option<SpanRef> {
+    Some(SpanRef {
+        offset: u32::try_from(span.body.start).ok()?,
+        len: u32::try_from(span.body.len()).ok()?,
+        resource: u32::try_from(resource).ok()?,
+        id: span.id?,
+        parent: span.parent,
+        kind: span.kind,
+        start_ns: span.start_ns,
+        end_ns: span.end_ns,
+    })
 }
 
 /// What [`super::split`] made of a request.
 #[derive(Debug)]
 pub struct Split {
     /// One per trace, in the order in which the traces first appear.
-    pub fragments: Vec<Fragment>,
+    pub fragments: Vec<(TraceId, Fragment)>,
     /// Spans that can't be taken: `rejected_spans` of the OTLP partial success.
     pub rejected: Rejected,
+}
+
+impl Split {
+    /// The fragments, for those who know whose they are.
+    pub fn into_fragments(self) -> Vec<Fragment> {
+        self.fragments.into_iter().map(|(_, fragment)| fragment).collect()
+    }
 }
 
 /// Spans refused one by one, by reason.

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Event, Life, Place, Settlement, settlement::Parts};
@@ -18,6 +19,9 @@ use crate::{
 pub trait Durable: fmt::Debug + Send + Sync {
     /// Why nothing can be kept any more; `None` as long as it can.
     fn failure(&self) -> Option<String>;
+
+    /// The bytes of a part; `None` if they can't be read. May take a disk's time.
+    fn read(&self, place: &Place) -> Option<Bytes>;
 
     /// These parts need not go to this destination again. Those in `last` nobody else needs either: their space may be given
     /// back.
@@ -146,6 +150,11 @@ impl Lease {
     /// The trace's parts are in a journal: what is let go at the program's end is there at the next start.
     pub fn is_kept(&self) -> bool {
         self.state.lock().space.is_some()
+    }
+
+    /// The journal that has the trace's parts.
+    pub(super) fn durable(&self) -> Option<Arc<dyn Durable>> {
+        self.state.lock().space.as_ref().map(|space| Arc::clone(&space.durable))
     }
 
     /// The destination has not all of the spans yet, nor has it given them up.
@@ -291,6 +300,8 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::{
         memory::Budget,
@@ -306,6 +317,10 @@ mod tests {
 
     impl Durable for Shelf {
         fn failure(&self) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Place) -> Option<Bytes> {
             None
         }
 
@@ -336,7 +351,8 @@ mod tests {
             Arrivals { first: now, last: now, fragments: 1, spans: 3, release: Release::Idle };
         let life = lives.begin(&key, arrivals, now, 0).expect("there is room");
         let lease = || Lease::new(Arc::clone(&ledger), 3, budget.claim(Stage::Export, 0));
-        let place = Place { number: 1, segment: 0, offset: 0, len: 0, checksum: 0 };
+        let offset = NonZeroU32::MIN;
+        let place = Place { number: 1, segment: 0, offset, len: 0, checksum: 0 };
         let shelf = Arc::new(Shelf::default());
 
         let first = lease().remembered(Some(&life));

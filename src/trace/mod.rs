@@ -19,6 +19,7 @@ mod receipt;
 mod relay;
 mod sent;
 mod settlement;
+mod sharing;
 mod span;
 mod split;
 mod text;

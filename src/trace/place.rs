@@ -1,5 +1,7 @@
 //! Where bytes lie in the journal.
 
+use std::num::NonZeroU32;
+
 /// One part of a journal record: the bytes of a fragment, or of a plan. The number is its identity for good; the rest is
 /// where it was written first, and may have moved since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,8 +10,8 @@ pub struct Place {
     pub number: u64,
     /// Number of the segment file.
     pub segment: u32,
-    /// First byte in the segment.
-    pub offset: u32,
+    /// First byte in the segment; never 0, where the segment's first line is. So `Option<Place>` is no larger.
+    pub offset: NonZeroU32,
     /// Bytes.
     pub len: u32,
     /// CRC-32C of the bytes.

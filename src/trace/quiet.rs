@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fragment, Lease, Sent, SpanRef, TraceKey};
+use super::{Fragment, Lease, Sent, SpanRef, TraceKey, written};
 use crate::clock::Instant;
 
 /// Why a trace was released. The label of `tracestitch_buffer_released_traces_total`.
@@ -69,15 +69,26 @@ pub struct QuietTrace {
 }
 
 impl QuietTrace {
-    /// Number of received spans.
-    pub fn spans(&self) -> usize {
-        self.fragments.iter().map(|fragment| fragment.spans.len()).sum()
+    /// Some of its spans are in the journal alone.
+    pub fn is_spilled(&self) -> bool {
+        self.fragments.iter().any(Fragment::is_spilled)
     }
 
-    /// Its received spans, those of earlier parts first.
-    pub fn known_spans(&self) -> Vec<SpanRef> {
-        let sent = self.sent.iter().flat_map(|sent| sent.span_refs());
-        let own = self.fragments.iter().flat_map(|fragment| fragment.spans.iter().copied());
-        sent.chain(own).collect()
+    /// Reads its received spans, those of earlier parts first. What is in the journal alone is read there, fragment by
+    /// fragment, so that its bytes stay there; what can't be read is left out. Holds the trace's bytes, but not the trace.
+    pub fn known_spans(&self) -> impl FnOnce() -> Vec<SpanRef> + Send + use<> {
+        let (sent, fragments) = (self.sent.clone(), self.fragments.clone());
+        let durable = self.lease.durable();
+        let read_back = move |fragment: &Fragment| {
+            let place = fragment.place.filter(|_| fragment.is_spilled())?;
+            Some(written(durable.as_ref()?.read(&place)?)?.1)
+        };
+        move || {
+            let sent = sent.iter().flat_map(|sent| sent.span_refs());
+            let own = fragments
+                .iter()
+                .flat_map(|fragment| read_back(fragment).as_ref().unwrap_or(fragment).span_refs());
+            sent.chain(own).collect()
+        }
     }
 }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Fragment, TraceKey};
+use super::{Fragment, Origin, TraceId, TraceKey};
 use crate::memory::{Full, Reservation};
 
 /// One request's spans on their way from a receiver into the buffer.
 #[derive(Debug)]
 pub struct Arrival {
+    /// Whose spans.
+    pub origin: Origin,
     /// One fragment per trace.
-    pub fragments: Vec<Fragment>,
+    pub fragments: Vec<(TraceId, Fragment)>,
     /// The memory they hold.
     pub memory: Reservation,
     /// Settled when they are safe.

@@ -5,23 +5,15 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Fragment, Origin, SpanRef, TraceId, TraceKey,
+    Fragment, TraceId,
     fragment::{OVERHEAD_BYTES, Rejected, Split, SplitError},
+    sharing::{self, Sharing},
 };
 use crate::wire::{
-    Census, Shared, Spliced,
-    layout::{Layout, SpanEntry},
+    Census, Spliced, Splices,
+    layout::Layout,
     splice::{self, Picked, Run},
 };
-
-/// A request of one trace from this size on is shared instead of copied; below it the receiver's read buffer, which
-/// it would pin, may be much larger than the request.
-const SHARED_BYTES_MIN: usize = 16 * 1024;
-
-/// Headers of resources from so many bytes on are shared by all fragments of a request that have them …
-const SHARED_HEADER_BYTES_MIN: usize = 64;
-/// … up to so many: what is shared stays until the last one is gone, which is charged with its own part only.
-const SHARED_HEADER_BYTES_MAX: usize = 4 * 1024;
 
 /// A request that was scanned, before anything of it was copied.
 #[derive(Debug)]
@@ -34,8 +26,7 @@ pub struct Scanned {
     traces: Vec<Trace>,
     /// Of all traces, one after the other.
     runs: Vec<Run>,
-    /// By resource: how often its header is shared; 0 where each has a copy.
-    sharing: Vec<usize>,
+    sharing: Sharing,
     rejected: Rejected,
 }
 
@@ -60,17 +51,18 @@ struct Trace {
     runs: Range<usize>,
     /// Bytes of the fragment that are not shared.
     own_len: usize,
-    /// What it is charged with for those that are.
-    shared_len: usize,
+    /// The list of those that are.
+    shares: Option<usize>,
 }
 
 /// Memory that scanning a request takes until its fragments are made, in bytes.
 pub fn index_bytes(census: Census) -> u64 {
     // Of each trace's id, and of a map of them, half of which is empty at the worst.
     let ids = 4 * size_of::<(TraceId, usize)>();
-    let of_span = size_of::<Member>() + size_of::<Trace>() + size_of::<Run>() + ids;
-    let of_resource = size_of::<usize>() + size_of::<Option<Arc<Shared>>>();
-    let sum = Layout::bytes_of(census) + census.spans * of_span + census.resources * of_resource;
+    let of_span =
+        size_of::<Member>() + size_of::<Trace>() + size_of::<Run>() + ids + sharing::SPAN_BYTES;
+    let of_headers = (census.resources + census.scopes) * sharing::HEADER_BYTES;
+    let sum = Layout::bytes_of(census) + census.spans * of_span + of_headers;
     u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
@@ -88,15 +80,17 @@ pub fn scan_counted(request: Bytes, census: Census) -> Result<Scanned, SplitErro
     let mut next = 0;
     for (id, own) in ids.into_iter().zip(members.chunk_by(|one, next| one.trace == next.trace)) {
         let (member, run) = (next, runs.len());
-        let len = splice::plan(&layout, own, &mut runs);
+        splice::plan(&layout, own, &mut runs);
         next += own.len();
         let (members, runs) = (member..next, run..runs.len());
-        traces.push(Trace { id, members, runs, own_len: len, shared_len: 0 });
+        traces.push(Trace { id, members, runs, own_len: 0, shares: None });
     }
-    let mut scanned =
-        Scanned { request, layout, members, traces, runs, sharing: Vec::new(), rejected };
-    scanned.share();
-    Ok(scanned)
+    let mut sharing = Sharing::of(&layout, &runs);
+    for trace in &mut traces {
+        let runs = runs.get(trace.runs.clone()).unwrap_or_default();
+        (trace.own_len, trace.shares) = sharing.add(&layout, runs);
+    }
+    Ok(Scanned { request, layout, members, traces, runs, sharing, rejected })
 }
 
 /// The traces in the order in which they first appear, and the good spans, trace by trace.
@@ -133,33 +127,21 @@ fn by_trace(layout: &Layout) -> (Vec<TraceId>, Vec<Member>, Rejected) {
 }
 
 /// Scans a request and makes its fragments.
-pub fn split(origin: &Origin, request: Bytes) -> Result<Split, SplitError> {
-    Ok(scan(request)?.fragments(origin))
+pub fn split(request: Bytes) -> Result<Split, SplitError> {
+    Ok(scan(request)?.fragments())
 }
 
-/// The one fragment in bytes that were a fragment's before: checked when they came, so that they are not again. `None`
-/// when they are no fragment.
-pub fn written(origin: &Origin, bytes: Bytes) -> Option<Fragment> {
-    let layout = Layout::trusted(&bytes).ok()?;
-    let id = layout.spans.first()?.trace_id?;
-    if layout.spans.iter().any(|span| span.trace_id != Some(id) || span.id.is_none()) {
-        return None;
-    }
-    let spans = whole(&layout);
-    let key = TraceKey { origin: origin.clone(), id };
-    Some(Fragment { key, bytes: bytes.into(), spans, place: None })
-}
-
-/// The spans of a request that is one fragment.
-fn whole(layout: &Layout) -> Vec<SpanRef> {
-    let mut spans = Vec::with_capacity(layout.spans.len());
-    spans.extend(
-        layout
-            .spans
-            .iter()
-            .filter_map(|span| span_ref(span, span.body.start, layout.resource_of(span.scope))),
-    );
-    spans
+/// The one fragment in bytes that were a fragment's before, and whose spans they are: checked when they came, so that they
+/// are not again. `None` when they are no fragment.
+pub fn written(bytes: Bytes) -> Option<(TraceId, Fragment)> {
+    let bytes = Spliced::from(bytes);
+    let (mut trace, mut spans, mut is_one) = (None, 0, true);
+    let read = bytes.for_each_span(|_, span| {
+        spans += 1;
+        is_one &= span.id.is_some() && *trace.get_or_insert(span.trace_id) == span.trace_id;
+    });
+    read.ok().filter(|()| is_one)?;
+    Some((trace??, Fragment { bytes, spans, place: None }))
 }
 
 impl Scanned {
@@ -176,107 +158,32 @@ impl Scanned {
     /// Memory that the fragments will hold. A very large resource is repeated for each trace below it, so that this can
     /// be many times the size of the request.
     pub fn fragment_bytes(&self) -> u64 {
-        let fragment = |trace: &Trace| trace.own_len + trace.shared_len + OVERHEAD_BYTES;
-        let fragments: usize = self.traces.iter().map(fragment).sum();
-        let sum = fragments + self.members.len() * size_of::<SpanRef>();
+        let shares = self.sharing.share_bytes(&self.layout);
+        let share = |list| shares.get(list).copied().unwrap_or(0);
+        let fragment =
+            |trace: &Trace| trace.own_len + trace.shares.map_or(0, share) + OVERHEAD_BYTES;
+        let sum: usize = self.traces.iter().map(fragment).sum();
         u64::try_from(sum).unwrap_or(u64::MAX)
     }
 
     /// One fragment per trace.
-    pub fn fragments(self, origin: &Origin) -> Split {
-        let is_whole = self.traces.len() == 1
-            && self.rejected.spans() == 0
-            && !self.layout.has_unknown_fields
-            && self.request.len() >= SHARED_BYTES_MIN;
-        let headers: Vec<_> = (0..self.sharing.len()).map(|number| self.shared(number)).collect();
-        // Empty again after each fragment.
-        let mut splices = Vec::new();
-        let fragments = self.traces.iter().map(|trace| {
-            let (bytes, spans) = if is_whole {
-                (self.request.clone().into(), whole(&self.layout))
-            } else {
-                self.copied(trace, &headers, &mut splices)
-            };
-            let key = TraceKey { origin: origin.clone(), id: trace.id };
-            Fragment { key, bytes, spans, place: None }
-        });
+    pub fn fragments(self) -> Split {
+        let splices = self.sharing.splices(&self.request, &self.layout);
+        let fragments = self.traces.iter().map(|trace| (trace.id, self.fragment(trace, &splices)));
         Split { fragments: fragments.collect(), rejected: self.rejected }
     }
 
-    /// Finds out which headers are shared, and what of each fragment that leaves to be its own.
-    fn share(&mut self) {
-        self.sharing.resize(self.layout.resources.len(), 0);
-        for resource in self.runs.iter().filter_map(Run::resource) {
-            if let Some(times) = self.sharing.get_mut(resource) {
-                *times += 1;
-            }
-        }
-        for (resource, times) in self.sharing.iter_mut().enumerate() {
-            let len = self.layout.resource_header_len(resource);
-            if *times < 2 || !(SHARED_HEADER_BYTES_MIN..=SHARED_HEADER_BYTES_MAX).contains(&len) {
-                *times = 0;
-            }
-        }
-        for trace in &mut self.traces {
-            let runs = self.runs.get(trace.runs.clone()).unwrap_or_default();
-            for resource in runs.iter().filter_map(Run::resource) {
-                let times = self.sharing.get(resource).copied().unwrap_or(0);
-                if times > 0 {
-                    let len = self.layout.resource_header_len(resource);
-                    trace.own_len = trace.own_len.saturating_sub(len);
-                    trace.shared_len += Shared::share_bytes(len, times);
-                }
-            }
-        }
-    }
-
-    /// The header of a resource, if it is shared.
-    fn shared(&self, resource: usize) -> Option<Arc<Shared>> {
-        let times = self.sharing.get(resource).copied().filter(|times| *times > 0)?;
-        let pieces = self.layout.resource_header(resource).iter();
-        let pieces = pieces.filter_map(|piece| self.request.get(piece.clone()));
-        Some(Shared::new(pieces, times))
-    }
-
     /// A trace's own copy of all that is not shared.
-    fn copied(
-        &self,
-        trace: &Trace,
-        headers: &[Option<Arc<Shared>>],
-        splices: &mut Vec<(u32, Arc<Shared>)>,
-    ) -> (Spliced, Vec<SpanRef>) {
+    fn fragment(&self, trace: &Trace, splices: &[Arc<Splices>]) -> Fragment {
         let members = self.members.get(trace.members.clone()).unwrap_or_default();
         let runs = self.runs.get(trace.runs.clone()).unwrap_or_default();
         // Exactly as many as were announced: what is held is accounted for.
         let mut bytes = Vec::with_capacity(trace.own_len);
-        let mut spans = Vec::with_capacity(members.len());
         let from = (&*self.request, &self.layout);
-        let put_resource = |out: &mut Vec<u8>, resource| match headers.get(resource) {
-            Some(Some(header)) => {
-                // A request is below 4 GiB.
-                let at = u32::try_from(out.len()).unwrap_or(u32::MAX);
-                splices.push((at, Arc::clone(header)));
-            }
-            _ => splice::put_pieces(out, &self.request, self.layout.resource_header(resource)),
-        };
-        splice::write(&mut bytes, from, members, runs, put_resource, |span, offset, resource| {
-            let entry = self.layout.spans.get(span);
-            spans.extend(entry.and_then(|span| span_ref(span, offset, resource)));
-        });
-        (Spliced::new(bytes.into(), splices.drain(..)), spans)
+        splice::write(&mut bytes, from, members, runs, |header| self.sharing.has(header));
+        let splices = trace.shares.and_then(|list| splices.get(list)).cloned();
+        // A request is below 4 GiB.
+        let spans = u32::try_from(members.len()).unwrap_or(u32::MAX);
+        Fragment { bytes: Spliced::new(bytes.into(), splices), spans, place: None }
     }
-}
-
-/// `None` can't be for spans that passed the scan: they have an id, and a request is below 4 GiB.
-fn span_ref(span: &SpanEntry, offset: usize, resource: usize) -> Option<SpanRef> {
-    Some(SpanRef {
-        offset: u32::try_from(offset).ok()?,
-        len: u32::try_from(span.body.len()).ok()?,
-        resource: u32::try_from(resource).ok()?,
-        id: span.id?,
-        parent: span.parent,
-        kind: span.kind,
-        start_ns: span.start_ns,
-        end_ns: span.end_ns,
-    })
 }

@@ -95,7 +95,7 @@ impl Added<'_> {
         let mut contexts: HashMap<SpanId, Context> =
             found.map(|(id, parent)| (*id, Context::Found(*parent))).collect();
         for fragment in self.fragments {
-            for span in fragment.spans.iter().filter(|span| above.contains(&span.id)) {
+            for span in fragment.span_refs().iter().filter(|span| above.contains(&span.id)) {
                 let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
                 let len = usize::try_from(span.len).unwrap_or(usize::MAX);
                 let body = start..start.saturating_add(len);

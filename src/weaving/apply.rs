@@ -1,6 +1,5 @@
 //! A plan carried out: the same plan on the same fragments gives the same bytes, today and after a restart.
 
-use super::count;
 use crate::{
     trace::{Fragment, NewParent, Piece, Plan},
     wire::{
@@ -14,8 +13,8 @@ pub fn apply(fragments: &[Fragment], plan: &Plan) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(fragments.len() + 1);
     let (mut rest, mut first) = (plan.parents.as_slice(), 0);
     for fragment in fragments {
-        let next = first + fragment.spans.len();
-        let (own, others) = rest.split_at(rest.partition_point(|new| number(new) < next));
+        let next = first + number(fragment.spans);
+        let (own, others) = rest.split_at(rest.partition_point(|new| number(new.span) < next));
         pieces.push(reparented(fragment, first, own));
         (rest, first) = (others, next);
     }
@@ -30,19 +29,19 @@ pub fn apply(fragments: &[Fragment], plan: &Plan) -> Vec<Piece> {
 pub fn unchanged(fragments: Vec<Fragment>) -> Vec<Piece> {
     let piece = |Fragment { bytes, spans, .. }| Piece {
         bytes,
-        app_spans: count(spans.len()),
+        app_spans: u64::from(spans),
         added_spans: 0,
     };
     fragments.into_iter().map(piece).collect()
 }
 
-fn number(new: &NewParent) -> usize {
-    usize::try_from(new.span).unwrap_or(usize::MAX)
+fn number(span: u32) -> usize {
+    usize::try_from(span).unwrap_or(usize::MAX)
 }
 
 /// A fragment with these parents, the number of its first span being `first`; the same bytes when none is new.
 fn reparented(fragment: &Fragment, first: usize, parents: &[NewParent]) -> Piece {
-    let app_spans = count(fragment.spans.len());
+    let app_spans = u64::from(fragment.spans);
     if parents.is_empty() {
         return Piece { bytes: fragment.bytes.clone(), app_spans, added_spans: 0 };
     }
@@ -52,7 +51,7 @@ fn reparented(fragment: &Fragment, first: usize, parents: &[NewParent]) -> Piece
     let mut parents = parents.iter().peekable();
     let mut picks = Vec::with_capacity(layout.spans.len());
     for (span, entry) in layout.spans.iter().enumerate() {
-        let new = parents.next_if(|new| number(new) == first + span);
+        let new = parents.next_if(|new| number(new.span) == first + span);
         let patch = new.and_then(|new| {
             let body = entry.body.clone();
             Patch::reparent(&bytes, body, entry.parent, new.parent).ok()

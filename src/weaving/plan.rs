@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     trace::{AppSpan, Found, Fragment, NewParent, Plan, Sent, SentRow, SentSpan, SpanId, TraceId},
-    wire::layout::Layout,
+    wire::{Level, layout::Layout},
 };
 
 /// Spans of a trace that go out together: all of them, if nothing went before and no more comes.
@@ -253,9 +253,10 @@ fn known(span: &SentSpan, sent: &Sent, processes: &mut Processes) -> AppSpan {
 fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> {
     let mut spans = Vec::new();
     for fragment in fragments {
-        let headers = headers(fragment);
+        let own = fragment.span_refs();
+        let headers = headers(fragment, own.last().map_or(0, |span| span.resource));
         let mut numbers: HashMap<u32, usize> = HashMap::new();
-        spans.extend(fragment.spans.iter().map(|span| {
+        spans.extend(own.iter().map(|span| {
             let process = *numbers.entry(span.resource).or_insert_with(|| {
                 let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);
                 processes.number(headers.get(resource).cloned().unwrap_or_default(), span.id)
@@ -273,13 +274,12 @@ fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> 
     spans
 }
 
-/// The header of each of the fragment's resources.
-fn headers(fragment: &Fragment) -> Vec<Header> {
+/// The header of each of the fragment's resources, up to the one with this number.
+fn headers(fragment: &Fragment, last: u32) -> Vec<Header> {
     // Mostly there is one, and it is shared.
-    let shared: Vec<_> =
-        fragment.bytes.shared().map(|shared| Header::Shared(Arc::clone(shared))).collect();
-    let resources = fragment.spans.last().map_or(0, |span| span.resource);
-    if usize::try_from(resources).is_ok_and(|last| last + 1 == shared.len()) {
+    let shared = fragment.bytes.shared(Level::Resource);
+    let shared: Vec<_> = shared.map(|shared| Header::Shared(Arc::clone(shared))).collect();
+    if usize::try_from(last).is_ok_and(|last| last + 1 == shared.len()) {
         return shared;
     }
     let bytes = fragment.bytes.to_bytes();

@@ -2,8 +2,9 @@
 
 use std::{fmt, num::NonZeroU64, num::NonZeroU128, str::FromStr};
 
-/// A 16-byte trace id, never all zeros.
+/// A 16-byte trace id, never all zeros. Aligned as a pointer is: so many are held that the room between them would count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(Rust, packed(8))]
 pub struct TraceId(NonZeroU128);
 
 /// An 8-byte span id, never all zeros. `Option<SpanId>` is 8 bytes, too.
@@ -77,7 +78,7 @@ fn hex_number(hex: &str, digits: usize) -> Result<u128, NotAnId> {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", { self.0 })
     }
 }
 

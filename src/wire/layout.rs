@@ -17,8 +17,6 @@ pub struct Layout {
     pub scopes: Vec<ScopeEntry>,
     /// In wire order.
     pub spans: Vec<SpanEntry>,
-    /// The request has fields beside `resource_spans`.
-    pub has_unknown_fields: bool,
     headers: Vec<Range<usize>>,
 }
 
@@ -143,10 +141,7 @@ impl Layout {
                     layout.scan_resource::<CHECK>(bytes, range, enter(DEPTH_MAX)?)?;
                 }
                 (1, _) => return Err(Malformed::WireType),
-                (number, wire) => {
-                    field::skip(bytes, &mut at, number, wire, DEPTH_MAX)?;
-                    layout.has_unknown_fields = true;
-                }
+                (number, wire) => field::skip(bytes, &mut at, number, wire, DEPTH_MAX)?,
             }
         }
         Ok(layout)
@@ -256,7 +251,7 @@ fn extend(pieces: &mut Vec<Range<usize>>, next: Range<usize>) {
 }
 
 /// Of a repeated singular field the last one counts, as in every protobuf decoder.
-fn scan_span<const CHECK: bool>(
+pub(super) fn scan_span<const CHECK: bool>(
     bytes: &[u8],
     body: Range<usize>,
     scope: usize,

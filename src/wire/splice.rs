@@ -110,11 +110,49 @@ pub(crate) struct Run {
     resource_len: Option<usize>,
 }
 
-impl Run {
-    /// The resource whose header is written before the run.
-    pub(crate) fn resource(&self) -> Option<usize> {
-        self.resource_len.map(|_| self.resource)
+/// A header that is written, by its index in the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Header {
+    Resource(usize),
+    Scope(usize),
+}
+
+impl Header {
+    /// The fields, piece by piece.
+    pub(crate) fn pieces(self, layout: &Layout) -> &[Range<usize>] {
+        match self {
+            Self::Resource(resource) => layout.resource_header(resource),
+            Self::Scope(scope) => layout.scope_header(scope),
+        }
     }
+
+    /// Bytes of them.
+    pub(crate) fn len(self, layout: &Layout) -> usize {
+        match self {
+            Self::Resource(resource) => layout.resource_header_len(resource),
+            Self::Scope(scope) => layout.scope_header_len(scope),
+        }
+    }
+}
+
+impl Run {
+    /// What is written before the run's spans: headers, each behind a key and a length of so many bytes; then the bytes of the
+    /// spans.
+    pub(crate) fn outline(
+        &self,
+        layout: &Layout,
+    ) -> (impl Iterator<Item = (usize, Header)>, usize) {
+        let scope = Header::Scope(self.scope);
+        let resource =
+            self.resource_len.map(|len| (head_len(len), Header::Resource(self.resource)));
+        let headers = resource.into_iter().chain([(head_len(self.len), scope)]);
+        (headers, self.len - scope.len(layout))
+    }
+}
+
+/// Bytes of the key and length of so many bytes.
+fn head_len(len: usize) -> usize {
+    delimited_len(len) - len
 }
 
 /// Appends the runs of these picks; gives the bytes that [`write()`] will write for them.
@@ -152,29 +190,29 @@ fn enclose(layout: &Layout, runs: &mut [Run]) -> usize {
     total
 }
 
-/// Writes picks that were planned; tells of each where its span message begins, and the number of its resource spans.
-/// Headers of resources are the caller's to write, for he may have them elsewhere: he is told where which one belongs.
+/// Writes picks that were planned. Headers that are elsewhere are left out.
 pub(crate) fn write(
     out: &mut Vec<u8>,
     (request, layout): (&[u8], &Layout),
     mut picks: &[impl Picked],
     runs: &[Run],
-    mut put_resource: impl FnMut(&mut Vec<u8>, usize),
-    mut landed: impl FnMut(usize, usize, usize),
+    is_elsewhere: impl Fn(Header) -> bool,
 ) {
-    let mut resources = 0;
+    let put_header = |out: &mut Vec<u8>, header: Header| {
+        if !is_elsewhere(header) {
+            put_pieces(out, request, header.pieces(layout));
+        }
+    };
     for run in runs {
         if let Some(len) = run.resource_len {
             put_delimited_head(out, 1, len);
-            put_resource(out, run.resource);
-            resources += 1;
+            put_header(out, Header::Resource(run.resource));
         }
         put_delimited_head(out, 2, run.len);
-        put_pieces(out, request, layout.scope_header(run.scope));
+        put_header(out, Header::Scope(run.scope));
         let (here, others) = picks.split_at_checked(run.picks).unwrap_or_default();
         for pick in here {
             put_delimited_head(out, 2, span_len(layout, pick));
-            landed(pick.span(), out.len(), resources - 1);
             put_span(out, request, layout, pick);
         }
         picks = others;
@@ -192,9 +230,7 @@ pub fn emitted_len(layout: &Layout, picks: &[Pick]) -> usize {
 pub fn emit(request: &[u8], layout: &Layout, picks: &[Pick]) -> Vec<u8> {
     let mut runs = Vec::new();
     let mut out = Vec::with_capacity(plan(layout, picks, &mut runs));
-    let put_resource =
-        |out: &mut Vec<u8>, resource| put_pieces(out, request, layout.resource_header(resource));
-    write(&mut out, (request, layout), picks, &runs, put_resource, |_, _, _| {});
+    write(&mut out, (request, layout), picks, &runs, |_| false);
     out
 }
 
@@ -215,7 +251,7 @@ fn put_span(out: &mut Vec<u8>, request: &[u8], layout: &Layout, pick: &impl Pick
     }
 }
 
-pub(crate) fn put_pieces(out: &mut Vec<u8>, request: &[u8], pieces: &[Range<usize>]) {
+fn put_pieces(out: &mut Vec<u8>, request: &[u8], pieces: &[Range<usize>]) {
     for piece in pieces {
         out.extend(request.get(piece.clone()).unwrap_or_default());
     }

@@ -1,7 +1,7 @@
 //! [`Spliced`]: a message that shares its large repeated stretches with other messages.
 //!
-//! An SDK's request names its resource once for hundreds of spans of many traces. A trace's own message needs the
-//! resource, too, and with two spans below it that is as large as they are.
+//! An SDK's request names its resource once for hundreds of spans of many traces, and a scope for tens. A trace's own
+//! message needs them, too, and with two spans below them they are as large as a span.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,8 +11,6 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub struct Shared {
     bytes: Bytes,
-    /// What of them each message is charged with.
-    share_bytes: usize,
     digest: OnceLock<u64>,
 }
 
@@ -22,12 +20,11 @@ const OVERHEAD_BYTES: usize = 128;
 const LAST_SHARE: usize = 16;
 
 impl Shared {
-    /// A copy of these pieces, for so many messages.
-    pub fn new<'a>(pieces: impl Iterator<Item = &'a [u8]>, messages: usize) -> Arc<Self> {
+    /// A copy of these pieces.
+    pub fn new<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Arc<Self> {
         let mut bytes = Vec::new();
         pieces.for_each(|piece| bytes.extend_from_slice(piece));
-        let share_bytes = Self::share_bytes(bytes.len(), messages);
-        Arc::new(Self { bytes: bytes.into(), share_bytes, digest: OnceLock::new() })
+        Arc::new(Self { bytes: bytes.into_boxed_slice().into(), digest: OnceLock::new() })
     }
 
     /// What each of so many messages is charged with for so many bytes.
@@ -47,49 +44,80 @@ impl Shared {
     }
 }
 
+/// What a shared stretch is the header of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Resource spans.
+    Resource,
+    /// Scope spans.
+    Scope,
+}
+
+/// A shared stretch, and where it belongs.
+#[derive(Debug, Clone)]
+pub struct Splice {
+    /// It stands before the own byte with this number.
+    pub at: u32,
+    /// What it is the header of.
+    pub level: Level,
+    /// The bytes.
+    pub shared: Arc<Shared>,
+}
+
+/// What is spliced into a message, ascending. The list itself is shared by the messages that have the same in the same
+/// places.
+#[derive(Debug)]
+pub struct Splices {
+    all: Box<[Splice]>,
+    len: usize,
+    share_bytes: usize,
+}
+
+impl Splices {
+    /// A list for messages of which each is charged with so many bytes for all that it shares.
+    pub fn new(all: impl IntoIterator<Item = Splice>, share_bytes: usize) -> Arc<Self> {
+        let all: Box<[Splice]> = all.into_iter().collect();
+        let len = all.iter().map(|splice| splice.shared.bytes.len()).sum();
+        Arc::new(Self { all, len, share_bytes })
+    }
+
+    /// What each of so many messages is charged with for a list of so many.
+    pub fn list_share_bytes(splices: usize, messages: usize) -> usize {
+        (size_of::<Self>() + splices * size_of::<Splice>()).div_ceil(messages.max(1))
+    }
+}
+
 /// Own bytes, with shared ones spliced in at some places.
 #[derive(Debug, Clone, Default)]
 pub struct Spliced {
     own: Bytes,
-    splices: Splices,
-}
-
-/// Shared bytes, each before the own byte with this number; ascending. Mostly it is one.
-#[derive(Debug, Clone, Default)]
-enum Splices {
-    #[default]
-    None,
-    One(u32, Arc<Shared>),
-    Many(Arc<Vec<(u32, Arc<Shared>)>>),
+    splices: Option<Arc<Splices>>,
 }
 
 impl Spliced {
-    /// Own bytes, with these before the own bytes with these numbers, which ascend.
-    pub fn new(own: Bytes, splices: impl IntoIterator<Item = (u32, Arc<Shared>)>) -> Self {
-        let mut all = splices.into_iter().peekable();
-        let splices = match (all.next(), all.peek()) {
-            (None, _) => Splices::None,
-            (Some((at, shared)), None) => Splices::One(at, shared),
-            (Some(first), Some(_)) => {
-                Splices::Many(Arc::new(std::iter::once(first).chain(all).collect()))
-            }
-        };
+    /// Own bytes with these spliced in.
+    pub fn new(own: Bytes, splices: Option<Arc<Splices>>) -> Self {
         Self { own, splices }
+    }
+
+    /// The own bytes, and what is spliced into them.
+    pub fn into_parts(self) -> (Bytes, Option<Arc<Splices>>) {
+        (self.own, self.splices)
     }
 
     /// Bytes of the whole message.
     pub fn len(&self) -> usize {
-        self.own.len() + self.shared().map(|shared| shared.bytes.len()).sum::<usize>()
+        self.own.len() + self.splices.as_ref().map_or(0, |splices| splices.len)
     }
 
     /// No message.
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.shared().next().is_none()
+        self.len() == 0
     }
 
     /// Bytes of memory that the message is charged with.
     pub fn held_bytes(&self) -> usize {
-        self.own.len() + self.shared().map(|shared| shared.share_bytes).sum::<usize>()
+        self.own.len() + self.splices.as_ref().map_or(0, |splices| splices.share_bytes)
     }
 
     /// What is not shared. Spans lie in it whole: places in it are where they are.
@@ -97,29 +125,33 @@ impl Spliced {
         &self.own
     }
 
-    /// The shared stretches, in order.
-    pub fn shared(&self) -> impl Iterator<Item = &Arc<Shared>> {
-        self.splices.as_slice().map(|(_, shared)| shared)
+    /// The shared headers of this level, in order.
+    pub fn shared(&self, level: Level) -> impl Iterator<Item = &Arc<Shared>> {
+        self.splices()
+            .iter()
+            .filter(move |splice| splice.level == level)
+            .map(|splice| &splice.shared)
     }
 
     /// The message, stretch by stretch.
     pub fn stretches(&self) -> impl Iterator<Item = &[u8]> {
         let mut from = 0;
-        let before = self.splices.as_slice().flat_map(move |(at, shared)| {
-            let own = self.own.get(from..at).unwrap_or_default();
-            from = at;
-            [own, shared.bytes()]
+        let before = self.splices().iter().flat_map(move |splice| {
+            let own = self.own.get(from..splice.at()).unwrap_or_default();
+            from = splice.at();
+            [own, splice.shared.bytes()]
         });
-        before.chain(std::iter::once(self.own.get(self.last_splice()..).unwrap_or_default()))
+        let last = self.splices().last().map_or(0, Splice::at);
+        before.chain(std::iter::once(self.own.get(last..).unwrap_or_default()))
     }
 
     /// The same without a copy, for those who keep it.
     pub fn put_into(&self, pieces: &mut Vec<Bytes>) {
         let mut from = 0;
-        for (at, shared) in self.splices.as_slice() {
-            let at = at.min(self.own.len());
+        for splice in self.splices() {
+            let at = splice.at().min(self.own.len());
             pieces.push(self.own.slice(from.min(at)..at));
-            pieces.push(shared.bytes.clone());
+            pieces.push(splice.shared.bytes.clone());
             from = at;
         }
         pieces.push(self.own.slice(from..));
@@ -127,7 +159,7 @@ impl Spliced {
 
     /// The message in one piece: a copy, if anything is shared.
     pub fn to_bytes(&self) -> Bytes {
-        if let Splices::None = self.splices {
+        if self.splices.is_none() {
             return self.own.clone();
         }
         let mut out = Vec::with_capacity(self.len());
@@ -135,26 +167,20 @@ impl Spliced {
         out.into()
     }
 
-    fn last_splice(&self) -> usize {
-        self.splices.as_slice().last().map_or(0, |(at, _)| at)
+    pub(super) fn splices(&self) -> &[Splice] {
+        self.splices.as_deref().map_or(&[], |splices| &splices.all)
     }
 }
 
-impl Splices {
-    fn as_slice(&self) -> impl DoubleEndedIterator<Item = (usize, &Arc<Shared>)> {
-        let (one, many) = match self {
-            Self::None => (None, [].as_slice()),
-            Self::One(at, shared) => (Some((at, shared)), [].as_slice()),
-            Self::Many(all) => (None, all.as_slice()),
-        };
-        let all = one.into_iter().chain(many.iter().map(|(at, shared)| (at, shared)));
-        all.map(|(at, shared)| (usize::try_from(*at).unwrap_or(usize::MAX), shared))
+impl Splice {
+    pub(super) fn at(&self) -> usize {
+        usize::try_from(self.at).unwrap_or(usize::MAX)
     }
 }
 
 impl From<Bytes> for Spliced {
     fn from(own: Bytes) -> Self {
-        Self { own, splices: Splices::None }
+        Self { own, splices: None }
     }
 }
 
@@ -191,14 +217,17 @@ mod tests {
                 let at = usize::try_from(*at).expect("small");
                 drop(expected.splice(at..at, bytes.iter().copied()));
             }
-            let shared = splices.iter().map(|(at, bytes)| (*at, Shared::new([bytes.as_slice()].into_iter(), 1)));
-            let spliced = Spliced::new(own.into(), shared);
+            let splices = splices.iter().map(|(at, bytes)| {
+                let shared = Shared::new([bytes.as_slice()].into_iter());
+                Splice { at: *at, level: Level::Resource, shared }
+            });
+            let spliced = Spliced::new(own.into(), Some(Splices::new(splices, 0)));
             let mut pieces = Vec::new();
             spliced.put_into(&mut pieces);
             prop_assert_eq!(pieces.concat(), expected.clone());
             prop_assert_eq!(spliced.stretches().collect::<Vec<_>>().concat(), expected.clone());
             prop_assert_eq!(spliced.len(), expected.len());
-            prop_assert_eq!(spliced.is_empty(), expected.is_empty() && splices.is_empty());
+            prop_assert_eq!(spliced.is_empty(), expected.is_empty());
             prop_assert_eq!(spliced.to_bytes(), expected);
         }
     }

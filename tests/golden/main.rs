@@ -25,7 +25,7 @@ use prost::Message;
 use serde::Deserialize;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{Found, Fragment, Origin, SpanId, split},
+    trace::{Found, Fragment, SpanId, TraceId, split},
     weaving::{Config, Part, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
@@ -80,7 +80,7 @@ fn two_halves_of_a_trace_are_mostly_the_trace() {
             let answer: Recorded = read(&folder.join("answer.json"));
             let outcome = classify(answer.http_status, answer.body.to_string().as_bytes());
             let Outcome::Found(found) = outcome else { continue };
-            let parents = parents_in_halves(&halves(&trace, order), &found);
+            let parents = parents_in_halves(trace_id(&trace), &halves(&trace, order), &found);
             let wrong =
                 parents.iter().filter_map(|(id, parent)| difference(*id, *parent, &expected));
             all += parents.len();
@@ -97,6 +97,11 @@ enum Order {
     Ended,
 }
 
+fn trace_id(trace: &ExportTraceServiceRequest) -> TraceId {
+    let first = spans(trace).next().expect("a span");
+    TraceId::from_wire(&first.trace_id).expect("a trace id")
+}
+
 fn halves(trace: &ExportTraceServiceRequest, order: Order) -> [Vec<Fragment>; 2] {
     let mut ends: Vec<_> = spans(trace).map(|span| span.end_time_unix_nano).enumerate().collect();
     if order == Order::Ended {
@@ -110,12 +115,15 @@ fn halves(trace: &ExportTraceServiceRequest, order: Order) -> [Vec<Fragment>; 2]
                 numbers.next().is_some_and(|number| first.contains(&number)) == is_first
             });
         }
-        split(&Origin::default(), half.encode_to_vec().into()).expect("OTLP").fragments
+        split(half.encode_to_vec().into()).expect("OTLP").into_fragments()
     })
 }
 
-fn parents_in_halves(halves: &[Vec<Fragment>; 2], found: &Found) -> Vec<(SpanId, Option<SpanId>)> {
-    let id = halves.iter().flatten().map(|fragment| fragment.key.id).next().expect("a span");
+fn parents_in_halves(
+    id: TraceId,
+    halves: &[Vec<Fragment>; 2],
+    found: &Found,
+) -> Vec<(SpanId, Option<SpanId>)> {
     let (mut sent, mut bytes) = (None, Vec::new());
     for (fragments, more) in halves.iter().zip([true, false]) {
         let part = Part { id, fragments, sent: sent.as_ref(), more };
@@ -245,20 +253,19 @@ fn parents(trace: &ExportTraceServiceRequest, found: &Found, expected: &Expected
 
 /// The spans of the enriched trace and their parents: woven as the pipeline does it, from wire bytes to wire bytes.
 fn all_parents(trace: &ExportTraceServiceRequest, found: &Found) -> Vec<(SpanId, Option<SpanId>)> {
-    let fragments =
-        split(&Origin::default(), trace.encode_to_vec().into()).expect("OTLP").fragments;
+    let fragments = split(trace.encode_to_vec().into()).expect("OTLP").into_fragments();
     let [fragment] = fragments.as_slice() else {
         panic!("{} traces in one file", fragments.len());
     };
-    let (pieces, woven) = pieces(fragment.key.id, &fragments, found, &Config::default());
+    let trace_id = trace_id(trace);
+    let (pieces, woven) = pieces(trace_id, &fragments, found, &Config::default());
     let bytes: Vec<_> = pieces.iter().map(|piece| piece.bytes.to_bytes()).collect();
     let enriched = ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("OTLP");
     let spans: Vec<&Span> = spans(&enriched).collect();
     let added = usize::try_from(woven.system + woven.network).expect("small");
-    assert_eq!(spans.len(), fragment.spans.len() + added);
+    assert_eq!(spans.len(), fragment.span_refs().len() + added);
     assert_unaltered(trace, &spans);
-    let trace_id = fragment.key.id.to_wire();
-    assert!(spans.iter().all(|span| span.trace_id == trace_id));
+    assert!(spans.iter().all(|span| span.trace_id == trace_id.to_wire()));
     let id = |bytes| SpanId::from_wire(bytes).expect("a span id");
     spans.iter().map(|span| (id(&span.span_id), SpanId::from_wire(&span.parent_span_id))).collect()
 }

@@ -13,12 +13,12 @@ use opentelemetry_proto::tonic::{
 use proptest::prelude::*;
 use prost::Message;
 use tracestitch::{
-    trace::{Found, FoundParent, Fragment, Origin, Sent, SpanId, TraceId, split},
+    trace::{Found, FoundParent, Fragment, Sent, SpanId, TraceId, split},
     weaving::{Config, Part, Planned, Woven, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
 
-use crate::weave::{Recording, any_config, bare, looped, recordings, spans, twist};
+use crate::weave::{Recording, any_config, bare, looped, recordings, spans, trace_id, twist};
 
 /// A part of a trace and the answer that was there for it.
 struct Cut {
@@ -53,7 +53,7 @@ fn singles(trace: &ExportTraceServiceRequest) -> Vec<ResourceSpans> {
 
 fn fragments(resource_spans: Vec<ResourceSpans>) -> Vec<Fragment> {
     let request = ExportTraceServiceRequest { resource_spans };
-    split(&Origin::default(), request.encode_to_vec().into()).expect("OTLP").fragments
+    split(request.encode_to_vec().into()).expect("OTLP").into_fragments()
 }
 
 /// The rows that are there already; edges to others are not.
@@ -130,7 +130,8 @@ fn check_added(before: &Gone, out: &ExportTraceServiceRequest, cut: &Cut) {
         spans(&before.trace).chain(spans(out)).map(|(_, _, span)| &*span.span_id).collect();
     let mut named: HashSet<SpanId> =
         before.sent.spans().iter().filter_map(|span| span.original).collect();
-    named.extend(cut.fragments.iter().flat_map(|part| &part.spans).filter_map(|span| span.parent));
+    let own = cut.fragments.iter().flat_map(Fragment::span_refs);
+    named.extend(own.filter_map(|span| span.parent));
     for (_, _, span) in spans(out).filter(|(_, added, _)| *added) {
         let parent = SpanId::from_wire(&span.parent_span_id);
         let is_here = here.contains(&*span.parent_span_id);
@@ -190,7 +191,7 @@ fn is_free_of_collisions(app: &HashSet<&[u8]>, found: &Found) -> bool {
 
 fn check_rows(recording: &Recording, found: &Found, gone: &Gone, config: &Config) {
     let fragments = fragments(singles(&recording.trace));
-    let (pieces, _) = pieces(fragments[0].key.id, &fragments, found, config);
+    let (pieces, _) = pieces(trace_id(&recording.trace), &fragments, found, config);
     let whole: Vec<_> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     let whole = ExportTraceServiceRequest::decode(whole.concat().as_slice()).expect("OTLP");
     let rows = |trace| {
@@ -231,12 +232,12 @@ fn check_tree(recording: &Recording, gone: &Gone) {
 
 fn check_late(cuts: &[Cut], gone: &Gone) {
     let end = cuts.iter().position(|cut| !cut.more).expect("the last part is one");
-    let late = |cuts: &[Cut]| -> usize {
-        cuts.iter().flat_map(|cut| &cut.fragments).map(|fragment| fragment.spans.len()).sum()
+    let late = |cuts: &[Cut]| -> u64 {
+        cuts.iter().flat_map(|cut| &cut.fragments).map(|part| u64::from(part.spans)).sum()
     };
     let late_enriched: u64 = gone.woven.iter().map(|woven| woven.late_enriched).sum();
     let late_forwarded: u64 = gone.woven.iter().map(|woven| woven.late_forwarded).sum();
-    assert_eq!(usize::try_from(late_enriched + late_forwarded).ok(), Some(late(&cuts[end + 1..])));
+    assert_eq!(late_enriched + late_forwarded, late(&cuts[end + 1..]));
     assert!(cuts.iter().any(|cut| cut.answer.is_none()) || late_forwarded == 0);
     assert!(gone.woven[end..].iter().all(|woven| woven.deferred_calls == 0));
     let is_whole =
@@ -254,7 +255,7 @@ fn the_parts_of_a_trace_are_the_trace() {
     let outcome = runner.run(&any::<u64>(), |seed| {
         let mut rng = Rng::with_seed(seed);
         let recording = &recordings[rng.usize(..recordings.len())];
-        let id = fragments(singles(&recording.trace))[0].key.id;
+        let id = trace_id(&recording.trace);
         let app: Vec<SpanId> = spans(&recording.trace)
             .filter_map(|(_, _, span)| SpanId::from_wire(&span.span_id))
             .collect();

@@ -13,8 +13,9 @@ use opentelemetry_proto::tonic::{
 use proptest::prelude::*;
 use prost::Message;
 use tracestitch::{
-    trace::{Origin, SpanId, TraceId, scan, split},
+    trace::{Fragment, SpanId, TraceId, scan, split},
     wire::{
+        Level,
         layout::Layout,
         splice::{self, ORIGINAL_PARENT, Patch, Pick},
     },
@@ -82,27 +83,36 @@ fn check_split(bytes: &[u8], spans: &[Placed]) {
     let good: Vec<&Placed> = spans.iter().filter(is_good).collect();
     let scanned = scan(Bytes::copy_from_slice(bytes)).expect("accepted before");
     let announced = scanned.fragment_bytes();
-    let split = scanned.fragments(&Origin::default());
+    let split = scanned.fragments();
     assert_eq!(split.rejected.spans(), u64::try_from(spans.len() - good.len()).expect("small"));
-    let held: u64 = split.fragments.iter().map(tracestitch::trace::Fragment::held_bytes).sum();
+    let held: u64 = split.fragments.iter().map(|(_, fragment)| fragment.held_bytes()).sum();
     assert!(announced >= held, "{announced} announced, {held} held");
     let mut total = 0;
-    for fragment in &split.fragments {
-        let found = placed(&decode(&fragment.bytes.to_bytes()));
-        let trace_id = fragment.key.id.to_wire();
+    for (trace_id, fragment) in &split.fragments {
+        let read = decode(&fragment.bytes.to_bytes());
+        let found = placed(&read);
+        let spans = |resource: &ResourceSpans| -> usize {
+            resource.scope_spans.iter().map(|scope| scope.spans.len()).sum()
+        };
+        let resources = (0..).zip(&read.resource_spans);
+        let mut resources = resources.flat_map(|(number, of)| vec![number; spans(of)]);
+        let trace_id = trace_id.to_wire();
         let expected: Vec<Placed> = good
             .iter()
             .filter(|span| span.4.trace_id == trace_id)
             .map(|&span| span.clone())
             .collect();
         assert_eq!(found, expected);
-        assert_eq!(fragment.spans.len(), found.len());
-        for (reference, Placed(.., span)) in fragment.spans.iter().zip(&found) {
+        let index = fragment.span_refs();
+        assert_eq!((index.len(), usize::try_from(fragment.spans)), (found.len(), Ok(found.len())));
+        for (reference, Placed(.., span)) in index.iter().zip(&found) {
             let start = usize::try_from(reference.offset).expect("small");
             let end = start + usize::try_from(reference.len).expect("small");
             let alone =
                 Span::decode(&fragment.bytes.own()[start..end]).expect("a span's own bytes");
             assert_eq!(alone.encode_to_vec(), span.encode_to_vec());
+            assert_eq!(Some(reference.id), SpanId::from_wire(&span.span_id));
+            assert_eq!(Some(reference.resource), resources.next());
         }
         total += found.len();
     }
@@ -179,41 +189,73 @@ fn nesting_ends_where_prost_ends_it() {
     for levels in 30..60 {
         check_scan(&message::deep(levels));
     }
-    let refused = |levels| split(&Origin::default(), message::deep(levels).into()).is_err();
+    let refused = |levels| split(message::deep(levels).into()).is_err();
     assert_eq!((refused(40), refused(60)), (false, true));
 }
 
-/// Hundreds of spans below one resource, as SDKs send them, two of each trace.
+/// Spans of a few traces below resources and scopes that some of them have in common.
+fn shared_headers(rng: &mut fastrand::Rng) -> ExportTraceServiceRequest {
+    let text =
+        |rng: &mut fastrand::Rng| "h".repeat(rng.choice([0, 40, 90, 600, 5000]).expect("one"));
+    let mut spans = 0;
+    let mut scope = |rng: &mut fastrand::Rng| ScopeSpans {
+        scope: Some(InstrumentationScope { name: text(rng), ..InstrumentationScope::default() }),
+        spans: (0..rng.usize(..8))
+            .map(|_| {
+                spans += 1;
+                let trace_id = vec![rng.u8(..4); 16];
+                let name = "n".repeat(rng.usize(..300));
+                Span { trace_id, span_id: vec![spans; 8], name, ..Span::default() }
+            })
+            .collect(),
+        schema_url: text(rng),
+    };
+    let mut resource = |rng: &mut fastrand::Rng| {
+        let resource = Resource { attributes: vec![attribute(&text(rng))], ..Resource::default() };
+        let scope_spans = (0..rng.usize(..4)).map(|_| scope(rng)).collect();
+        ResourceSpans { resource: Some(resource), scope_spans, schema_url: text(rng) }
+    };
+    let resource_spans = (0..rng.usize(1..4)).map(|_| resource(rng)).collect();
+    ExportTraceServiceRequest { resource_spans }
+}
+
+proptest! {
+    #[test]
+    fn headers_that_are_held_once_go_out_with_each(seed in any::<u64>()) {
+        let request = shared_headers(&mut fastrand::Rng::with_seed(seed));
+        check_split(&request.encode_to_vec(), &placed(&request));
+    }
+}
+
+/// Hundreds of spans below one scope, as SDKs send them, two of each trace.
 #[test]
-fn a_resource_of_many_traces_is_held_once_and_goes_out_with_each() {
+fn what_many_traces_have_in_common_is_held_once() {
     let resource =
         Resource { attributes: vec![attribute(&"r".repeat(600))], ..Resource::default() };
+    let scope = InstrumentationScope { name: "s".repeat(100), ..InstrumentationScope::default() };
     let span = |number: u8| Span {
         trace_id: vec![number / 2 + 1; 16],
         span_id: vec![number + 1; 8],
         name: "n".repeat(50),
         ..Span::default()
     };
+    let spans: Vec<_> = (0..100).map(span).collect();
+    let own: usize = spans.iter().map(|span| span.encoded_len() + 2).sum();
     let request = ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
             resource: Some(resource),
-            scope_spans: vec![ScopeSpans {
-                spans: (0..100).map(span).collect(),
-                ..ScopeSpans::default()
-            }],
+            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }],
             schema_url: "schema".to_owned(),
         }],
     };
-    let spans = placed(&request);
-    check_split(&request.encode_to_vec(), &spans);
-    let split = split(&Origin::default(), request.encode_to_vec().into()).expect("OTLP");
-    let fragments = &split.fragments;
-    let (wire, held): (u64, u64) = fragments.iter().fold((0, 0), |(wire, held), fragment| {
-        (wire + fragment.wire_bytes(), held + fragment.bytes.held_bytes() as u64)
-    });
-    assert!(held + 49 * 600 < wire, "{held} of {wire}");
-    let first = fragments[0].bytes.shared().next().expect("shared");
-    assert!(fragments.iter().all(|fragment| {
-        fragment.bytes.shared().next().is_some_and(|shared| Arc::ptr_eq(shared, first))
-    }));
+    let fragments = split(request.encode_to_vec().into()).expect("OTLP").into_fragments();
+    let held: usize = fragments.iter().map(|fragment| fragment.bytes.held_bytes()).sum();
+    let shared = 600 + 100;
+    assert!(held < own + 5 * shared, "{held} bytes for {own} of spans");
+    for level in [Level::Resource, Level::Scope] {
+        let header = |fragment: &Fragment| fragment.bytes.shared(level).next().cloned();
+        let first = header(&fragments[0]).expect("shared");
+        let same = |fragment| header(fragment).is_some_and(|other| Arc::ptr_eq(&other, &first));
+        assert!(fragments.iter().all(same), "{level:?}");
+    }
 }

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use prost::Message;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{Found, FoundParent, Fragment, Origin, Plan, SpanId, split},
+    trace::{Found, FoundParent, Fragment, Plan, SpanId, TraceId, split},
     weaving::{Config, NetworkKind, NetworkSpans, Part, SystemKind, apply, pieces, plan},
     wire::splice::ORIGINAL_PARENT,
 };
@@ -95,9 +95,9 @@ fn deal(rng: &mut Rng, trace: &ExportTraceServiceRequest) -> Vec<Fragment> {
             }
         }
     }
-    let fragments = hands.into_iter().flat_map(|hand| {
-        split(&Origin::default(), hand.encode_to_vec().into()).expect("OTLP").fragments
-    });
+    let fragments = hands
+        .into_iter()
+        .flat_map(|hand| split(hand.encode_to_vec().into()).expect("OTLP").into_fragments());
     fragments.collect()
 }
 
@@ -129,8 +129,19 @@ pub(crate) fn twist(rng: &mut Rng, found: &mut Found, app: &[SpanId]) {
     }
 }
 
-fn weave(fragments: &[Fragment], found: &Found, config: &Config) -> ExportTraceServiceRequest {
-    let (pieces, _) = pieces(fragments[0].key.id, fragments, found, config);
+/// Of the trace that all these spans are of.
+pub(crate) fn trace_id(trace: &ExportTraceServiceRequest) -> TraceId {
+    let first = spans(trace).next().expect("a span").2;
+    TraceId::from_wire(&first.trace_id).expect("a trace id")
+}
+
+fn weave(
+    id: TraceId,
+    fragments: &[Fragment],
+    found: &Found,
+    config: &Config,
+) -> ExportTraceServiceRequest {
+    let (pieces, _) = pieces(id, fragments, found, config);
     let bytes: Vec<Bytes> = pieces.into_iter().map(|piece| piece.bytes.to_bytes()).collect();
     ExportTraceServiceRequest::decode(bytes.concat().as_slice()).expect("what we write is valid")
 }
@@ -144,11 +155,11 @@ pub(crate) fn bare(span: &Span) -> Vec<u8> {
 }
 
 /// A plan that was kept does what the plan did, and no plan does nothing.
-fn check_plan(fragments: &[Fragment], found: &Found, config: &Config) {
+fn check_plan(id: TraceId, fragments: &[Fragment], found: &Found, config: &Config) {
     let bytes = |plan: &Plan| -> Vec<Bytes> {
         apply(fragments, plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect()
     };
-    let part = Part { id: fragments[0].key.id, fragments, sent: None, more: false };
+    let part = Part { id, fragments, sent: None, more: false };
     let plan = plan(&part, Some(found), config).plan;
     let kept = Plan::decode(&plan.encode().into()).expect("what we write is a plan");
     assert!(kept == plan && bytes(&kept) == bytes(&plan));
@@ -157,9 +168,10 @@ fn check_plan(fragments: &[Fragment], found: &Found, config: &Config) {
 }
 
 fn check(recording: &Recording, fragments: &[Fragment], found: &Found, config: &Config) {
-    check_plan(fragments, found, config);
-    let after = weave(fragments, found, config);
-    assert!(after == weave(fragments, found, config), "the same input gives the same output");
+    let id = trace_id(&recording.trace);
+    check_plan(id, fragments, found, config);
+    let after = weave(id, fragments, found, config);
+    assert!(after == weave(id, fragments, found, config), "the same input gives the same output");
     let all: Vec<_> = spans(&after).collect();
     // Each span that came is there as often as it came.
     let mut came: Vec<_> =
@@ -271,7 +283,7 @@ fn any_answer_leaves_the_trace_a_trace() {
         let recording = &recordings[rng.usize(..recordings.len())];
         let fragments = deal(&mut rng, &recording.trace);
         let app: Vec<SpanId> =
-            fragments.iter().flat_map(|f| &f.spans).map(|span| span.id).collect();
+            fragments.iter().flat_map(Fragment::span_refs).map(|span| span.id).collect();
         let mut found = recording.found.clone();
         twist(&mut rng, &mut found, &app);
         check(recording, &fragments, &found, &any_config(&mut rng));
@@ -288,7 +300,7 @@ fn beside_keeps_client_and_server_neighbours() {
     let (mut plain, mut proxied) = (0, 0);
     for recording in recordings() {
         let fragments = deal(&mut Rng::with_seed(7), &recording.trace);
-        let after = weave(&fragments, &recording.found, &config);
+        let after = weave(trace_id(&recording.trace), &fragments, &recording.found, &config);
         let all: HashMap<Vec<u8>, (String, &Span)> = spans(&after)
             .map(|(service, _, span)| (span.span_id.clone(), (service, span)))
             .collect();
@@ -326,7 +338,8 @@ fn process_spans_have_the_resource_of_their_process() {
     let (mut shared, mut own) = (0, 0);
     for recording in recordings() {
         let fragments = deal(&mut Rng::with_seed(7), &recording.trace);
-        let after = weave(&fragments, &recording.found, &Config::default());
+        let after =
+            weave(trace_id(&recording.trace), &fragments, &recording.found, &Config::default());
         let placed: Vec<Placed<'_>> = placed(&after).collect();
         let (added, received): (Vec<_>, Vec<_>) =
             placed.into_iter().partition(|(_, scope, _)| scope.name.starts_with("tracestitch."));

@@ -47,6 +47,7 @@ mod second_destination_never_holds_up_the_first;
 mod shutdown_drains;
 mod slow_senders_hold_no_connection;
 mod small_deepflow_delays_nobody;
+mod spilled_traces_are_asked_for_whole;
 #[path = "../support/mod.rs"]
 mod support;
 mod thousands_of_idle_connections_leave_room;

@@ -33,7 +33,7 @@
 //! Version 1, which is still read, was never written over anything: its records have ground 0 and no segment's number,
 //! their checksum is at 24 and their head at 28.
 
-use std::{ops::Range, path::Path};
+use std::{num::NonZeroU32, ops::Range, path::Path};
 
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -333,7 +333,8 @@ struct Layout {
 
 impl Layout {
     fn next(&mut self, number: u64, len: u32, checksum: u32) -> Option<Place> {
-        let place = Place { number, segment: self.segment, offset: self.at, len, checksum };
+        let offset = NonZeroU32::new(self.at)?;
+        let place = Place { number, segment: self.segment, offset, len, checksum };
         self.at = self.at.checked_add(len).filter(|at| *at <= self.end)?;
         // The last number can't be followed by another, nor end a range.
         (number < u64::MAX).then_some(place)
@@ -386,7 +387,7 @@ fn plan(covers: &heads::Covers) -> Option<Content> {
     let place = |place: &heads::Place| {
         number = number.checked_add_signed(place.number_delta)?;
         let heads::Place { segment, offset, len, checksum, .. } = *place;
-        Some(Place { number, segment, offset, len, checksum })
+        Some(Place { number, segment, offset: NonZeroU32::new(offset)?, len, checksum })
     };
     Some(Content::Plan { covers: covers.places.iter().map(place).collect::<Option<_>>()? })
 }
@@ -398,7 +399,7 @@ pub(super) fn covers(places: &[Place]) -> heads::Covers {
         let number_delta = place.number.wrapping_sub(before).cast_signed();
         before = place.number;
         let Place { segment, offset, len, checksum, .. } = *place;
-        heads::Place { number_delta, segment, offset, len, checksum }
+        heads::Place { number_delta, segment, offset: offset.get(), len, checksum }
     };
     heads::Covers { places: places.iter().map(place).collect() }
 }

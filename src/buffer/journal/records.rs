@@ -1,6 +1,6 @@
 //! From what is asked of the writer to records.
 
-use std::{mem, ops::Range};
+use std::{mem, num::NonZeroU32, ops::Range};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -150,9 +150,9 @@ impl Writer {
     }
 }
 
-fn body_offset(spot: Spot, head: usize) -> u32 {
+fn body_offset(spot: Spot, head: usize) -> NonZeroU32 {
     let head = u32::try_from(HEADER_BYTES + head).unwrap_or(u32::MAX);
-    spot.offset.saturating_add(head)
+    NonZeroU32::new(spot.offset.saturating_add(head)).unwrap_or(NonZeroU32::MAX)
 }
 
 /// A part over 4 GiB is refused with its record, so that its length never counts.

@@ -253,7 +253,7 @@ impl Shared {
         let file = self.path(segment);
         self.metrics.journal.damaged_records.increment(1);
         tracing::warn!(file = %file.display(), offset, bytes = len, number, "a part in the journal is damaged");
-        ReadError::Damaged { number, file, offset }
+        ReadError::Damaged { number, file, offset: offset.get() }
     }
 
     /// Counts and names a stretch of a segment that can't be read.
@@ -266,12 +266,12 @@ impl Shared {
 
 /// A part's bytes, `None` if they are not what was written.
 pub(super) fn read_part(file: &dyn SegmentFile, place: &Place) -> io::Result<Option<Bytes>> {
-    let end = u64::from(place.offset) + u64::from(place.len);
+    let end = u64::from(place.offset.get()) + u64::from(place.len);
     if end > file.size_bytes()? {
         return Ok(None);
     }
     let mut bytes = vec![0; usize::try_from(place.len).unwrap_or(usize::MAX)];
-    read_exact(file, &mut bytes, u64::from(place.offset))?;
+    read_exact(file, &mut bytes, u64::from(place.offset.get()))?;
     Ok((crc32c::crc32c(&bytes) == place.checksum).then(|| bytes.into()))
 }
 

@@ -341,6 +341,8 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::clock;
 
@@ -350,7 +352,13 @@ mod tests {
         let straggles = |old_s: u64, live: u32, sealed: bool, behind: Option<bool>| {
             let mut space = Space::new(Vec::new());
             let mut oldest = Segment { sealed, ..Segment::begun(1000, now) };
-            oldest.add(&Place { number: 1, segment: 1, offset: 0, len: live, checksum: 0 });
+            oldest.add(&Place {
+                number: 1,
+                segment: 1,
+                offset: NonZeroU32::MIN,
+                len: live,
+                checksum: 0,
+            });
             space.add_segment(1, oldest);
             if let Some(sealed) = behind {
                 space.add_segment(2, Segment { sealed, ..Segment::begun(1000, now) });

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::{Closed, alarms::Alarms, held::Held, shape};
 use crate::{
     buffer::{
-        open_trace::OpenTrace,
+        open_trace::{Alarm, OpenTrace},
         quiet::{Verdict, Wait, quiet},
     },
     clock::Instant,
@@ -22,6 +22,9 @@ use crate::{
 /// So that threads which append at once seldom meet.
 const SHARDS: usize = 64;
 
+/// A shard keeps so many empty slots, however few traces it has.
+const SPARE_SLOTS: usize = 512;
+
 /// A cohort goes to the cache when it has so many traces or bytes, or when the driver comes by.
 const COHORT_TRACES: usize = 64;
 const COHORT_BYTES: u64 = 1024 * 1024;
@@ -29,21 +32,9 @@ const COHORT_BYTES: u64 = 1024 * 1024;
 /// From so many bytes on a trace is weighed again when it has grown by an eighth; a smaller one when it has doubled.
 const LARGE_BYTES: u64 = 64 * 1024;
 
-/// An open trace, and what the cache knows of it.
-#[derive(Debug)]
-struct Entry {
-    trace: Box<OpenTrace>,
-    /// When the trace joined a cohort last.
-    joined: Instant,
-    /// What the cache takes it to weigh.
-    weighed: u64,
-    /// The cache rings for it; else an alarm of ours does.
-    cached: bool,
-}
-
 /// See the module.
 pub(super) struct OpenTraces {
-    shards: Vec<Mutex<HashMap<TraceKey, Entry>>>,
+    shards: Vec<Mutex<HashMap<TraceKey, Box<OpenTrace>>>>,
     hasher: RandomState,
     pub(super) held: Held,
     alarms: Mutex<Alarms>,
@@ -60,7 +51,7 @@ impl std::fmt::Debug for OpenTraces {
     }
 }
 
-type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Entry>>;
+type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Box<OpenTrace>>>;
 
 impl OpenTraces {
     pub(super) fn new(
@@ -100,18 +91,17 @@ impl OpenTraces {
         let mut shard = self.shard(key)?;
         self.held.add(&addition);
         let now = addition.last;
-        let (trace, joins) = if let Some(entry) = shard.get_mut(key) {
+        let (trace, joins) = if let Some(trace) = shard.get_mut(key) {
             self.held.merged();
-            entry.trace.merge(addition);
-            let joins = entry.joins(now, self.rejoin_after);
-            (&entry.trace, joins)
+            trace.merge(addition);
+            let joins = joins(trace, now, self.rejoin_after);
+            (&*trace, joins)
         } else {
             self.held.traces.fetch_add(1, Relaxed);
             let weighed = addition.needed_bytes.max(self.held.likely_bytes());
-            let trace = Box::new(addition);
-            let entry = Entry { trace, joined: now, weighed, cached: true };
-            let entry = shard.entry(key.clone()).or_insert(entry);
-            (&entry.trace, Some(weighed))
+            let mut trace = Box::new(addition);
+            trace.alarm = Alarm { joined: now, weighed, cached: true };
+            (&*shard.entry(key.clone()).or_insert(trace), Some(weighed))
         };
         let verdict = quiet(now, trace.first, now, shape(trace, false, false), &self.wait);
         if let Verdict::Release(_) = verdict {
@@ -147,8 +137,8 @@ impl OpenTraces {
     /// alarm is set, so that each trace has somebody who rings for it.
     pub(super) fn dropped(&self, now: Instant, key: &TraceKey) {
         self.relieve(now);
-        self.look(now, key, self.is_full(), |entry| {
-            entry.cached = false;
+        self.look(now, key, self.is_full(), |alarm| {
+            alarm.cached = false;
             true
         });
     }
@@ -164,7 +154,7 @@ impl OpenTraces {
             let Some(keys) = first else { return };
             for key in keys {
                 // Below the brim again it gets its alarm back.
-                self.look(now, &key, self.is_full(), |entry| !entry.cached);
+                self.look(now, &key, self.is_full(), |alarm| !alarm.cached);
             }
         }
     }
@@ -177,18 +167,17 @@ impl OpenTraces {
             let Some(keys) = due else { return };
             for key in keys {
                 // The cache may have taken over meanwhile.
-                self.look(now, &key, false, |entry| !entry.cached);
+                self.look(now, &key, false, |alarm| !alarm.cached);
             }
         }
     }
 
-    fn look(&self, now: Instant, key: &TraceKey, brim: bool, mine: impl Fn(&mut Entry) -> bool) {
+    fn look(&self, now: Instant, key: &TraceKey, brim: bool, mine: impl Fn(&mut Alarm) -> bool) {
         let Some(mut shard) = self.shard(key) else { return };
-        let Some(entry) = shard.get_mut(key) else { return };
-        if !mine(entry) {
+        let Some(trace) = shard.get_mut(key) else { return };
+        if !mine(&mut trace.alarm) {
             return;
         }
-        let trace = &entry.trace;
         match quiet(now, trace.first, trace.last, shape(trace, brim, false), &self.wait) {
             Verdict::Release(_) => drop(self.close_in(shard, key, brim)),
             Verdict::WaitUntil(until) => self.alarms.lock().set(now, until, key.clone()),
@@ -196,9 +185,14 @@ impl OpenTraces {
     }
 
     fn close_in(&self, mut shard: Shard<'_>, key: &TraceKey, brim: bool) -> bool {
-        let Some((key, entry)) = shard.remove_entry(key) else { return false };
+        let Some((key, trace)) = shard.remove_entry(key) else { return false };
+        if shard.capacity() > SPARE_SLOTS && shard.len() < shard.capacity() / 8 {
+            // What a burst needed is given back when it is over.
+            let slots = shard.len() * 2;
+            shard.shrink_to(slots);
+        }
         drop(shard);
-        self.hand_on(key, entry.trace, brim);
+        self.hand_on(key, trace, brim);
         true
     }
 
@@ -215,8 +209,8 @@ impl OpenTraces {
         drop(self.cohort());
         for shard in &self.shards {
             let traces = std::mem::take(&mut *shard.lock());
-            for (key, entry) in traces {
-                self.hand_on(key, entry.trace, false);
+            for (key, trace) in traces {
+                self.hand_on(key, trace, false);
             }
         }
     }
@@ -225,11 +219,11 @@ impl OpenTraces {
     pub(super) fn spill(&self, wanted_bytes: u64) -> u64 {
         let mut freed = 0;
         for shard in &self.shards {
-            for entry in shard.lock().values_mut() {
+            for trace in shard.lock().values_mut() {
                 if freed >= wanted_bytes || self.held.loose_bytes.load(Relaxed) == 0 {
                     return freed;
                 }
-                let bytes = entry.trace.spill();
+                let bytes = trace.spill();
                 self.held.loose_bytes.fetch_sub(bytes, Relaxed);
                 freed += bytes;
             }
@@ -238,21 +232,17 @@ impl OpenTraces {
     }
 }
 
-impl Entry {
-    /// With what weight the trace is to join a new cohort, if it is: the cache need not hear of every append.
-    fn joins(&mut self, now: Instant, rejoin_after: Duration) -> Option<u64> {
-        let bytes = self.trace.needed_bytes;
-        let tolerated = if bytes < LARGE_BYTES { self.weighed } else { self.weighed / 8 };
-        let outgrown = bytes > self.weighed + tolerated;
-        let is_time = now.saturating_duration_since(self.joined) >= rejoin_after;
-        if !outgrown && !is_time {
-            return None;
-        }
-        self.joined = now;
-        self.cached = true;
-        self.weighed = bytes.max(self.weighed);
-        Some(self.weighed)
+/// With what weight the trace is to join a new cohort, if it is: the cache need not hear of every append.
+fn joins(trace: &mut OpenTrace, now: Instant, rejoin_after: Duration) -> Option<u64> {
+    let (bytes, alarm) = (trace.needed_bytes, &mut trace.alarm);
+    let tolerated = if bytes < LARGE_BYTES { alarm.weighed } else { alarm.weighed / 8 };
+    let outgrown = bytes > alarm.weighed + tolerated;
+    let is_time = now.saturating_duration_since(alarm.joined) >= rejoin_after;
+    if !outgrown && !is_time {
+        return None;
     }
+    *alarm = Alarm { joined: now, weighed: bytes.max(alarm.weighed), cached: true };
+    Some(alarm.weighed)
 }
 
 /// Traces that joined at about the same time, for which the cache rings together.

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     clock,
     memory::{Budget, Stage},
-    trace::{Fragment, Origin, SpanId, SpanKind, SpanRef, TraceId},
+    trace::{Fragment, Origin, TraceId},
 };
 use std::sync::Arc;
 
@@ -19,23 +19,10 @@ const WRITERS: u64 = 6;
 const KEYS: u64 = 300;
 const SPANS: u64 = 40_000;
 
+/// Its bytes name trace and span.
 fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
-    let span = SpanRef {
-        offset: 0,
-        len: 0,
-        resource: 0,
-        id: SpanId::from_number(number + 1).expect("not zero"),
-        parent: None,
-        kind: SpanKind::Internal,
-        start_ns: 0,
-        end_ns: 0,
-    };
-    let fragment = Fragment {
-        key: key.clone(),
-        bytes: crate::wire::Spliced::default(),
-        spans: vec![span],
-        place: None,
-    };
+    let bytes = [key.id.to_wire().as_slice(), &number.to_be_bytes()].concat();
+    let fragment = Fragment { bytes: bytes.into(), spans: 1, place: None };
     let memory = budget.claim(Stage::Buffer, fragment.held_bytes());
     OpenTrace::new(fragment, memory, clock::now())
 }
@@ -83,11 +70,12 @@ fn stress(capacity_bytes: u64) {
         done.store(true, Relaxed);
     });
     store.close_all();
-    let mut seen: HashMap<SpanId, u32> = HashMap::new();
+    let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
     while let Ok(closed) = receiver.try_recv() {
-        assert!(closed.trace.fragments.iter().all(|fragment| fragment.key == closed.key));
-        for span in closed.trace.fragments.iter().flat_map(|fragment| &fragment.spans) {
-            *seen.entry(span.id).or_default() += 1;
+        for fragment in closed.trace.release().0 {
+            let (trace, span) = fragment.bytes.own().split_at(16);
+            assert_eq!(trace, closed.key.id.to_wire());
+            *seen.entry(span.to_vec()).or_default() += 1;
         }
     }
     let doubled = seen.values().filter(|&&times| times > 1).count();
@@ -118,7 +106,7 @@ fn overfill(parts: u64) {
     let budget = Budget::new(0);
     let (sender, receiver) = mpsc::channel();
     let store = Store::new(wait, CAPACITY_BYTES, move |closed| drop(sender.send(closed)));
-    for number in 0..2_000 {
+    for number in 0..5_000 {
         for part in 0..parts {
             let key = key(number);
             store.append(&key, addition(&key, number * parts + part, &budget));

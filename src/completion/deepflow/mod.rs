@@ -28,18 +28,18 @@ pub use self::{
 use crate::{
     config::Headers,
     tls::Reloads,
-    trace::{Fragment, Origin, SpanRef, TraceId},
+    trace::{Origin, SpanRef, TraceId},
 };
 
 /// Asks one DeepFlow for one trace, once.
-pub async fn ask_once(config: &Config, fragments: &[Fragment]) -> Result<Outcome, ClientError> {
+pub async fn ask_once(
+    config: &Config,
+    trace_id: TraceId,
+    spans: &[SpanRef],
+) -> Result<Outcome, ClientError> {
     let deepflow = Deepflow::new(config, &Reloads::default())?;
-    let spans: Vec<SpanRef> =
-        fragments.iter().flat_map(|fragment| fragment.spans.clone()).collect();
-    let key = fragments.first().map(|fragment| &fragment.key);
-    let prepared = key
-        .and_then(|key| deepflow.prepare(&key.origin, key.id, &spans, crate::clock::wall_us()).0);
-    match prepared {
+    let (origin, now_us) = (Origin::default(), crate::clock::wall_us());
+    match deepflow.prepare(&origin, trace_id, spans, now_us).0 {
         Some(request) => Ok(deepflow.ask(request, config.deadline.get()).await.outcome),
         None => Ok(Outcome::Reject("no span of the trace can be posted".to_owned())),
     }

@@ -3,8 +3,9 @@
 mod addresses;
 mod full;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -28,6 +29,10 @@ struct Journal {
 
 impl Durable for Journal {
     fn failure(&self) -> Option<String> {
+        None
+    }
+
+    fn read(&self, _: &Place) -> Option<Bytes> {
         None
     }
 
@@ -126,7 +131,8 @@ impl Scene {
         let memory = self.budget.claim(Stage::Export, 1);
         let spans = pieces.iter().map(|piece| piece.app_spans).sum();
         let lease = Lease::new(Arc::clone(&self.ledger), spans, memory);
-        let place = |part| Place { number: part, segment: 0, offset: 0, len: 0, checksum: 0 };
+        let offset = NonZeroU32::MIN;
+        let place = |part| Place { number: part, segment: 0, offset, len: 0, checksum: 0 };
         let lease = if is_kept {
             let durable = Arc::clone(&self.journal) as Arc<dyn Durable>;
             let lease = lease.kept(durable, vec![place(number)]);

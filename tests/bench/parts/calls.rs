@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{Found, Fragment, Origin, TraceId, split},
+    trace::{Found, Fragment, TraceId, split},
 };
 
 /// Calls, each a client and a server span, three below each server; of every third one DeepFlow returns both ends.
@@ -34,14 +34,14 @@ impl Calls {
             }],
         };
         let request = Bytes::from(request.encode_to_vec());
-        let fragments = split(&Origin::default(), request).expect("OTLP").fragments;
+        let (id, fragment) = split(request).expect("OTLP").fragments.remove(0);
         let rows: Vec<String> = (0..calls).step_by(3).map(rows).collect();
         let answer =
             format!(r#"{{"OPT_STATUS":"SUCCESS","DATA":{{"tracing":[{}]}}}}"#, rows.join(","));
         let Outcome::Found(found) = classify(200, answer.as_bytes()) else {
             panic!("an answer with rows");
         };
-        Self { id: fragments[0].key.id, fragments, found }
+        Self { id, fragments: vec![fragment], found }
     }
 }
 

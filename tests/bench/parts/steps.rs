@@ -10,7 +10,7 @@ use tracestitch::{
     buffer::journal::{Journal, Settings, SyncMode},
     completion::deepflow::answer::{Outcome, classify},
     telemetry::Metrics,
-    trace::{Origin, SpanId, split},
+    trace::{SpanId, split},
     weaving::{Config, pieces},
     wire::{
         layout::Layout,
@@ -77,8 +77,7 @@ fn scan(request: Bytes) -> Step {
 }
 
 fn split_request(request: Bytes) -> Step {
-    let origin = Origin::default();
-    let fragments = move || split(&origin, request.clone()).expect("OTLP").fragments;
+    let fragments = move || split(request.clone()).expect("OTLP").into_fragments();
     of_spans("split into 256 traces", move || fragments().len())
 }
 
@@ -105,7 +104,7 @@ fn append(request: &Bytes) -> Step {
         ..Settings::new(directory.path().to_owned(), names, metrics)
     };
     let (journal, _recovery) = Journal::open(settings).expect("a new one");
-    let fragments = split(&Origin::default(), request.clone()).expect("OTLP").fragments;
+    let fragments = split(request.clone()).expect("OTLP").into_fragments();
     let parts: Vec<_> = fragments.into_iter().map(|fragment| fragment.bytes).collect();
     of_spans("append to the journal and wait", move || {
         let _stays = &directory;
@@ -138,11 +137,9 @@ fn weave() -> Step {
         panic!("a recorded answer has spans");
     };
     let trace: ExportTraceServiceRequest = recorded("trace.otlp.json");
-    let fragments =
-        split(&Origin::default(), trace.encode_to_vec().into()).expect("OTLP").fragments;
-    let id = fragments.first().expect("a trace").key.id;
+    let (id, fragment) = split(trace.encode_to_vec().into()).expect("OTLP").fragments.remove(0);
     let config = Config::default();
-    let call = move || pieces(id, &fragments, &found, &config).0.len();
+    let call = move || pieces(id, std::slice::from_ref(&fragment), &found, &config).0.len();
     Step { name: "weave a recorded answer", unit: "trace", units: 1.0, call: Box::new(call) }
 }
 

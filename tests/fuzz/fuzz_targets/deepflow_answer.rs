@@ -34,7 +34,7 @@ fn trace() -> Vec<Fragment> {
             ..ResourceSpans::default()
         }],
     };
-    split(&Origin::default(), Bytes::from(request.encode_to_vec())).expect("OTLP").fragments
+    split(Bytes::from(request.encode_to_vec())).expect("OTLP").into_fragments()
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -106,7 +106,7 @@ impl Segment {
 
 impl Written {
     fn read(content: &[u8], places: Vec<Place>, parts: Vec<Bytes>) -> Self {
-        let body = places[0].offset as usize;
+        let body = places[0].offset.get() as usize;
         let start = content[..body].windows(8).rposition(|bytes| bytes == MARKER);
         let end = body + parts.iter().map(Bytes::len).sum::<usize>();
         let parts = places.into_iter().zip(parts);
@@ -177,7 +177,7 @@ fn check_flipped(at: usize, files: &MemoryFiles, written: &[Written]) {
         let body = record.range.end - parts.clone().map(|(_, bytes)| bytes.len()).sum::<usize>();
         let head_is_hit = (record.range.start..body).contains(&at);
         for (place, bytes) in parts {
-            let offset = place.offset as usize;
+            let offset = place.offset.get() as usize;
             let is_hit = (offset..offset + bytes.len()).contains(&at);
             match journal.read(place) {
                 Ok(read) => assert!(read == *bytes && !is_hit),
@@ -272,7 +272,7 @@ fn a_part_that_cant_be_read_is_given_up_when_it_should_move() {
     }
     journal.close();
     let mut content = files.content(&segment(1)).expect("pinned by the slow ones");
-    content[slow[0].offset as usize] ^= 1;
+    content[slow[0].offset.get() as usize] ^= 1;
     files.put(&segment(1), content);
     let (journal, recovery) = open(&files);
     drop(recovery);
