@@ -174,8 +174,12 @@ fn own(found: &FoundSpan, out: &mut Attributes) {
     out.some_text("deepflow.x_request_id_0", request);
     out.some_text("deepflow.x_request_id_1", response);
     own_numbers(found, out);
-    let rows = std::iter::once(found.row).chain(found.merged_rows.iter().copied());
-    out.texts("deepflow.ids", &rows.map(|row| row.to_string()).collect::<Vec<_>>());
+    if found.merged_rows.is_empty() {
+        out.texts("deepflow.ids", &[found.row.to_string()]);
+    } else {
+        let rows = std::iter::once(found.row).chain(found.merged_rows.iter().copied());
+        out.texts("deepflow.ids", &rows.map(|row| row.to_string()).collect::<Vec<_>>());
+    }
     if found.clock_correction_us != 0 {
         out.number("deepflow.clock_correction_us", found.clock_correction_us);
     }

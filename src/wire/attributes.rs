@@ -1,7 +1,9 @@
 //! [`Attributes`]: OTLP attributes, written as they are named. Messages with dozens of owned texts, made only to be
 //! encoded, were half of the cost of an added span.
 
-use super::field::{delimited_len, put_delimited_head, put_varint, varint_len};
+use std::{ops::RangeInclusive, str};
+
+use super::field::{delimited_len, fields, put_delimited_head, put_varint, values, varint_len};
 
 /// `KeyValue`s one after the other, each with its head: a part of the message whose attributes they are.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ const STRING: u8 = 1;
 const BOOL: u8 = 2;
 const INT: u8 = 3;
 const ARRAY: u8 = 5;
+/// All of its fields are one of several.
+const ANY_VALUES: RangeInclusive<u32> = 1..=8;
 /// Of `ArrayValue`.
 const VALUES: u8 = 1;
 
@@ -80,10 +84,31 @@ impl Attributes {
     /// All of an attribute but its value's `value_len` bytes.
     fn head(&mut self, key: &str, value_len: usize) {
         let len = delimited_len(key.len()) + delimited_len(value_len);
+        let lens = [len, key.len(), value_len].map(|len| u8::try_from(len).unwrap_or(u8::MAX));
+        if let [len @ ..0x80, key_len, value_len] = lens {
+            // Nearly always a byte has room for each of the lengths.
+            self.bytes.extend([self.field << 3 | 2, len, KEY << 3 | 2, key_len]);
+            self.bytes.extend_from_slice(key.as_bytes());
+            self.bytes.extend([VALUE << 3 | 2, value_len]);
+            return;
+        }
         put_delimited_head(&mut self.bytes, self.field, len);
         put_text(&mut self.bytes, KEY, key);
         put_delimited_head(&mut self.bytes, VALUE, value_len);
     }
+}
+
+/// The value of a received attribute, the bytes of a `KeyValue`: `None` if it has another key, `Some(None)` if it is no
+/// text. Of what is repeated the last one counts, as in every protobuf decoder.
+pub fn text_of<'a>(attribute: &'a [u8], key: &str) -> Option<Option<&'a str>> {
+    let own = values(attribute, KEY.into()).last().unwrap_or_default();
+    if own != key.as_bytes() {
+        return None;
+    }
+    let values = values(attribute, VALUE.into()).flat_map(fields);
+    let value = values.filter(|(number, ..)| ANY_VALUES.contains(number)).last();
+    let text = value.filter(|(number, ..)| *number == u32::from(STRING));
+    Some(text.and_then(|(.., text)| str::from_utf8(text).ok()))
 }
 
 /// Appends a text field with a number below 16.
