@@ -121,14 +121,13 @@ impl Keeper {
     pub fn plan_to_keep(&self, key: &TraceKey, fragments: &[Fragment], plan: &Plan) -> PlanToKeep {
         let places: Vec<Place> = fragments.iter().filter_map(|fragment| fragment.place).collect();
         let spans = |fragment: &Fragment| u32::try_from(fragment.spans.len()).unwrap_or(u32::MAX);
-        let changes = *plan != Plan::default();
         let record = PlanRecord {
             origin: headers(&key.origin),
             parts: places.iter().map(|place| place.number).collect(),
             spans: fragments.iter().map(spans).collect(),
-            plan: if changes { plan.encode().into() } else { Bytes::new() },
+            plan: Bytes::new(),
         };
-        PlanToKeep { places, record: record.encode_to_vec().into() }
+        PlanToKeep { places, record: record.encode_with(plan).into() }
     }
 
     /// Writes how a trace goes out, before its first byte does; then `then` is called, in the journal's thread. Where the
