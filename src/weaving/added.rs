@@ -94,8 +94,9 @@ impl Added<'_> {
     fn contexts(&self) -> HashMap<SpanId, Context<'_>> {
         let above: HashSet<SpanId> = self.line.found_parents.iter().copied().flatten().collect();
         let found = self.ids.iter().zip(&self.line.found_parents);
-        let mut contexts: HashMap<SpanId, Context<'_>> =
-            found.map(|(id, parent)| (*id, Context::Found(*parent))).collect();
+        let mut contexts: HashMap<SpanId, Context<'_>> = HashMap::default();
+        contexts.reserve(self.ids.len() + above.len());
+        contexts.extend(found.map(|(id, parent)| (*id, Context::Found(*parent))));
         for fragment in self.fragments {
             for span in fragment.spans.iter().filter(|span| above.contains(&span.id)) {
                 let start = usize::try_from(span.offset).unwrap_or(usize::MAX);

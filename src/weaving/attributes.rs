@@ -43,6 +43,8 @@ mod field_of {
 
 /// Key of the field `flags` (16), a fixed32: the only one whose key takes two bytes.
 const FLAGS_KEY: [u8; 2] = [0x85, 0x01];
+/// Room for most spans.
+const SPAN_BYTES: usize = 1024;
 /// Wire types in keys of one byte.
 const FIXED64: u8 = 1;
 
@@ -68,7 +70,7 @@ impl<'a> SpanWriter<'a> {
     ) -> Self {
         let attributes = Attributes::new(field_of::ATTRIBUTES);
         let mask = Mask::new(masking);
-        Self { trace_id, truncated, kinds, mask, attributes, span: Vec::new() }
+        Self { trace_id, truncated, kinds, mask, attributes, span: Vec::with_capacity(SPAN_BYTES) }
     }
 
     /// What became of texts so far that may hold people's data.

@@ -26,6 +26,7 @@ pub(super) fn identities_after(
         known.entry((row.row, row.region)).or_default().push_back(row.id);
     }
     let mut given: HashSet<SpanId> = sent.rows().iter().map(|row| row.id).collect();
+    given.reserve(found.len());
     let mut known_id = |span: &FoundSpan| {
         if known.is_empty() {
             return None;

@@ -169,8 +169,10 @@ impl<'a> Resources<'a> {
             .iter()
             .zip(app_parents)
             .filter_map(|(span, parent)| Some(((*parent)?, span.process)));
-        let mut resources =
-            Self { processes, process_of, server_of: servers.collect(), names: HashMap::default() };
+        let mut server_of: HashMap<SpanId, usize> = HashMap::default();
+        server_of.reserve(app.len());
+        server_of.extend(servers);
+        let mut resources = Self { processes, process_of, server_of, names: HashMap::default() };
         for ((span, id), parent) in found.iter().zip(ids).zip(found_parents) {
             if let Some(process) = resources.process(span, *id, *parent)
                 && !span.service.is_empty()

@@ -13,6 +13,9 @@ pub struct Attributes {
     field: u8,
 }
 
+/// Room for those of most spans.
+const BYTES: usize = 1024;
+
 /// Of `KeyValue`.
 const KEY: u8 = 1;
 const VALUE: u8 = 2;
@@ -29,7 +32,7 @@ const VALUES: u8 = 1;
 impl Attributes {
     /// None yet. `field` is the number of the field they are in, below 16: 9 in a span, 1 in a resource.
     pub fn new(field: u8) -> Self {
-        Self { bytes: Vec::new(), field }
+        Self { bytes: Vec::with_capacity(BYTES), field }
     }
 
     /// As they stand in the message.
@@ -43,12 +46,14 @@ impl Attributes {
     }
 
     /// Adds a text.
+    #[inline]
     pub fn text(&mut self, key: &str, value: &str) {
         self.head(key, delimited_len(value.len()));
         put_text(&mut self.bytes, STRING, value);
     }
 
     /// Adds a text, unless it is empty.
+    #[inline]
     pub fn some_text(&mut self, key: &str, value: &str) {
         if !value.is_empty() {
             self.text(key, value);
@@ -56,6 +61,7 @@ impl Attributes {
     }
 
     /// Adds a whole number.
+    #[inline]
     pub fn number(&mut self, key: &str, value: i64) {
         let value = usize::from_ne_bytes(value.to_ne_bytes());
         self.head(key, 1 + varint_len(value));
@@ -82,14 +88,17 @@ impl Attributes {
     }
 
     /// All of an attribute but its value's `value_len` bytes.
+    #[allow(clippy::inline_always, reason = "a key whose length is known is copied by a few moves")]
+    #[allow(clippy::cast_possible_truncation, reason = "what is below 128 fits")]
+    #[inline(always)]
     fn head(&mut self, key: &str, value_len: usize) {
         let len = delimited_len(key.len()) + delimited_len(value_len);
-        let lens = [len, key.len(), value_len].map(|len| u8::try_from(len).unwrap_or(u8::MAX));
-        if let [len @ ..0x80, key_len, value_len] = lens {
+        if len < 0x80 {
             // Nearly always a byte has room for each of the lengths.
-            self.bytes.extend([self.field << 3 | 2, len, KEY << 3 | 2, key_len]);
+            let [len, key_len, value_len] = [len as u8, key.len() as u8, value_len as u8];
+            self.bytes.extend_from_slice(&[self.field << 3 | 2, len, KEY << 3 | 2, key_len]);
             self.bytes.extend_from_slice(key.as_bytes());
-            self.bytes.extend([VALUE << 3 | 2, value_len]);
+            self.bytes.extend_from_slice(&[VALUE << 3 | 2, value_len]);
             return;
         }
         put_delimited_head(&mut self.bytes, self.field, len);
@@ -112,6 +121,7 @@ pub fn text_of<'a>(attribute: &'a [u8], key: &str) -> Option<Option<&'a str>> {
 }
 
 /// Appends a text field with a number below 16.
+#[inline]
 pub fn put_text(out: &mut Vec<u8>, number: u8, text: &str) {
     put_delimited_head(out, number, text.len());
     out.extend_from_slice(text.as_bytes());
