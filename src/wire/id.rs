@@ -1,6 +1,8 @@
 //! Trace and span ids: parsed once at the door, never zero (OTLP 1.11, trace.proto `trace_id`, `span_id`).
 
-use std::{fmt, num::NonZeroU64, num::NonZeroU128, str::FromStr};
+use std::{array, fmt, num::NonZeroU64, num::NonZeroU128, str::FromStr};
+
+use super::hex::digit;
 
 /// A 16-byte trace id, never all zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +48,12 @@ impl SpanId {
     /// The id as it is on the wire.
     pub fn to_wire(self) -> [u8; 8] {
         self.0.get().to_be_bytes()
+    }
+
+    /// The id in digits: the same as its text, where many are written.
+    pub fn digits(self) -> [u8; 16] {
+        let number = self.0.get();
+        array::from_fn(|place| digit(number >> (60 - 4 * place)))
     }
 }
 
@@ -106,6 +114,7 @@ mod tests {
     #[test]
     fn only_whole_non_zero_hex_is_an_id() {
         let good = "00000000000000ab".parse::<SpanId>();
+        assert_eq!(good.map(SpanId::digits), Ok(*b"00000000000000ab"));
         assert_eq!(good.map(|id| id.to_string()), Ok("00000000000000ab".to_owned()));
         for bad in ["", "0000000000000000", "+0000000000000ab", "ab", "000000000000000g"] {
             assert_eq!(bad.parse::<SpanId>(), Err(NotAnId), "{bad:?}");

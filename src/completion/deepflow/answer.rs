@@ -19,6 +19,8 @@ use crate::trace::{Found, FoundParent, FoundSpan, SpanId, Text};
 const ROWS_MAX: usize = 5_000;
 /// From so many rows on DeepFlow has cut its answer, without saying so (DeepFlow contract, fact 5).
 const ROWS_TRUNCATED: usize = 1_000;
+/// Rows that there is room for at first: a small trace's.
+const ROWS_FEW: usize = 32;
 /// Reasons hold up to kilobytes of SQL (DeepFlow contract, section 2).
 const WHY_CHARS_MAX: usize = 200;
 
@@ -264,6 +266,12 @@ impl<'a> Reading<'a> {
             self.unusable += 1;
             return;
         };
+        if self.spans.is_empty() {
+            self.spans.reserve(ROWS_FEW);
+            self.parent_names.reserve(ROWS_FEW);
+            self.named.reserve(ROWS_FEW);
+            self.places.reserve(ROWS_FEW);
+        }
         let new = self.spans.len();
         let place = *self.places.entry((span.region.clone(), span.row)).or_insert(new);
         self.named.entry(row.name).or_insert(FoundParent::Found(place));

@@ -107,13 +107,17 @@ impl<'a> Keys<'a> {
     fn next(&mut self, json: &mut Json<'a>) -> Result<Option<Field>> {
         let place = self.passed;
         self.passed += 1;
-        if let Some((key, field)) = self.known.get(place)
+        let expected = self.known.get(place).copied();
+        if let Some((key, field)) = expected
             && json.passes(key)
         {
-            return Ok(Some(*field));
+            return Ok(Some(field));
         }
         let Some(key) = json.key()? else { return Ok(None) };
-        let field = Field::named(&key);
+        let field = match expected {
+            Some((expected, field)) if expected == key => return Ok(Some(field)),
+            _ => Field::named(&key),
+        };
         let new = match key {
             Cow::Borrowed(key) => (key, field),
             // With escapes it is not what stands there.
