@@ -253,6 +253,9 @@ mod tests {
 
     use super::*;
 
+    const TEXT: &str =
+        r#"{"a": [1, 2.5, "x\n", null, true, {"b":{}}], "cde":"plain text é", "f" : -7, "0":[]}"#;
+
     /// As serde_json would have read it.
     fn value(json: &mut Json<'_>) -> Result<Value> {
         if json.enters_list() {
@@ -367,6 +370,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
         #[test]
         fn pieces_of_json_are_read_as_serde_json_reads_them(
             pieces in proptest::collection::vec(
@@ -380,6 +385,19 @@ mod tests {
             ),
         ) {
             check(pieces.concat().as_bytes());
+        }
+
+        #[test]
+        fn damaged_json_is_read_or_refused_as_serde_json_does(
+            cuts in proptest::collection::vec((0..TEXT.len(), 0..4_usize, "[{}\\[\\],:\"\\\\0-9a-fn .é-]{0,2}"), 0..3),
+        ) {
+            let mut text = TEXT.as_bytes().to_vec();
+            for (from, len, new) in cuts {
+                let from = from.min(text.len());
+                let to = (from + len).min(text.len());
+                text.splice(from..to, new.into_bytes());
+            }
+            check(&text);
         }
 
         #[test]
