@@ -56,6 +56,15 @@ const HOUSE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
     ("crc32c", &["buffer/journal/"]),
+    (
+        "reqwest",
+        &[
+            "http_client.rs",
+            "completion/deepflow/client.rs",
+            "exporter/otlp_http.rs",
+            "cli/explain.rs",
+        ],
+    ),
     ("flate2", &["receiver/unpack.rs", "exporter/body.rs"]),
     ("zstd", &["receiver/unpack.rs", "exporter/body.rs"]),
     ("httpdate", &["retry.rs"]),
@@ -72,16 +81,9 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("base64", &["wire/json/"]),
-    (
-        "tower",
-        &["tls/", "listen/", "http_client.rs", "receiver/otlp_grpc.rs", "receiver/services.rs"],
-    ),
-    (
-        "hyper",
-        &["listen/", "http_client.rs", "completion/deepflow/client.rs", "exporter/otlp_http.rs"],
-    ),
-    ("hyper_util", &["tls/", "listen/", "http_client.rs"]),
-    ("hyper_rustls", &["http_client.rs"]),
+    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs", "receiver/services.rs"]),
+    ("hyper", &["listen/"]),
+    ("hyper_util", &["tls/", "listen/"]),
     ("tower_http", &["receiver/cors.rs"]),
     ("tonic_health", &["receiver/services.rs"]),
     ("tonic_reflection", &["receiver/services.rs"]),

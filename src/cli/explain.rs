@@ -2,18 +2,16 @@
 
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
 use clap::{Args, Subcommand};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http::{HeaderValue, StatusCode, header};
+use reqwest::Client;
 use serde::Deserialize;
 
 use super::{CliError, chain, say};
 use crate::{
     auth::bearer,
     config::{Environment, HttpUrl, ProcessEnvironment, Secret},
-    http_client::{self, Connections, HttpClient},
-    tls::{ClientTls, ClientTlsConfig, Reloads},
+    tls::{Alpn, ClientTls, ClientTlsConfig, Reloads},
     trace::{
         TraceId,
         told::{Asks, Ending, Outcome, State, Told, Woven},
@@ -51,11 +49,6 @@ const TOKEN_VARIABLE: &str = "TRACESTITCH_ADMIN_TOKEN";
 
 /// The admin pages are near and answer from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// All that is told of a trace, many times over.
-const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-type Client = HttpClient<Empty<Bytes>>;
 
 /// See `admin`: what `/traces/ID` answers.
 #[derive(Debug, Deserialize)]
@@ -99,11 +92,19 @@ fn token(
 }
 
 fn client(admin: &HttpUrl, ca_file: Option<&PathBuf>) -> Result<Client, CliError> {
-    let config = ClientTlsConfig { ca_file: ca_file.cloned(), ..ClientTlsConfig::default() };
-    let tls = admin.is_tls().then(|| ClientTls::new(&config, "admin", &Reloads::default()));
-    let connections = Connections { connect_timeout: PATIENCE, keep_alive: PATIENCE, idle_max: 1 };
-    let client = tls.transpose().and_then(|tls| HttpClient::new(connections, tls.as_ref()));
-    client.map_err(|error| CliError::Usage(chain(&error)))
+    let builder = Client::builder().no_proxy().timeout(PATIENCE);
+    let builder = if admin.is_tls() {
+        let config = ClientTlsConfig { ca_file: ca_file.cloned(), ..ClientTlsConfig::default() };
+        let tls = ClientTls::new(&config, "admin", &Reloads::default())
+            .and_then(|tls| tls.config(Alpn::Http1))
+            .map_err(|error| CliError::Usage(chain(&error)))?;
+        builder.tls_backend_preconfigured(tls)
+    } else {
+        // An image without certificates of authorities must be able to ask over http://.
+        crate::tls::install_provider();
+        builder.tls_certs_only([])
+    };
+    builder.build().map_err(|error| CliError::runtime(&error))
 }
 
 async fn ask(
@@ -112,23 +113,17 @@ async fn ask(
     token: Option<HeaderValue>,
     id: TraceId,
 ) -> Result<String, CliError> {
-    let failed = |why: String| {
+    let failed = |error: reqwest::Error| {
+        let why = chain(&error);
         CliError::Runtime(format!(
             "cannot ask {admin}: is tracestitch running, and is --admin its admin.endpoint? ({why})"
         ))
     };
-    let url: Uri = format!("{admin}/traces/{id}").parse().map_err(|error| failed(chain(&error)))?;
     let token = token.into_iter().map(|token| (header::AUTHORIZATION, token));
-    let asking = async {
-        let response = client.send(Method::GET, url, token.collect(), Empty::new()).await;
-        let response = response.map_err(|error| failed(chain(&error)))?;
-        let status = response.status();
-        let body = http_client::read(&mut response.into_body(), PAGE_BYTES_MAX).await;
-        let body = body.map_err(|error| failed(chain(&error)))?;
-        Ok::<_, CliError>((status, String::from_utf8_lossy(&body).into_owned()))
-    };
-    let late = |_| failed(format!("no answer within {} s", PATIENCE.as_secs()));
-    let (status, text) = tokio::time::timeout(PATIENCE, asking).await.map_err(late)??;
+    let request = client.get(format!("{admin}/traces/{id}")).headers(token.collect());
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let text = response.text().await.map_err(failed)?;
     match status {
         StatusCode::OK => Ok(text),
         // It says so in a sentence.

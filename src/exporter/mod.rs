@@ -49,6 +49,7 @@ pub use self::{
         BatchConfig, BodyEncoding, Compression, KeepaliveConfig, OtlpConfig, OtlpHttpConfig,
         QueueConfig, RetryConfig,
     },
+    otlp_http::ClientError,
 };
 use crate::{
     clock,
@@ -74,13 +75,13 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("cannot start the thread that writes dead letters")]
     DeadLetterThread(#[source] std::io::Error),
-    /// There can be no request to the endpoint.
-    #[error("cannot use the URL of exporter {exporter}")]
-    Url {
+    /// The HTTP client can't be made.
+    #[error("cannot make the HTTP client of exporter {exporter}")]
+    Client {
         /// The destination.
         exporter: String,
         /// Why.
-        source: http::uri::InvalidUri,
+        source: ClientError,
     },
     /// The endpoint can't be used.
     #[error("cannot use the endpoint of exporter {exporter}")]

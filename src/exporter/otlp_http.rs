@@ -3,9 +3,8 @@
 use std::{io, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header, uri::InvalidUri};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use reqwest::{Body, Client};
 use tokio::time::timeout_at;
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     clock,
-    http_client::{self, Connections, HttpClient},
+    http_client::{self, Connections},
     retry::retry_after,
     telemetry::chain,
     tls::{ClientTls, Reloads},
@@ -27,18 +26,18 @@ use crate::{
 /// A client for one destination. Connections are made when they are needed.
 #[derive(Debug)]
 pub(crate) struct OtlpHttp {
-    client: HttpClient<Body>,
-    traces_url: Uri,
-    metrics_url: Uri,
-    logs_url: Uri,
+    client: Client,
+    traces_url: String,
+    metrics_url: String,
+    logs_url: String,
     encoding: Encoding,
     compression: Compression,
     headers: SentHeaders,
     timeout: Duration,
 }
 
-/// Pieces as they are, or written anew.
-type Body = Either<PiecesBody, Full<Bytes>>;
+/// A client that can't be made.
+pub type ClientError = reqwest::Error;
 
 /// Idle connections are closed before servers do it: a request on its way to a closed one fails. And names are looked
 /// up again for each new connection.
@@ -60,9 +59,9 @@ impl OtlpHttp {
     ) -> Result<Self, StartError> {
         Ok(Self {
             client: client(exporter, config, reloads)?,
-            traces_url: url(exporter, &config.traces_url())?,
-            metrics_url: url(exporter, &config.url(Signal::Metrics.label()))?,
-            logs_url: url(exporter, &config.url(Signal::Logs.label()))?,
+            traces_url: config.traces_url(),
+            metrics_url: config.url(Signal::Metrics.label()),
+            logs_url: config.url(Signal::Logs.label()),
             encoding: match config.encoding {
                 BodyEncoding::Proto => Encoding::Protobuf,
                 BodyEncoding::Json => Encoding::Json,
@@ -111,10 +110,10 @@ impl OtlpHttp {
     async fn body(&self, pieces: Pieces, encoding: Encoding) -> io::Result<Body> {
         let compression = self.compression;
         if (encoding, compression) == (Encoding::Protobuf, Compression::None) {
-            return Ok(Either::Left(PiecesBody::new(pieces)));
+            return Ok(Body::wrap(PiecesBody::new(pieces)));
         }
         let writing = tokio::task::spawn_blocking(move || written(pieces, encoding, compression));
-        Ok(Either::Right(Full::from(writing.await.map_err(io::Error::other)??)))
+        Ok(Body::from(writing.await.map_err(io::Error::other)??))
     }
 
     fn headers(&self, origin: &Origin) -> HeaderMap {
@@ -131,23 +130,25 @@ impl OtlpHttp {
     /// Sends a request and reads the answer; an error when there is none.
     async fn exchange(
         &self,
-        url: &Uri,
+        url: &str,
         encoding: Encoding,
         origin: &Origin,
         body: Body,
     ) -> Result<Answer, String> {
-        let mut headers = self.headers(origin);
-        headers.insert(header::CONTENT_TYPE, encoding.content_type());
-        let sending = self.client.send(Method::POST, url.clone(), headers, body);
+        let request = self
+            .client
+            .post(url)
+            .headers(self.headers(origin))
+            .header(header::CONTENT_TYPE, encoding.content_type())
+            .body(body);
         let end = clock::now() + self.timeout;
         let late = |_| format!("no answer within {} ms", self.timeout.as_millis());
-        let response = timeout_at(end, sending).await.map_err(late)?;
-        let response = response.map_err(|error| chain(&error))?;
+        let response = timeout_at(end, request.send()).await.map_err(late)?;
+        let mut response = response.map_err(|error| chain(&error.without_url()))?;
         let mut answer = Answer::of_head(&response, encoding);
         // What the head says is settled: sent again, spans that were taken would be there twice.
-        let mut body = response.into_body();
-        let reading = timeout_at(end, http_client::read(&mut body, RESPONSE_BYTES_MAX));
-        answer.body = reading.await.ok().and_then(Result::ok).unwrap_or_default();
+        answer.body =
+            timeout_at(end, body_of(&mut response)).await.ok().flatten().unwrap_or_default();
         Ok(answer)
     }
 }
@@ -156,7 +157,7 @@ fn client(
     exporter: &str,
     config: &OtlpHttpConfig,
     reloads: &Reloads,
-) -> Result<HttpClient<Body>, StartError> {
+) -> Result<Client, StartError> {
     let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
     let traces_use_tls =
         config.traces_endpoint.as_ref().is_some_and(crate::config::HttpUrl::is_tls);
@@ -168,16 +169,12 @@ fn client(
         keep_alive: KEEP_ALIVE,
         idle_max: config.max_in_flight,
     };
-    HttpClient::new(connections, tls.as_ref()).map_err(failed)
-}
-
-fn url(exporter: &str, url: &str) -> Result<Uri, StartError> {
-    let failed = |source: InvalidUri| StartError::Url { exporter: exporter.to_owned(), source };
-    url.parse().map_err(failed)
+    let builder = http_client::client(connections, tls.as_ref()).map_err(failed)?;
+    builder.build().map_err(|source| StartError::Client { exporter: exporter.to_owned(), source })
 }
 
 impl Answer {
-    fn of_head(response: &Response<Incoming>, asked: Encoding) -> Self {
+    fn of_head(response: &reqwest::Response, asked: Encoding) -> Self {
         Self {
             code: response.status(),
             encoding: Encoding::of(response.headers()).unwrap_or(asked),
@@ -194,6 +191,18 @@ impl Answer {
         };
         text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
     }
+}
+
+/// `None` when it breaks off or is too long: then only the head counts.
+async fn body_of(response: &mut reqwest::Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
 }
 
 /// Of a message in a log line.

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::{
         ResolvesClientCert, Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -132,17 +132,6 @@ impl ClientTls {
         config.resumption = Resumption::disabled();
         Ok(config)
     }
-}
-
-/// For a client that speaks HTTP/1.1; without TLS of ours it trusts nobody.
-pub fn http1(tls: Option<&ClientTls>) -> Result<ClientConfig, TlsError> {
-    if let Some(tls) = tls {
-        return tls.config(Alpn::Http1);
-    }
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(VERSIONS)
-        .map_err(TlsError::Settings)?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 impl Files {

@@ -8,12 +8,12 @@ mod files;
 mod reload;
 mod server;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use rustls::crypto::{CryptoProvider, ring};
 
 pub use self::{
-    client::{ClientTls, ClientTlsConfig, http1},
+    client::{ClientTls, ClientTlsConfig},
     connector::Connector,
     error::TlsError,
     reload::{Reloads, keep_reloading},
@@ -48,4 +48,12 @@ const VERSIONS: &[&rustls::SupportedProtocolVersion] =
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
+}
+
+static PROVIDER: Once = Once::new();
+
+/// Makes ring the process' provider; building an HTTP client without TLS of ours panics without one.
+pub fn install_provider() {
+    // An error means that a provider was installed before.
+    PROVIDER.call_once(|| drop(ring::default_provider().install_default()));
 }

@@ -13,8 +13,7 @@ pub(crate) const PROTOBUF: &str = "application/x-protobuf";
 pub(crate) const JSON: &str = "application/json";
 
 pub(crate) fn client() -> Client {
-    // An error means that one was installed before.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    tracestitch::tls::install_provider();
     let builder = Client::builder().no_proxy().tls_certs_only([]);
     builder.build().expect("a client without certificates")
 }

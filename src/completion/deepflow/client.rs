@@ -5,10 +5,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header, uri::InvalidUri};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use reqwest::Client;
 
 use super::{
     Endpoints,
@@ -16,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    http_client::{self, BodyError, Connections, HttpClient},
+    http_client::{self, Connections},
     retry::retry_after,
     telemetry::{catalogue, chain},
     tls::{ClientTls, ClientTlsConfig, Reloads, TlsError},
@@ -28,9 +26,9 @@ pub enum ClientError {
     /// A file of `tls` can't be used.
     #[error("cannot ask DeepFlow by TLS")]
     Tls(#[from] TlsError),
-    /// The endpoint is none that can be asked.
-    #[error("cannot ask at the endpoint of DeepFlow")]
-    Url(#[from] InvalidUri),
+    /// A fault of this program.
+    #[error("cannot make an HTTP client")]
+    Client(#[from] reqwest::Error),
 }
 
 /// Limits of one ask.
@@ -49,8 +47,8 @@ const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
 /// An HTTP client for one DeepFlow, at one address or several.
 #[derive(Debug)]
 pub(super) struct DeepflowClient {
-    client: HttpClient<Full<Bytes>>,
-    urls: Vec<Uri>,
+    client: Client,
+    urls: Vec<String>,
     next: AtomicUsize,
     response_bytes_max: usize,
 }
@@ -79,21 +77,23 @@ impl DeepflowClient {
             keep_alive: KEEP_ALIVE,
             idle_max: limits.connections,
         };
-        let urls = endpoints.iter().map(|url| format!("{url}{PATH}").parse());
-        Ok(Self {
-            client: HttpClient::new(connections, tls.as_ref())?,
-            urls: urls.collect::<Result<_, _>>()?,
-            next: AtomicUsize::new(0),
-            response_bytes_max: limits.response_bytes_max,
-        })
+        let builder = http_client::client(connections, tls.as_ref())?;
+        let urls = endpoints.iter().map(|url| format!("{url}{PATH}")).collect();
+        let response_bytes_max = limits.response_bytes_max;
+        Ok(Self { client: builder.build()?, urls, next: AtomicUsize::new(0), response_bytes_max })
     }
 
     /// Asks once. The caller limits the whole by a timeout.
-    pub(super) async fn ask(&self, body: Vec<u8>, mut headers: HeaderMap) -> Reply {
+    pub(super) async fn ask(&self, body: Vec<u8>, headers: HeaderMap) -> Reply {
         let turn = self.next.fetch_add(1, Relaxed);
-        let url = self.urls.get(turn % self.urls.len().max(1)).cloned().unwrap_or_default();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match self.client.send(Method::POST, url, headers, Full::from(body)).await {
+        let url = self.urls.get(turn % self.urls.len().max(1)).map_or("", String::as_str);
+        let request = self
+            .client
+            .post(url)
+            .headers(headers)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body);
+        match request.send().await {
             Ok(response) => self.read(response).await,
             Err(error) => {
                 Reply { outcome: Outcome::Retry(chain(&error)), retry_after: None, bytes: 0 }
@@ -101,21 +101,25 @@ impl DeepflowClient {
         }
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Reply {
+    async fn read(&self, mut response: reqwest::Response) -> Reply {
         let status = response.status();
         let retry_after = retry_after(response.headers(), clock::wall_us());
-        let limit = self.response_bytes_max;
-        let (outcome, bytes) = match http_client::read(&mut response.into_body(), limit).await {
-            Ok(body) if status == StatusCode::TOO_MANY_REQUESTS => {
-                (Outcome::Retry("429 Too Many Requests".to_owned()), body.len())
+        let mut body = Vec::new();
+        let outcome = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > self.response_bytes_max => {
+                    // A second ask would only bring the same.
+                    let limit = self.response_bytes_max;
+                    break Outcome::Reject(format!("the answer is larger than {limit} bytes"));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) if status == StatusCode::TOO_MANY_REQUESTS => {
+                    break Outcome::Retry("429 Too Many Requests".to_owned());
+                }
+                Ok(None) => break classify(status.as_u16(), &body),
+                Err(error) => break Outcome::Retry(chain(&error)),
             }
-            Ok(body) => (classify(status.as_u16(), &body), body.len()),
-            // A second ask would only bring the same.
-            Err(BodyError::TooLarge) => {
-                (Outcome::Reject(format!("the answer is larger than {limit} bytes")), 0)
-            }
-            Err(error) => (Outcome::Retry(chain(&error)), 0),
         };
-        Reply { outcome, retry_after, bytes }
+        Reply { outcome, retry_after, bytes: body.len() }
     }
 }

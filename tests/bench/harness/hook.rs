@@ -160,8 +160,7 @@ pub(crate) async fn recorded_body() -> String {
     let config = DeepflowConfig { synthesise: true, ..DeepflowConfig::default() };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let deepflow = Deepflow::start(config, address).await.expect("a free port");
-    // An error means that one was installed before.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    tracestitch::tls::install_provider();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build();
     let client = client.expect("a client without certificates");
     let asked = client.post(format!("{}{PATH}", deepflow.url())).body(ask()).send().await;
