@@ -118,14 +118,13 @@ impl Keeper {
     /// What is to be written of how a trace goes out.
     pub fn plan_to_keep(&self, key: &TraceKey, fragments: &[Fragment], plan: &Plan) -> PlanToKeep {
         let places: Vec<Place> = fragments.iter().filter_map(|fragment| fragment.place).collect();
-        let changes = *plan != Plan::default();
         let record = PlanRecord {
             origin: headers(&key.origin),
             parts: places.iter().map(|place| place.number).collect(),
             spans: fragments.iter().map(|fragment| fragment.spans).collect(),
-            plan: if changes { plan.encode().into() } else { Bytes::new() },
+            plan: Bytes::new(),
         };
-        PlanToKeep { places, record: record.encode_to_vec().into() }
+        PlanToKeep { places, record: record.encode_with(plan).into() }
     }
 
     /// Writes how traces go out, before their first bytes do; then each `then` is called, in the journal's thread. Where the

@@ -40,6 +40,9 @@ pub(super) struct PlanRecord {
     pub(super) plan: Bytes,
 }
 
+/// Of [`PlanRecord::plan`], the last field.
+const PLAN: u8 = 4;
+
 pub(super) fn headers(origin: &Origin) -> Vec<Header> {
     let values = origin.values().iter();
     values.map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect()
@@ -50,6 +53,13 @@ pub(super) fn origin(headers: Vec<Header>, origins: &Origins) -> Origin {
 }
 
 impl PlanRecord {
+    /// The record with this plan, which is copied once.
+    pub(super) fn encode_with(&self, plan: &Plan) -> Vec<u8> {
+        let mut out = self.encode_to_vec();
+        plan.put_field(&mut out, PLAN);
+        out
+    }
+
     /// The plan for the parts that are still readable: `is_there` by their number in `parts`.
     pub(super) fn plan_for(&self, is_there: impl Fn(usize) -> bool) -> Option<Plan> {
         let mut plan = Plan::decode(&self.plan).ok()?;

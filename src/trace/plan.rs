@@ -58,23 +58,20 @@ impl Plan {
     /// The plan as a protobuf message: field 1 has for each new parent the distance to the span before as a varint and
     /// eight bytes of parent, all zero for a root; field 2 the added spans; field 3 their number.
     pub fn encode(&self) -> Vec<u8> {
-        let parents = self.packed_parents();
-        let count = usize::try_from(self.added_spans).unwrap_or(usize::MAX);
-        let len = delimited_len(parents.len()) + delimited_len(self.added.len()) + 1;
-        let mut out = Vec::with_capacity(len + varint_len(count));
-        if !parents.is_empty() {
-            put_delimited_head(&mut out, 1, parents.len());
-            out.extend(parents);
-        }
-        if !self.added.is_empty() {
-            put_delimited_head(&mut out, 2, self.added.len());
-            out.extend(&self.added);
-        }
-        if count > 0 {
-            out.push(3 << 3);
-            put_varint(&mut out, count);
-        }
+        let mut out = Vec::new();
+        Encoder::new(self).put(&mut out);
         out
+    }
+
+    /// Appends the same message as a field of another one; the number is below 16. The empty plan is left out.
+    pub fn put_field(&self, out: &mut Vec<u8>, number: u8) {
+        let encoder = Encoder::new(self);
+        let len = encoder.len();
+        if len > 0 {
+            out.reserve(delimited_len(len));
+            put_delimited_head(out, number, len);
+            encoder.put(out);
+        }
     }
 
     /// Reads what [`Self::encode`] wrote. The added spans stay a part of `bytes`.
@@ -108,6 +105,44 @@ impl Plan {
             before = *span;
         }
         out
+    }
+}
+
+/// A plan on its way into bytes.
+struct Encoder<'a> {
+    parents: Vec<u8>,
+    added: &'a [u8],
+    added_spans: usize,
+}
+
+impl<'a> Encoder<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self {
+            parents: plan.packed_parents(),
+            added: &plan.added,
+            added_spans: usize::try_from(plan.added_spans).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn len(&self) -> usize {
+        let some = |len: usize, field: usize| if len > 0 { field } else { 0 };
+        some(self.parents.len(), delimited_len(self.parents.len()))
+            + some(self.added.len(), delimited_len(self.added.len()))
+            + some(self.added_spans, 1 + varint_len(self.added_spans))
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len());
+        for (number, bytes) in [(1, self.parents.as_slice()), (2, self.added)] {
+            if !bytes.is_empty() {
+                put_delimited_head(out, number, bytes.len());
+                out.extend_from_slice(bytes);
+            }
+        }
+        if self.added_spans > 0 {
+            out.push(3 << 3);
+            put_varint(out, self.added_spans);
+        }
     }
 }
 
@@ -152,7 +187,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_plan_is_read_as_it_was_written(plan in any_plan()) {
-            prop_assert_eq!(Plan::decode(&plan.encode().into()), Ok(plan));
+            let encoded = plan.encode();
+            let mut field = Vec::new();
+            plan.put_field(&mut field, 4);
+            let values: Vec<_> = field::values(&field, 4).collect();
+            prop_assert_eq!(values.concat(), encoded.as_slice());
+            prop_assert_eq!(values.is_empty(), plan == Plan::default());
+            prop_assert_eq!(Plan::decode(&encoded.into()), Ok(plan));
         }
 
         #[test]

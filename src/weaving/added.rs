@@ -1,6 +1,8 @@
 //! The spans to add, written as a request.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+
+use foldhash::{HashMap, HashSet};
 
 use super::{
     Config, NetworkKind, SystemKind,
@@ -77,7 +79,7 @@ impl Added<'_> {
     fn context<'c>(
         &self,
         mut parent: Option<SpanId>,
-        contexts: &'c HashMap<SpanId, Context>,
+        contexts: &'c HashMap<SpanId, Context<'_>>,
     ) -> (u32, &'c str) {
         for _ in 0..=self.ids.len() {
             match parent.and_then(|id| contexts.get(&id)) {
@@ -89,11 +91,12 @@ impl Added<'_> {
         (0, "")
     }
 
-    fn contexts(&self) -> HashMap<SpanId, Context> {
+    fn contexts(&self) -> HashMap<SpanId, Context<'_>> {
         let above: HashSet<SpanId> = self.line.found_parents.iter().copied().flatten().collect();
         let found = self.ids.iter().zip(&self.line.found_parents);
-        let mut contexts: HashMap<SpanId, Context> =
-            found.map(|(id, parent)| (*id, Context::Found(*parent))).collect();
+        let mut contexts: HashMap<SpanId, Context<'_>> = HashMap::default();
+        contexts.reserve(self.ids.len() + above.len());
+        contexts.extend(found.map(|(id, parent)| (*id, Context::Found(*parent))));
         for fragment in self.fragments {
             for span in fragment.span_refs().iter().filter(|span| above.contains(&span.id)) {
                 let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
@@ -108,29 +111,18 @@ impl Added<'_> {
 }
 
 /// What a span passes on to the spans below it.
-enum Context {
-    App { flags: u32, trace_state: String },
+enum Context<'a> {
+    App { flags: u32, trace_state: Cow<'a, str> },
     Found(Option<SpanId>),
 }
 
-impl Context {
-    fn of(span: &[u8]) -> Self {
-        let (mut flags, mut trace_state) = (0, String::new());
-        let mut at = 0;
-        while at < span.len() {
-            let Ok((number, wire)) = field::key(span, &mut at) else { break };
-            let start = at;
-            if field::skip(span, &mut at, number, wire, field::DEPTH_MAX).is_err() {
-                break;
-            }
-            let mut start = start;
+impl<'a> Context<'a> {
+    fn of(span: &'a [u8]) -> Self {
+        let (mut flags, mut trace_state) = (0, Cow::default());
+        for (number, wire, value) in field::fields(span) {
             match (number, wire) {
-                (3, WireType::Delimited) => {
-                    let range = field::delimited(span, &mut start).unwrap_or_default();
-                    let text = span.get(range).unwrap_or_default();
-                    trace_state = String::from_utf8_lossy(text).into_owned();
-                }
-                (16, WireType::Fixed32) => flags = field::fixed32(span, &mut start).unwrap_or(0),
+                (3, WireType::Delimited) => trace_state = String::from_utf8_lossy(value),
+                (16, WireType::Fixed32) => flags = field::fixed32(value, &mut 0).unwrap_or(0),
                 _ => {}
             }
         }
@@ -152,6 +144,9 @@ struct Group<'a> {
     spans: Vec<u8>,
 }
 
+/// Room for two or three spans at first.
+const SPANS_BYTES: usize = 2048;
+
 /// Field numbers: resource spans of a request, scope spans and their parts.
 const RESOURCE_SPANS: u8 = 1;
 const SCOPE_SPANS: u8 = 2;
@@ -163,7 +158,7 @@ impl<'a> Groups<'a> {
     fn add(&mut self, resource: Resource<'a>, is_network: bool, span: &[u8]) {
         let all = &mut self.all;
         let number = *self.numbers.entry((resource.clone(), is_network)).or_insert_with(|| {
-            all.push(Group { resource, is_network, spans: Vec::new() });
+            all.push(Group { resource, is_network, spans: Vec::with_capacity(SPANS_BYTES) });
             all.len() - 1
         });
         if let Some(group) = all.get_mut(number) {

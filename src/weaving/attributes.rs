@@ -43,6 +43,8 @@ mod field_of {
 
 /// Key of the field `flags` (16), a fixed32: the only one whose key takes two bytes.
 const FLAGS_KEY: [u8; 2] = [0x85, 0x01];
+/// Room for most spans.
+const SPAN_BYTES: usize = 1024;
 /// Wire types in keys of one byte.
 const FIXED64: u8 = 1;
 
@@ -68,7 +70,7 @@ impl<'a> SpanWriter<'a> {
     ) -> Self {
         let attributes = Attributes::new(field_of::ATTRIBUTES);
         let mask = Mask::new(masking);
-        Self { trace_id, truncated, kinds, mask, attributes, span: Vec::new() }
+        Self { trace_id, truncated, kinds, mask, attributes, span: Vec::with_capacity(SPAN_BYTES) }
     }
 
     /// What became of texts so far that may hold people's data.
@@ -174,8 +176,12 @@ fn own(found: &FoundSpan, out: &mut Attributes) {
     out.some_text("deepflow.x_request_id_0", request);
     out.some_text("deepflow.x_request_id_1", response);
     own_numbers(found, out);
-    let rows = std::iter::once(found.row).chain(found.merged_rows.iter().copied());
-    out.texts("deepflow.ids", &rows.map(|row| row.to_string()).collect::<Vec<_>>());
+    if found.merged_rows.is_empty() {
+        out.texts("deepflow.ids", &[found.row.to_string()]);
+    } else {
+        let rows = std::iter::once(found.row).chain(found.merged_rows.iter().copied());
+        out.texts("deepflow.ids", &rows.map(|row| row.to_string()).collect::<Vec<_>>());
+    }
     if found.clock_correction_us != 0 {
         out.number("deepflow.clock_correction_us", found.clock_correction_us);
     }

@@ -1,10 +1,9 @@
 //! Span ids of found spans: the ids of their rows, so that the same row has the same id whenever it is asked for
 //! (DeepFlow contract, section 7).
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    iter,
-};
+use std::{collections::VecDeque, iter};
+
+use foldhash::{HashMap, HashSet};
 
 use crate::trace::{FoundSpan, Sent, SpanId};
 
@@ -22,12 +21,18 @@ pub(super) fn identities_after(
     found: &[FoundSpan],
     taken: impl Fn(SpanId) -> bool,
 ) -> Vec<SpanId> {
-    let mut known: HashMap<(u64, u64), VecDeque<SpanId>> = HashMap::new();
+    let mut known: HashMap<(u64, u64), VecDeque<SpanId>> = HashMap::default();
     for row in sent.rows() {
         known.entry((row.row, row.region)).or_default().push_back(row.id);
     }
     let mut given: HashSet<SpanId> = sent.rows().iter().map(|row| row.id).collect();
-    let mut known_id = |span: &FoundSpan| known.get_mut(&key(span))?.pop_front();
+    given.reserve(found.len());
+    let mut known_id = |span: &FoundSpan| {
+        if known.is_empty() {
+            return None;
+        }
+        known.get_mut(&key(span))?.pop_front()
+    };
     // Of two regions the same one keeps the row id, in whatever order the rows came.
     let mut places: Vec<_> = found.iter().enumerate().collect();
     places.sort_by_key(|(_, span)| (span.row, &span.region));

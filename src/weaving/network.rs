@@ -1,5 +1,7 @@
 //! Where network spans go: on the line between two services, beside it, or nowhere.
 
+use foldhash::HashMap;
+
 use super::NetworkSpans;
 use crate::trace::{FoundSpan, SpanId};
 
@@ -57,7 +59,7 @@ fn off(full: &Line, found: &[FoundSpan], ids: &[SpanId]) -> Line {
 
 /// Parents of spans that are stepped over, by their ids.
 pub(super) struct Above {
-    over: std::collections::HashMap<SpanId, Option<SpanId>>,
+    over: HashMap<SpanId, Option<SpanId>>,
 }
 
 impl Above {

@@ -1,9 +1,8 @@
 //! What is to become of a trace, or of the next part of one: the parents of its spans, and the spans to add.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::{
     Config, Woven,
@@ -161,6 +160,9 @@ impl Evidence<'_> {
     /// Places of spans and rows that went out below another parent than this answer shows. Where it does not show the
     /// former parent any more, nothing is said against it.
     fn stale(&self, line: &Line, turns: &[Turn], ids: &[SpanId]) -> (Vec<usize>, Vec<usize>) {
+        if self.part.sent.is_none() {
+            return (Vec::new(), Vec::new());
+        }
         let shown: HashSet<SpanId> = ids.iter().copied().collect();
         let gone: HashSet<SpanId> =
             self.sent.rows().iter().map(|row| row.id).filter(|id| !shown.contains(id)).collect();
@@ -255,7 +257,7 @@ fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> 
     for fragment in fragments {
         let own = fragment.span_refs();
         let headers = headers(fragment, own.last().map_or(0, |span| span.resource));
-        let mut numbers: HashMap<u32, usize> = HashMap::new();
+        let mut numbers: HashMap<u32, usize> = HashMap::default();
         spans.extend(own.iter().map(|span| {
             let process = *numbers.entry(span.resource).or_insert_with(|| {
                 let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);

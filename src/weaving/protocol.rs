@@ -96,7 +96,9 @@ fn http<'a>(
 
 /// Path and query: the resource may be a full URL.
 fn url_parts(resource: &str) -> (&str, &str) {
-    let resource = match resource.split_once("://") {
+    // Nearly always it is a path already.
+    let url = if resource.starts_with('/') { None } else { resource.split_once("://") };
+    let resource = match url {
         Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             rest.find(['/', '?', '#']).and_then(|end| rest.get(end..)).unwrap_or("/")
         }

@@ -1,17 +1,17 @@
 //! Whose span it is: the process that OpenTelemetry instruments, if the span was seen in it, else what DeepFlow names.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, any_value},
-    trace::v1::ResourceSpans,
-};
-use prost::Message;
+use foldhash::HashMap;
 
 use super::identity::digest;
 use crate::{
     trace::{AppSpan, FoundSpan, SpanId},
-    wire::{Shared, attributes::Attributes, field::put_delimited_head},
+    wire::{
+        Shared,
+        attributes::{Attributes, text_of},
+        field::{put_delimited_head, values},
+    },
 };
 
 /// The received processes, by number.
@@ -125,18 +125,14 @@ impl Processes {
 impl Process {
     fn service_name(&self) -> Option<&str> {
         let Some(header) = &self.header else { return self.service.as_deref() };
-        self.named.get_or_init(|| service_name(header.bytes())).as_deref()
+        self.named.get_or_init(|| service_name(header.bytes()).map(str::to_owned)).as_deref()
     }
 }
 
 /// The header is a ResourceSpans without spans.
-fn service_name(header: &[u8]) -> Option<String> {
-    let attributes = ResourceSpans::decode(header).ok()?.resource?.attributes;
-    let name = attributes.into_iter().find(|attribute| attribute.key == "service.name")?;
-    match name.value {
-        Some(AnyValue { value: Some(any_value::Value::StringValue(name)) }) => Some(name),
-        _ => None,
-    }
+fn service_name(header: &[u8]) -> Option<&str> {
+    let mut attributes = values(header, 1).flat_map(|resource| values(resource, 1));
+    attributes.find_map(|attribute| text_of(attribute, "service.name"))?
 }
 
 /// Whose a found span is. Those that are equal have the same header.
@@ -173,8 +169,10 @@ impl<'a> Resources<'a> {
             .iter()
             .zip(app_parents)
             .filter_map(|(span, parent)| Some(((*parent)?, span.process)));
-        let mut resources =
-            Self { processes, process_of, server_of: servers.collect(), names: HashMap::new() };
+        let mut server_of: HashMap<SpanId, usize> = HashMap::default();
+        server_of.reserve(app.len());
+        server_of.extend(servers);
+        let mut resources = Self { processes, process_of, server_of, names: HashMap::default() };
         for ((span, id), parent) in found.iter().zip(ids).zip(found_parents) {
             if let Some(process) = resources.process(span, *id, *parent)
                 && !span.service.is_empty()

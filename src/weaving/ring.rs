@@ -1,6 +1,6 @@
 //! What went out can't be taken back: a new edge that would close a ring with it gives way.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::{lineage::rings, network::Line};
 use crate::trace::{AppSpan, Sent, SpanId};
@@ -61,14 +61,14 @@ impl Graph {
         let new_rows = ids.iter().zip(&line.found_parents).zip(&line.kept);
         let new_rows = new_rows.filter(|(_, kept)| **kept).map(|((id, parent), _)| (*id, *parent));
         let edges: Vec<_> = old_spans.chain(old_rows).chain(new_spans).chain(new_rows).collect();
-        let mut numbers = HashMap::new();
+        let mut numbers = HashMap::default();
         for (id, _) in &edges {
             let next = numbers.len();
             numbers.entry(*id).or_insert(next);
         }
         let came = rings(&parents(came, &numbers));
         let mut rings = rings(&parents(edges.into_iter(), &numbers));
-        let mut is_new: HashMap<usize, bool> = HashMap::new();
+        let mut is_new: HashMap<usize, bool> = HashMap::default();
         for (ring, came) in rings.iter().zip(&came) {
             if let Some(ring) = ring {
                 *is_new.entry(*ring).or_default() |= came.is_none();

@@ -1,6 +1,6 @@
 //! A trace may go out in parts: which found span goes out with which.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::{NetworkSpans, lineage::Lineage};
 use crate::trace::{FoundSpan, Sent, SpanId};

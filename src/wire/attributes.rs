@@ -1,7 +1,9 @@
 //! [`Attributes`]: OTLP attributes, written as they are named. Messages with dozens of owned texts, made only to be
 //! encoded, were half of the cost of an added span.
 
-use super::field::{delimited_len, put_delimited_head, put_varint, varint_len};
+use std::{ops::RangeInclusive, str};
+
+use super::field::{delimited_len, fields, put_delimited_head, put_varint, values, varint_len};
 
 /// `KeyValue`s one after the other, each with its head: a part of the message whose attributes they are.
 #[derive(Debug, Clone)]
@@ -11,6 +13,9 @@ pub struct Attributes {
     field: u8,
 }
 
+/// Room for those of most spans.
+const BYTES: usize = 1024;
+
 /// Of `KeyValue`.
 const KEY: u8 = 1;
 const VALUE: u8 = 2;
@@ -19,13 +24,15 @@ const STRING: u8 = 1;
 const BOOL: u8 = 2;
 const INT: u8 = 3;
 const ARRAY: u8 = 5;
+/// All of its fields are one of several.
+const ANY_VALUES: RangeInclusive<u32> = 1..=8;
 /// Of `ArrayValue`.
 const VALUES: u8 = 1;
 
 impl Attributes {
     /// None yet. `field` is the number of the field they are in, below 16: 9 in a span, 1 in a resource.
     pub fn new(field: u8) -> Self {
-        Self { bytes: Vec::new(), field }
+        Self { bytes: Vec::with_capacity(BYTES), field }
     }
 
     /// As they stand in the message.
@@ -39,12 +46,14 @@ impl Attributes {
     }
 
     /// Adds a text.
+    #[inline]
     pub fn text(&mut self, key: &str, value: &str) {
         self.head(key, delimited_len(value.len()));
         put_text(&mut self.bytes, STRING, value);
     }
 
     /// Adds a text, unless it is empty.
+    #[inline]
     pub fn some_text(&mut self, key: &str, value: &str) {
         if !value.is_empty() {
             self.text(key, value);
@@ -52,6 +61,7 @@ impl Attributes {
     }
 
     /// Adds a whole number.
+    #[inline]
     pub fn number(&mut self, key: &str, value: i64) {
         let value = usize::from_ne_bytes(value.to_ne_bytes());
         self.head(key, 1 + varint_len(value));
@@ -78,15 +88,40 @@ impl Attributes {
     }
 
     /// All of an attribute but its value's `value_len` bytes.
+    #[allow(clippy::inline_always, reason = "a key whose length is known is copied by a few moves")]
+    #[allow(clippy::cast_possible_truncation, reason = "what is below 128 fits")]
+    #[inline(always)]
     fn head(&mut self, key: &str, value_len: usize) {
         let len = delimited_len(key.len()) + delimited_len(value_len);
+        if len < 0x80 {
+            // Nearly always a byte has room for each of the lengths.
+            let [len, key_len, value_len] = [len as u8, key.len() as u8, value_len as u8];
+            self.bytes.extend_from_slice(&[self.field << 3 | 2, len, KEY << 3 | 2, key_len]);
+            self.bytes.extend_from_slice(key.as_bytes());
+            self.bytes.extend_from_slice(&[VALUE << 3 | 2, value_len]);
+            return;
+        }
         put_delimited_head(&mut self.bytes, self.field, len);
         put_text(&mut self.bytes, KEY, key);
         put_delimited_head(&mut self.bytes, VALUE, value_len);
     }
 }
 
+/// The value of a received attribute, the bytes of a `KeyValue`: `None` if it has another key, `Some(None)` if it is no
+/// text. Of what is repeated the last one counts, as in every protobuf decoder.
+pub fn text_of<'a>(attribute: &'a [u8], key: &str) -> Option<Option<&'a str>> {
+    let own = values(attribute, KEY.into()).last().unwrap_or_default();
+    if own != key.as_bytes() {
+        return None;
+    }
+    let values = values(attribute, VALUE.into()).flat_map(fields);
+    let value = values.filter(|(number, ..)| ANY_VALUES.contains(number)).last();
+    let text = value.filter(|(number, ..)| *number == u32::from(STRING));
+    Some(text.and_then(|(.., text)| str::from_utf8(text).ok()))
+}
+
 /// Appends a text field with a number below 16.
+#[inline]
 pub fn put_text(out: &mut Vec<u8>, number: u8, text: &str) {
     put_delimited_head(out, number, text.len());
     out.extend_from_slice(text.as_bytes());

@@ -1,6 +1,6 @@
 //! Walking protobuf fields. Accepts and refuses exactly what prost does (property-tested in `tests/property/scan.rs`).
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 use super::Malformed;
 
@@ -137,6 +137,30 @@ pub fn skip(
             }
         },
     }
+}
+
+/// The fields of a message, each with its value: of a delimited one what is announced, of others the bytes they are. It
+/// ends where the message can't be read; those that were checked can be.
+pub fn fields(bytes: &[u8]) -> impl Iterator<Item = (u32, WireType, &[u8])> {
+    let mut at = 0;
+    iter::from_fn(move || {
+        let (number, wire) = key(bytes, &mut at).ok()?;
+        let value = if wire == WireType::Delimited {
+            delimited(bytes, &mut at).ok()?
+        } else {
+            let start = at;
+            skip(bytes, &mut at, number, wire, DEPTH_MAX).ok()?;
+            start..at
+        };
+        Some((number, wire, bytes.get(value)?))
+    })
+}
+
+/// The values of a message's delimited fields with this number.
+pub fn values(bytes: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
+    fields(bytes)
+        .filter(move |(other, wire, _)| *other == number && *wire == WireType::Delimited)
+        .map(|(_, _, value)| value)
 }
 
 /// Bytes that this varint takes.

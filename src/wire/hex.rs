@@ -2,10 +2,19 @@
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
+/// The lower-case digit of the last four bits.
+pub(super) fn digit(number: u64) -> u8 {
+    usize::try_from(number & 0xf)
+        .ok()
+        .and_then(|nibble| DIGITS.get(nibble))
+        .copied()
+        .unwrap_or(b'0')
+}
+
 /// Two lower-case digits for each byte.
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+    let digit = |nibble: u8| char::from(digit(nibble.into()));
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 /// The bytes of these digits, in either case; `None` when they are none, or an odd number.

@@ -1,6 +1,8 @@
 //! Trace and span ids: parsed once at the door, never zero (OTLP 1.11, trace.proto `trace_id`, `span_id`).
 
-use std::{fmt, num::NonZeroU64, num::NonZeroU128, str::FromStr};
+use std::{array, fmt, num::NonZeroU64, num::NonZeroU128, str::FromStr};
+
+use super::hex::digit;
 
 /// A 16-byte trace id, never all zeros. Aligned as a pointer is: so many are held that the room between them would count.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,13 +50,21 @@ impl SpanId {
     pub fn to_wire(self) -> [u8; 8] {
         self.0.get().to_be_bytes()
     }
+
+    /// The id in digits: the same as its text, where many are written.
+    pub fn digits(self) -> [u8; 16] {
+        let number = self.0.get();
+        array::from_fn(|place| digit(number >> (60 - 4 * place)))
+    }
 }
 
 impl FromStr for TraceId {
     type Err = NotAnId;
 
     fn from_str(hex: &str) -> Result<Self, NotAnId> {
-        let number = hex_number(hex, 32)?;
+        let (halves, []) = hex.as_bytes().as_chunks() else { return Err(NotAnId) };
+        let [high, low] = halves else { return Err(NotAnId) };
+        let number = u128::from(hex_number(high)?) << 64 | u128::from(hex_number(low)?);
         NonZeroU128::new(number).map(Self).ok_or(NotAnId)
     }
 }
@@ -63,17 +73,19 @@ impl FromStr for SpanId {
     type Err = NotAnId;
 
     fn from_str(hex: &str) -> Result<Self, NotAnId> {
-        let number = u64::try_from(hex_number(hex, 16)?).map_err(|_| NotAnId)?;
-        Self::from_number(number).ok_or(NotAnId)
+        let digits = hex.as_bytes().try_into().map_err(|_| NotAnId)?;
+        Self::from_number(hex_number(digits)?).ok_or(NotAnId)
     }
 }
 
-/// Exactly `digits` hexadecimal digits; unlike `from_str_radix` no sign is taken.
-fn hex_number(hex: &str, digits: usize) -> Result<u128, NotAnId> {
-    if hex.len() != digits || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(NotAnId);
-    }
-    u128::from_str_radix(hex, 16).map_err(|_| NotAnId)
+/// Unlike `from_str_radix` it takes no sign.
+fn hex_number(digits: &[u8; 16]) -> Result<u64, NotAnId> {
+    digits.iter().try_fold(0, |number, digit| match digit {
+        b'0'..=b'9' => Ok(number << 4 | u64::from(digit - b'0')),
+        b'a'..=b'f' => Ok(number << 4 | u64::from(digit - b'a' + 10)),
+        b'A'..=b'F' => Ok(number << 4 | u64::from(digit - b'A' + 10)),
+        _ => Err(NotAnId),
+    })
 }
 
 impl fmt::Display for TraceId {
@@ -107,7 +119,22 @@ mod tests {
     #[test]
     fn only_whole_non_zero_hex_is_an_id() {
         let good = "00000000000000ab".parse::<SpanId>();
+        assert_eq!(good.map(SpanId::digits), Ok(*b"00000000000000ab"));
         assert_eq!(good.map(|id| id.to_string()), Ok("00000000000000ab".to_owned()));
+        assert_eq!("0123456789abcdeF".parse().map(SpanId::digits), Ok(*b"0123456789abcdef"));
+        let trace: Result<TraceId, _> = "0123456789abcdef0000000000000aBC".parse();
+        assert_eq!(
+            trace.map(|id| id.to_string()),
+            Ok("0123456789abcdef0000000000000abc".to_owned())
+        );
+        for bad in [
+            "",
+            "0123456789abcdef",
+            "00000000000000000000000000000000",
+            "0123456789abcdef0123456789abcdeg",
+        ] {
+            assert_eq!(bad.parse::<TraceId>(), Err(NotAnId), "{bad:?}");
+        }
         for bad in ["", "0000000000000000", "+0000000000000ab", "ab", "000000000000000g"] {
             assert_eq!(bad.parse::<SpanId>(), Err(NotAnId), "{bad:?}");
         }

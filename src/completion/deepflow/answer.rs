@@ -1,17 +1,16 @@
 //! What an answer of DeepFlow means: spans, nothing yet, a fault to wait out, or a refusal (DeepFlow contract,
 //! sections 2 and 15).
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    str,
-};
+use std::borrow::Cow;
 
-use serde::{Deserialize, de::SeqAccess};
+use foldhash::{HashMap, HashSet};
+use serde::de::IgnoredAny;
+use serde_json::Result;
 
 use super::{
-    lenient::{Items, List, Members, Number, Object, Words},
-    row::{self, Row},
+    json::Json,
+    lenient::whole_from_text,
+    row::{Keys, Row},
     texts::Texts,
 };
 use crate::trace::{Found, FoundParent, FoundSpan, SpanId, Text};
@@ -20,6 +19,8 @@ use crate::trace::{Found, FoundParent, FoundSpan, SpanId, Text};
 const ROWS_MAX: usize = 5_000;
 /// From so many rows on DeepFlow has cut its answer, without saying so (DeepFlow contract, fact 5).
 const ROWS_TRUNCATED: usize = 1_000;
+/// Rows that there is room for at first: a small trace's.
+const ROWS_FEW: usize = 32;
 /// Reasons hold up to kilobytes of SQL (DeepFlow contract, section 2).
 const WHY_CHARS_MAX: usize = 200;
 
@@ -48,33 +49,43 @@ pub fn classify(http_status: u16, body: &[u8]) -> Outcome {
         return Outcome::Retry(why);
     };
     match envelope.verdict(http_status) {
-        Verdict::Read => envelope.read(why),
+        Verdict::Read => envelope.outcome(why),
         Verdict::NotFound => Outcome::NotFound,
         Verdict::Retry => Outcome::Retry(why),
         Verdict::Reject => Outcome::Reject(why),
     }
 }
 
-/// The keys around the rows; Sanic's own errors have a `message` instead.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// What stands around the rows; Sanic's own errors have a `message` instead.
+#[derive(Debug, Default)]
 struct Envelope<'a> {
-    #[serde(borrow, rename = "OPT_STATUS")]
-    status: Words<'a>,
-    #[serde(borrow, rename = "DESCRIPTION")]
-    description: Words<'a>,
-    #[serde(borrow)]
-    message: Words<'a>,
-    #[serde(borrow, rename = "DATA")]
-    data: Object<Data<'a>>,
+    status: Cow<'a, str>,
+    description: Cow<'a, str>,
+    message: Cow<'a, str>,
+    data: Data<'a>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 struct Data<'a> {
-    #[serde(borrow)]
-    tracing: Option<List<Reading<'a>>>,
-    host_clock_correction: Members<Corrections>,
+    tracing: Option<Reading<'a>>,
+    host_clock_correction: Corrections,
+}
+
+impl<'a> Data<'a> {
+    fn read(json: &mut Json<'a>) -> Result<Self> {
+        let mut data = Self::default();
+        if !json.enters_object() {
+            return json.skip().map(|()| data);
+        }
+        while let Some(key) = json.key()? {
+            match &*key {
+                "tracing" => data.tracing = Reading::read(json)?,
+                "host_clock_correction" => data.host_clock_correction = Corrections::read(json)?,
+                _ => json.skip()?,
+            }
+        }
+        Ok(data)
+    }
 }
 
 /// What the envelope alone says.
@@ -86,40 +97,54 @@ enum Verdict {
 }
 
 impl<'a> Envelope<'a> {
-    fn parse(body: &'a [u8]) -> serde_json::Result<Self> {
-        let object: Object<Self> = match str::from_utf8(body) {
-            // Checked as a whole it is cheaper than text by text.
-            Ok(text) => serde_json::from_str(text)?,
-            // Texts that nobody reads may hold anything.
-            Err(_) => serde_json::from_slice(body)?,
-        };
-        Ok(object.0)
+    fn parse(body: &'a [u8]) -> Result<Self> {
+        let mut json = Json::new(body);
+        let envelope = Self::read(&mut json)?;
+        json.end().map(|()| envelope)
+    }
+
+    /// Anything but an object says nothing.
+    fn read(json: &mut Json<'a>) -> Result<Self> {
+        let mut envelope = Self::default();
+        if !json.enters_object() {
+            return json.skip().map(|()| envelope);
+        }
+        while let Some(key) = json.key()? {
+            match &*key {
+                "OPT_STATUS" => envelope.status = json.words()?,
+                "DESCRIPTION" => envelope.description = json.words()?,
+                "message" => envelope.message = json.words()?,
+                "DATA" => envelope.data = Data::read(json)?,
+                _ => json.skip()?,
+            }
+        }
+        Ok(envelope)
     }
 
     fn verdict(&self, http_status: u16) -> Verdict {
         match (http_status, self.is_partial()) {
             (_, true) | (200, false) => Verdict::Read,
-            (500, false) => fault(&self.description.0),
+            (500, false) => fault(&self.description),
             _ => Verdict::Retry,
         }
     }
 
     /// A later query failed; what the earlier ones found may be there.
     fn is_partial(&self) -> bool {
-        self.status.0 == "PARTIAL_RESULT"
+        self.status == "PARTIAL_RESULT"
     }
 
-    fn read(self, why: String) -> Outcome {
+    fn outcome(self, why: String) -> Outcome {
         let without_rows = self.without_rows(why);
-        let Data { tracing, host_clock_correction } = self.data.0;
-        let found = tracing.and_then(|rows| rows.0.into_found(&host_clock_correction.0));
+        let Data { tracing, host_clock_correction } = self.data;
+        let found = tracing.and_then(|rows| rows.into_found(&host_clock_correction));
         found.map_or(without_rows, Outcome::Found)
     }
 
     /// An answer without a single row: of v6.3 to v6.5 it says "nothing found", of a failed query and of anything
     /// that is no answer of DeepFlow's it says nothing.
     fn without_rows(&self, why: String) -> Outcome {
-        let is_answer = self.status.0 == "SUCCESS" || self.data.0.tracing.is_some();
+        let is_answer = self.status == "SUCCESS" || self.data.tracing.is_some();
         if is_answer && !self.is_partial() { Outcome::NotFound } else { Outcome::Retry(why) }
     }
 }
@@ -150,8 +175,8 @@ fn is_one_quoted_word(description: &str) -> bool {
 fn why(http_status: u16, envelope: Option<&Envelope<'_>>, body: &[u8]) -> String {
     let said = envelope.map_or_else(
         || String::from_utf8_lossy(body.get(..WHY_CHARS_MAX).unwrap_or(body)),
-        |envelope| match &envelope.description.0 {
-            none if none.is_empty() => Cow::Borrowed(&*envelope.message.0),
+        |envelope| match &envelope.description {
+            none if none.is_empty() => Cow::Borrowed(&*envelope.message),
             description => Cow::Borrowed(&**description),
         },
     );
@@ -170,13 +195,19 @@ impl Corrections {
     fn of(&self, agent_id: u64) -> i64 {
         self.0.get(&agent_id).copied().unwrap_or(0)
     }
-}
 
-impl Extend<(Number<u64>, Number<i64>)> for Corrections {
-    fn extend<I: IntoIterator<Item = (Number<u64>, Number<i64>)>>(&mut self, members: I) {
-        let room = Self::MAX - self.0.len();
-        let known = members.into_iter().filter_map(|(agent, us)| Some((agent.0?, us.0?)));
-        self.0.extend(known.take(room));
+    fn read(json: &mut Json<'_>) -> Result<Self> {
+        let mut corrections = Self::default();
+        if !json.enters_object() {
+            return json.skip().map(|()| corrections);
+        }
+        while let Some(key) = json.key()? {
+            let known = whole_from_text(&key).zip(json.number()?);
+            if let Some((agent, us)) = known.filter(|_| corrections.0.len() < Self::MAX) {
+                corrections.0.insert(agent, us);
+            }
+        }
+        Ok(corrections)
     }
 }
 
@@ -196,18 +227,20 @@ struct Reading<'a> {
     unusable: usize,
 }
 
-impl<'de: 'a, 'a> Items<'de> for Reading<'a> {
-    fn read<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
-        let mut texts = Texts::default();
-        let mut row = Row::default();
-        while list.next_element_seed(row::Into { row: &mut row, texts: &mut texts })?.is_some() {
-            self.take(std::mem::take(&mut row));
-        }
-        Ok(())
-    }
-}
-
 impl<'a> Reading<'a> {
+    /// `None` of null; anything else but a list has no rows.
+    fn read(json: &mut Json<'a>) -> Result<Option<Self>> {
+        let mut rows = Self::default();
+        if !json.enters_list() {
+            return json.any::<Option<IgnoredAny>>().map(|any| any.map(|_| rows));
+        }
+        let (mut keys, mut texts) = (Keys::default(), Texts::default());
+        while json.has_item()? {
+            rows.take(Row::read(json, &mut keys, &mut texts)?);
+        }
+        Ok(Some(rows))
+    }
+
     fn take(&mut self, row: Row<'a>) {
         if row.is_app {
             self.take_app(row);
@@ -233,6 +266,12 @@ impl<'a> Reading<'a> {
             self.unusable += 1;
             return;
         };
+        if self.spans.is_empty() {
+            self.spans.reserve(ROWS_FEW);
+            self.parent_names.reserve(ROWS_FEW);
+            self.named.reserve(ROWS_FEW);
+            self.places.reserve(ROWS_FEW);
+        }
         let new = self.spans.len();
         let place = *self.places.entry((span.region.clone(), span.row)).or_insert(new);
         self.named.entry(row.name).or_insert(FoundParent::Found(place));
@@ -275,7 +314,7 @@ fn app_edges(
     named: &HashMap<Cow<'_, str>, FoundParent>,
     app_parent_names: &[(SpanId, Cow<'_, str>)],
 ) -> Vec<(SpanId, usize)> {
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::default();
     let edges = app_parent_names.iter().filter_map(|(id, name)| match named.get(name) {
         Some(FoundParent::Found(place)) if !name.is_empty() => Some((*id, *place)),
         _ => None,

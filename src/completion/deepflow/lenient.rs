@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// The largest float up to which every whole number has a float of its own (2^53).
@@ -24,11 +24,17 @@ impl<N> Default for Number<N> {
     }
 }
 
+/// What a [`Number`] can be of.
+pub(super) trait Whole: FromStr + TryFrom<u64> + TryFrom<i64> + TryFrom<i128> {}
+
+impl<N: FromStr + TryFrom<u64> + TryFrom<i64> + TryFrom<i128>> Whole for N {}
+
 /// A text: numbers in digits, anything else as the empty text.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Words<'a>(pub(super) Cow<'a, str>);
 
-fn whole_from_text<N: FromStr + TryFrom<i128>>(text: &str) -> Option<N> {
+/// The whole number that this text is.
+pub(super) fn whole_from_text<N: FromStr + TryFrom<i128>>(text: &str) -> Option<N> {
     let text = text.trim();
     if text.is_empty() {
         return None;
@@ -47,69 +53,34 @@ fn whole_from_float(float: f64) -> Option<i64> {
     is_whole.then_some(float as i64)
 }
 
-/// An object read as `T`; anything else is `T`'s default.
-#[derive(Debug, Default)]
-pub(super) struct Object<T>(pub(super) T);
-
-/// What the items of a list go into, one by one, so that it can limit what it keeps.
-pub(super) trait Items<'de>: Default {
-    /// Reads the list to its end.
-    fn read<A: SeqAccess<'de>>(&mut self, list: A) -> Result<(), A::Error>;
-}
-
-/// A list whose items go into a `C`; anything else is the empty list.
-#[derive(Debug, Default)]
-pub(super) struct List<C>(pub(super) C);
-
-/// An object whose members, all numbers, go into a `C` one by one; anything else is an empty one.
-#[derive(Debug, Default)]
-pub(super) struct Members<C>(pub(super) C);
-
 /// Methods of a [`Visitor`]: values of these types count as absent.
 macro_rules! nothing {
     () => {
-        nothing!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-        nothing!(null);
-    };
-    (null) => {
         fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
             Ok(Self::Value::default())
         }
-    };
-    (list) => {
-        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-            skip_list(seq).map(|()| Self::Value::default())
-        }
-    };
-    (object) => {
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            skip_object(map).map(|()| Self::Value::default())
-        }
-    };
-    ($($visit:ident: $type:ty),+) => {
-        $(fn $visit<E: Error>(self, _: $type) -> Result<Self::Value, E> {
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
             Ok(Self::Value::default())
-        })+
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(Self::Value::default())
+        }
     };
 }
 
-pub(super) use nothing;
-
 struct NumberVisitor<N>(PhantomData<N>);
 
-impl<'de, N> Deserialize<'de> for Number<N>
-where
-    N: FromStr + TryFrom<u64> + TryFrom<i64> + TryFrom<i128>,
-{
+impl<'de, N: Whole> Deserialize<'de> for Number<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NumberVisitor(PhantomData))
     }
 }
 
-impl<'de, N> Visitor<'de> for NumberVisitor<N>
-where
-    N: FromStr + TryFrom<u64> + TryFrom<i64> + TryFrom<i128>,
-{
+impl<'de, N: Whole> Visitor<'de> for NumberVisitor<N> {
     type Value = Number<N>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,9 +107,7 @@ where
         Ok(Number(whole_from_text(value)))
     }
 
-    nothing!(null);
-    nothing!(list);
-    nothing!(object);
+    nothing!();
 }
 
 struct WordsVisitor;
@@ -187,97 +156,7 @@ impl<'de> Visitor<'de> for WordsVisitor {
         Ok(Words(Cow::Owned(value)))
     }
 
-    nothing!(null);
-    nothing!(list);
-    nothing!(object);
-}
-
-struct ObjectVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ObjectVisitor(PhantomData))
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
     nothing!();
-    nothing!(list);
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-    }
-}
-
-struct ListVisitor<C>(PhantomData<C>);
-
-impl<'de, C: Items<'de>> Deserialize<'de> for List<C> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ListVisitor(PhantomData))
-    }
-}
-
-impl<'de, C: Items<'de>> Visitor<'de> for ListVisitor<C> {
-    type Value = List<C>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    nothing!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-        let mut list = Self::Value::default();
-        list.0.read(seq)?;
-        Ok(list)
-    }
-
-    nothing!(object);
-}
-
-struct MembersVisitor<C>(PhantomData<C>);
-
-impl<'de, C: Default + Extend<(Number<u64>, Number<i64>)>> Deserialize<'de> for Members<C> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MembersVisitor(PhantomData))
-    }
-}
-
-impl<'de, C: Default + Extend<(Number<u64>, Number<i64>)>> Visitor<'de> for MembersVisitor<C> {
-    type Value = Members<C>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    nothing!();
-    nothing!(list);
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = C::default();
-        while let Some(member) = map.next_entry()? {
-            members.extend(Some(member));
-        }
-        Ok(Members(members))
-    }
-}
-
-/// Reads past a list.
-pub(super) fn skip_list<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
-    while seq.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
-}
-
-/// Reads past an object.
-fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
-    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-    Ok(())
 }
 
 #[cfg(test)]
@@ -348,28 +227,5 @@ mod tests {
         for (json, text) in texts {
             assert_eq!(serde_json::from_str::<Words<'_>>(json).expect("JSON").0, text, "{json}");
         }
-    }
-
-    #[test]
-    fn another_shape_is_the_default() {
-        #[derive(Default)]
-        struct Count(usize);
-
-        impl<'de> Items<'de> for Count {
-            fn read<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
-                while list.next_element::<u64>()?.is_some() {
-                    self.0 += 1;
-                }
-                Ok(())
-            }
-        }
-
-        for (json, count) in [("{\"a\":1}", 0), ("null", 0), ("[1,2]", 2)] {
-            assert_eq!(serde_json::from_str::<List<Count>>(json).expect("JSON").0.0, count);
-        }
-        let object =
-            serde_json::from_str::<Object<std::collections::BTreeMap<String, u64>>>("[1,{}]")
-                .expect("JSON");
-        assert!(object.0.is_empty());
     }
 }

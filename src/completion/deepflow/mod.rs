@@ -3,6 +3,7 @@
 pub mod answer;
 mod client;
 mod config;
+mod json;
 mod lenient;
 mod request;
 mod row;

@@ -1,8 +1,9 @@
 //! One trace → one request body (DeepFlow contract, sections 1, 6 and 15).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::hash_map::Entry, str, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use foldhash::HashMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::trace::{SpanId, SpanKind, SpanRef, TraceId};
 
@@ -48,22 +49,27 @@ pub(super) struct RequestBody {
 const FUTURE_MAX: Duration = Duration::from_mins(5);
 
 /// Exactly the six keys DeepFlow knows: any other makes it refuse the whole request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct PostedSpan {
-    trace_id: String,
-    span_id: String,
-    parent_span_id: String,
+#[derive(Debug, Serialize)]
+struct PostedSpan<'a> {
+    trace_id: &'a str,
+    #[serde(serialize_with = "digits")]
+    span_id: Option<SpanId>,
+    #[serde(serialize_with = "digits")]
+    parent_span_id: Option<SpanId>,
     span_kind: i32,
     start_time_us: u64,
     end_time_us: u64,
 }
 
 #[derive(Serialize)]
-struct Body {
-    app_spans: Vec<PostedSpan>,
+struct Body<'a> {
+    app_spans: Vec<PostedSpan<'a>>,
     max_iteration: u32,
     network_delay_us: u64,
 }
+
+/// Bytes that a span takes, and what is around all of them.
+const SPAN_BYTES: usize = 256;
 
 /// Makes the request for a trace. `now_us` is the wall clock.
 pub(super) fn request_body(
@@ -75,12 +81,13 @@ pub(super) fn request_body(
     let mut body =
         RequestBody { json: None, posted: 0, outside_window: 0, in_future: 0, reduced: 0 };
     let near = within_window(spans, shape.max_window, now_us, &mut body);
+    let all = near.len();
     let chosen = match shape.post {
         Post::Cover => cover(&near),
-        Post::All if near.len() <= shape.max_app_spans => parents_first(near.clone()),
+        Post::All if all <= shape.max_app_spans => parents_first(near),
         Post::All | Post::Boundary => parents_first(boundary(&near, shape.max_app_spans)),
     };
-    body.reduced = count(near.len().saturating_sub(chosen.len()));
+    body.reduced = count(all.saturating_sub(chosen.len()));
     body.posted = count(chosen.len());
     if chosen.is_empty() {
         return body;
@@ -91,8 +98,9 @@ pub(super) fn request_body(
         max_iteration: shape.max_iteration,
         network_delay_us: shape.network_delay_us,
     };
+    let mut json = Vec::with_capacity((chosen.len() + 1) * SPAN_BYTES);
     // Numbers and strings into memory: this can't fail.
-    body.json = serde_json::to_vec(&request).ok();
+    body.json = serde_json::to_writer(&mut json, &request).ok().map(|()| json);
     body
 }
 
@@ -130,7 +138,7 @@ fn within_window(
 
 /// Roots and boundary spans up to `max`, the ones with the first start and the last end always.
 fn boundary(spans: &[SpanRef], max: usize) -> Vec<SpanRef> {
-    let ids: std::collections::HashSet<SpanId> = spans.iter().map(|span| span.id).collect();
+    let ids: foldhash::HashSet<SpanId> = spans.iter().map(|span| span.id).collect();
     let is_root = |span: &SpanRef| span.parent.is_none_or(|parent| !ids.contains(&parent));
     let edges = [
         spans.iter().enumerate().min_by_key(|(_, span)| span.start_ns),
@@ -165,11 +173,16 @@ fn cover(spans: &[SpanRef]) -> Vec<SpanRef> {
 /// By start, but never a child before its parent: DeepFlow recurses over a list in which it is (contract section 2).
 fn parents_first(mut spans: Vec<SpanRef>) -> Vec<SpanRef> {
     spans.sort_by_key(|span| span.start_ns);
-    let mut index: HashMap<SpanId, usize> = HashMap::with_capacity(spans.len());
+    let mut index: HashMap<SpanId, usize> = HashMap::default();
+    index.reserve(spans.len());
     // A span sent twice is posted once: DeepFlow would only give it back twice.
-    spans.retain(|span| index.insert(span.id, index.len()).is_none());
-    let index: HashMap<SpanId, usize> =
-        spans.iter().enumerate().map(|(number, span)| (span.id, number)).collect();
+    spans.retain(|span| {
+        let number = index.len();
+        match index.entry(span.id) {
+            Entry::Vacant(entry) => *entry.insert(number) == number,
+            Entry::Occupied(_) => false,
+        }
+    });
     let mut placed = vec![false; spans.len()];
     let mut ordered = Vec::with_capacity(spans.len());
     let mut chain = Vec::new();
@@ -190,16 +203,23 @@ fn parents_first(mut spans: Vec<SpanRef>) -> Vec<SpanRef> {
     ordered
 }
 
-fn posted(trace_id: &str, span: &SpanRef) -> PostedSpan {
+fn posted<'a>(trace_id: &'a str, span: &SpanRef) -> PostedSpan<'a> {
     let start_time_us = span.start_ns / 1000;
     PostedSpan {
-        trace_id: trace_id.to_owned(),
-        span_id: span.id.to_string(),
-        parent_span_id: span.parent.map(|id| id.to_string()).unwrap_or_default(),
+        trace_id,
+        span_id: Some(span.id),
+        parent_span_id: span.parent,
         span_kind: SpanKind::to_wire(span.kind),
         start_time_us,
         end_time_us: span.end_ns.div_ceil(1000).max(start_time_us),
     }
+}
+
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn digits<S: Serializer>(id: &Option<SpanId>, serializer: S) -> Result<S::Ok, S::Error> {
+    let digits = id.map(SpanId::digits);
+    let digits = digits.as_ref().and_then(|digits| str::from_utf8(digits).ok());
+    serializer.serialize_str(digits.unwrap_or_default())
 }
 
 fn count(number: usize) -> u64 {

@@ -1,16 +1,14 @@
 //! One row of an answer as DeepFlow writes it, and the found span it stands for (DeepFlow contract, section 3).
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    Deserialize,
+    de::{IntoDeserializer, value},
 };
+use serde_json::Result;
 
-use super::{
-    lenient::{Items, List, Number, Words, nothing, skip_list},
-    texts::Texts,
-};
+use super::{json::Json, texts::Texts};
 use crate::trace::{Exchange, FoundSpan, ObservationPoint, ResponseStatus, SpanId, Text};
 
 /// `signal_source` of spans that came to DeepFlow by OTLP, or were posted by us.
@@ -35,7 +33,7 @@ pub(super) struct Row<'a> {
 }
 
 /// The fields that are read.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Field {
     #[serde(rename = "_ids")]
@@ -86,15 +84,52 @@ enum Field {
     Other,
 }
 
-/// The fields that are read of an application span.
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum AppField {
-    SpanId,
-    DeepflowSpanId,
-    DeepflowParentSpanId,
-    #[serde(other)]
-    Other,
+impl Field {
+    fn named(name: &str) -> Self {
+        let name: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
+        Self::deserialize(name).unwrap_or(Self::Other)
+    }
+}
+
+/// The keys of the rows so far, in their order: mostly the next row has the same.
+#[derive(Debug, Default)]
+pub(super) struct Keys<'a> {
+    known: Vec<(&'a str, Field)>,
+    /// How many of them the row at hand has had.
+    passed: usize,
+}
+
+impl<'a> Keys<'a> {
+    /// More columns than a row has.
+    const MAX: usize = 200;
+
+    /// The row's next field; `None` at its end.
+    fn next(&mut self, json: &mut Json<'a>) -> Result<Option<Field>> {
+        let place = self.passed;
+        self.passed += 1;
+        let expected = self.known.get(place).copied();
+        if let Some((key, field)) = expected
+            && json.passes(key)
+        {
+            return Ok(Some(field));
+        }
+        let Some(key) = json.key()? else { return Ok(None) };
+        let field = match expected {
+            Some((expected, field)) if expected == key => return Ok(Some(field)),
+            _ => Field::named(&key),
+        };
+        let new = match key {
+            Cow::Borrowed(key) => (key, field),
+            // With escapes it is not what stands there.
+            Cow::Owned(_) => ("", Field::Other),
+        };
+        match self.known.get_mut(place) {
+            Some(expected) => *expected = new,
+            None if place < Self::MAX => self.known.push(new),
+            None => {}
+        }
+        Ok(Some(field))
+    }
 }
 
 /// The ids of a row and of those merged into it.
@@ -117,132 +152,113 @@ impl RowIds {
         }
         self.count += 1;
     }
-}
 
-impl<'de> Items<'de> for RowIds {
-    fn read<A: SeqAccess<'de>>(&mut self, mut list: A) -> Result<(), A::Error> {
-        while let Some(Number(id)) = list.next_element::<Number<u64>>()? {
-            self.take(id.filter(|&id| id != 0));
+    fn read(json: &mut Json<'_>) -> Result<Self> {
+        let mut ids = Self::default();
+        if !json.enters_list() {
+            return json.skip().map(|()| ids);
         }
-        Ok(())
-    }
-}
-
-/// Reads a value into a [`Row`]; anything but an object leaves it as it is.
-pub(super) struct Into<'r, 'a> {
-    pub(super) row: &'r mut Row<'a>,
-    pub(super) texts: &'r mut Texts,
-}
-
-impl<'de: 'a, 'a> DeserializeSeed<'de> for Into<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de: 'a, 'a> Visitor<'de> for Into<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a row")
-    }
-
-    nothing!();
-    nothing!(list);
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(field) = map.next_key()? {
-            self.row.read(field, &mut map, self.texts)?;
-            if self.row.is_app {
-                return self.row.read_app(map);
-            }
+        while json.has_item()? {
+            ids.take(json.number()?.filter(|&id| id != 0));
         }
-        Ok(())
+        Ok(ids)
     }
 }
 
 impl<'a> Row<'a> {
-    fn read<'de: 'a, A: MapAccess<'de>>(
-        &mut self,
-        field: Field,
-        map: &mut A,
+    /// Anything but an object is a row without fields.
+    pub(super) fn read(
+        json: &mut Json<'a>,
+        keys: &mut Keys<'a>,
         texts: &mut Texts,
-    ) -> Result<(), A::Error> {
+    ) -> Result<Self> {
+        let mut row = Self::default();
+        if !json.enters_object() {
+            return json.skip().map(|()| row);
+        }
+        keys.passed = 0;
+        while let Some(field) = keys.next(json)? {
+            if row.is_app {
+                row.read_app(field, json)?;
+            } else {
+                row.read_field(field, json, texts)?;
+            }
+        }
+        Ok(row)
+    }
+
+    fn read_field(&mut self, field: Field, json: &mut Json<'a>, texts: &mut Texts) -> Result<()> {
         let span = &mut self.span;
         match field {
-            Field::Ids => self.ids = map.next_value::<List<_>>()?.0,
-            Field::Region => span.region = text(map, texts)?,
-            Field::DeepflowSpanId => self.name = words(map)?,
-            Field::DeepflowParentSpanId => self.parent_name = words(map)?,
+            Field::Ids => self.ids = RowIds::read(json)?,
+            Field::Region => span.region = text(json, texts)?,
+            Field::DeepflowSpanId => self.name = json.words()?,
+            Field::DeepflowParentSpanId => self.parent_name = json.words()?,
             Field::SignalSource => {
-                self.signal_source = number(map)?;
+                self.signal_source = json.number()?;
                 self.is_app |= self.signal_source == Some(OTEL);
             }
             // v6.3 has no `signal_source`; its observation point tells as well.
             Field::TapSide => {
-                span.point_name = text(map, texts)?;
+                span.point_name = text(json, texts)?;
                 self.is_app |= matches!(span.point_name.as_str(), "app" | "c-app" | "s-app");
             }
-            Field::Type => span.exchange = number(map)?.map_or(Exchange::Session, exchange),
-            Field::StartTimeUs => span.start_us = number_or_zero(map)?,
-            Field::EndTimeUs => span.end_us = number_or_zero(map)?,
+            Field::Type => span.exchange = json.number()?.map_or(Exchange::Session, exchange),
+            Field::StartTimeUs => span.start_us = number_or_zero(json)?,
+            Field::EndTimeUs => span.end_us = number_or_zero(json)?,
             Field::SpanId => {
-                let words = words(map)?;
+                let words = json.words()?;
                 span.span_id = words.parse().ok();
                 // A header may hold an id of another tracer, or a short one: no OTLP id, but still common to a
                 // request's rows.
                 let is_foreign = span.span_id.is_none() && words.bytes().any(|byte| byte != b'0');
                 span.foreign_span_id = texts.shared(if is_foreign { &words } else { "" });
             }
-            Field::XRequestId0 => span.x_request_ids[0] = text(map, texts)?,
-            Field::XRequestId1 => span.x_request_ids[1] = text(map, texts)?,
-            Field::ReqTcpSeq => span.tcp_seqs[0] = number_or_zero(map)?,
-            Field::RespTcpSeq => span.tcp_seqs[1] = number_or_zero(map)?,
-            Field::SyscallTraceIdRequest => span.syscall_ids[0] = number_or_zero(map)?,
-            Field::SyscallTraceIdResponse => span.syscall_ids[1] = number_or_zero(map)?,
-            Field::VtapId => span.agent_id = number_or_zero(map)?,
-            Field::FlowId => span.flow_id = number_or_zero(map)?,
+            Field::XRequestId0 => span.x_request_ids[0] = text(json, texts)?,
+            Field::XRequestId1 => span.x_request_ids[1] = text(json, texts)?,
+            Field::ReqTcpSeq => span.tcp_seqs[0] = number_or_zero(json)?,
+            Field::RespTcpSeq => span.tcp_seqs[1] = number_or_zero(json)?,
+            Field::SyscallTraceIdRequest => span.syscall_ids[0] = number_or_zero(json)?,
+            Field::SyscallTraceIdResponse => span.syscall_ids[1] = number_or_zero(json)?,
+            Field::VtapId => span.agent_id = number_or_zero(json)?,
+            Field::FlowId => span.flow_id = number_or_zero(json)?,
             Field::Protocol => {
-                let protocol = number_or_zero(map)?;
+                let protocol = number_or_zero(json)?;
                 span.protocol = u16::try_from(protocol).unwrap_or(0);
             }
-            Field::ProtocolStr => span.protocol_name = text(map, texts)?,
-            Field::RequestType => span.request_type = text(map, texts)?,
-            Field::RequestResource => span.request_resource = text(map, texts)?,
-            Field::Endpoint => span.endpoint = text(map, texts)?,
-            Field::RequestId => span.request_id = number(map)?,
+            Field::ProtocolStr => span.protocol_name = text(json, texts)?,
+            Field::RequestType => span.request_type = text(json, texts)?,
+            Field::RequestResource => span.request_resource = text(json, texts)?,
+            Field::Endpoint => span.endpoint = text(json, texts)?,
+            Field::RequestId => span.request_id = json.number()?,
             Field::ResponseStatus => {
-                span.status = number(map)?.map_or(ResponseStatus::Unknown, response_status);
+                span.status = json.number()?.map_or(ResponseStatus::Unknown, response_status);
             }
-            Field::ResponseCode => span.response_code = map.next_value::<Number<i64>>()?.0,
-            Field::ResponseException => span.response_exception = text(map, texts)?,
-            Field::ProcessId => span.process_id = number_or_zero(map)?,
-            Field::ProcessKname => span.process_name = text(map, texts)?,
-            Field::Ip => span.ip = text(map, texts)?,
-            Field::AutoService => span.service = text(map, texts)?,
-            Field::AutoServiceType => span.service_type = number_or_zero(map)?,
-            Field::AutoInstanceId => span.instance_id = number_or_zero(map)?,
-            Field::Gprocess => span.process_group = text(map, texts)?,
-            Field::Subnet => span.subnet = text(map, texts)?,
-            Field::Tap => span.capture = text(map, texts)?,
-            Field::IsTls => span.is_tls = flag(map)?,
-            Field::IsAsync => span.is_async = flag(map)?,
-            Field::Other => skip(map)?,
+            Field::ResponseCode => span.response_code = json.number()?,
+            Field::ResponseException => span.response_exception = text(json, texts)?,
+            Field::ProcessId => span.process_id = number_or_zero(json)?,
+            Field::ProcessKname => span.process_name = text(json, texts)?,
+            Field::Ip => span.ip = text(json, texts)?,
+            Field::AutoService => span.service = text(json, texts)?,
+            Field::AutoServiceType => span.service_type = number_or_zero(json)?,
+            Field::AutoInstanceId => span.instance_id = number_or_zero(json)?,
+            Field::Gprocess => span.process_group = text(json, texts)?,
+            Field::Subnet => span.subnet = text(json, texts)?,
+            Field::Tap => span.capture = text(json, texts)?,
+            Field::IsTls => span.is_tls = flag(json)?,
+            Field::IsAsync => span.is_async = flag(json)?,
+            Field::Other => json.skip()?,
         }
         Ok(())
     }
 
-    /// Reads the rest of an application span, which is ours and goes its own way.
-    fn read_app<'de: 'a, A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(field) = map.next_key()? {
-            match field {
-                AppField::SpanId => self.span.span_id = words(&mut map)?.parse().ok(),
-                AppField::DeepflowSpanId => self.name = words(&mut map)?,
-                AppField::DeepflowParentSpanId => self.parent_name = words(&mut map)?,
-                AppField::Other => skip(&mut map)?,
-            }
+    /// Reads a field of what is known to be an application span, which is ours and goes its own way.
+    fn read_app(&mut self, field: Field, json: &mut Json<'a>) -> Result<()> {
+        match field {
+            Field::SpanId => self.span.span_id = json.words()?.parse().ok(),
+            Field::DeepflowSpanId => self.name = json.words()?,
+            Field::DeepflowParentSpanId => self.parent_name = json.words()?,
+            _ => json.skip()?,
         }
         Ok(())
     }
@@ -271,29 +287,17 @@ impl<'a> Row<'a> {
     }
 }
 
-fn words<'a, A: MapAccess<'a>>(map: &mut A) -> Result<Cow<'a, str>, A::Error> {
-    map.next_value::<Words<'_>>().map(|words| words.0)
-}
-
-fn text<'a, A: MapAccess<'a>>(map: &mut A, texts: &mut Texts) -> Result<Text, A::Error> {
-    words(map).map(|words| texts.shared(&words))
-}
-
-fn number<'a, A: MapAccess<'a>>(map: &mut A) -> Result<Option<u64>, A::Error> {
-    map.next_value::<Number<u64>>().map(|number| number.0)
+fn text(json: &mut Json<'_>, texts: &mut Texts) -> Result<Text> {
+    json.words().map(|words| texts.shared(&words))
 }
 
 /// 0 is DeepFlow's own word for "none".
-fn number_or_zero<'a, A: MapAccess<'a>>(map: &mut A) -> Result<u64, A::Error> {
-    number(map).map(Option::unwrap_or_default)
+fn number_or_zero(json: &mut Json<'_>) -> Result<u64> {
+    json.number().map(Option::unwrap_or_default)
 }
 
-fn flag<'a, A: MapAccess<'a>>(map: &mut A) -> Result<Option<bool>, A::Error> {
-    map.next_value::<Number<u8>>().map(|number| number.0.map(|flag| flag != 0))
-}
-
-fn skip<'a, A: MapAccess<'a>>(map: &mut A) -> Result<(), A::Error> {
-    map.next_value::<IgnoredAny>().map(drop)
+fn flag(json: &mut Json<'_>) -> Result<Option<bool>> {
+    json.number::<u8>().map(|number| number.map(|flag| flag != 0))
 }
 
 fn exchange(number: u64) -> Exchange {

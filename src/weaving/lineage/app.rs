@@ -1,6 +1,6 @@
 //! Received spans as a tree: one node per span id.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::{cycle, interval::Interval};
 use crate::trace::{AppSpan, SpanId, SpanKind};
@@ -35,8 +35,12 @@ impl Apps {
     pub(super) fn new(spans: &[AppSpan], found: &HashMap<SpanId, usize>) -> Self {
         let nodes = nodes(spans);
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
-        let mut apps =
-            Self { children: vec![Vec::new(); nodes.len()], nodes, places, absent: HashSet::new() };
+        let mut apps = Self {
+            children: vec![Vec::new(); nodes.len()],
+            nodes,
+            places,
+            absent: HashSet::default(),
+        };
         apps.join(spans, found);
         apps.mark_loops();
         apps
@@ -117,10 +121,10 @@ impl Apps {
     }
 
     fn mark_loops(&mut self) {
-        let received = |node: &Node| {
-            node.parents.iter().copied().filter(|&parent| parent < self.len()).collect()
-        };
-        let parents: Vec<_> = self.nodes.iter().map(received).collect();
+        let mut parents = cycle::Parents::default();
+        for node in &self.nodes {
+            parents.push(node.parents.iter().copied().filter(|&parent| parent < self.len()));
+        }
         let loops = cycle::loops(&parents);
         for (node, in_loop) in self.nodes.iter_mut().zip(loops) {
             node.is_looped = in_loop.is_some();
@@ -134,9 +138,11 @@ fn nodes(spans: &[AppSpan]) -> Vec<Node> {
         (span.id, span.start_ns, span.end_ns, span.parent, span.kind.to_wire(), span.process)
     });
     spans.dedup_by_key(|span| span.id);
-    let processes: BTreeSet<_> = spans.iter().map(|span| span.process).collect();
-    let processes: HashMap<_, _> = processes.into_iter().zip(0..).collect();
-    spans.into_iter().map(|span| Node::new(span, processes[&span.process])).collect()
+    let mut processes: Vec<_> = spans.iter().map(|span| span.process).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    let number = |span: &AppSpan| processes.partition_point(|process| *process < span.process);
+    spans.into_iter().map(|span| Node::new(span, number(span))).collect()
 }
 
 impl Node {

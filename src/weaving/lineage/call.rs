@@ -1,6 +1,6 @@
 //! Rule W1: a call is one request, seen at several points.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::{
     app::Apps,
@@ -98,7 +98,7 @@ impl Calls {
 
     /// A call's span id is the first one among its rows.
     fn group(&mut self, members: &[Vec<usize>], rows: &Rows<'_>, apps: &Apps) {
-        let mut of_header = HashMap::new();
+        let mut of_header = HashMap::default();
         for (call, members) in members.iter().enumerate() {
             let Some(header) = members.iter().find_map(|&row| header(rows.row(row).span)) else {
                 continue;

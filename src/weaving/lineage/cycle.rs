@@ -1,6 +1,8 @@
 //! Cycles: of parents as they came, and of parents as the rules made them.
 
-use std::collections::{HashMap, HashSet};
+use std::iter;
+
+use foldhash::HashMap;
 
 use super::{
     Evidence,
@@ -13,7 +15,7 @@ use super::{
 pub(super) fn cut(evidence: &Evidence<'_>, tree: &mut Tree) {
     loop {
         let edges = edges_in_loops(evidence, tree);
-        let mut weakest = HashMap::new();
+        let mut weakest = HashMap::default();
         for &(ring, _, rule) in &edges {
             let rule_of_ring = weakest.entry(ring).or_insert(rule);
             *rule_of_ring = rule.max(*rule_of_ring);
@@ -36,7 +38,8 @@ fn edges_in_loops(evidence: &Evidence<'_>, tree: &Tree) -> Vec<(usize, usize, Ru
     let edges = (0..parents.len()).filter_map(|child| {
         let ring = rings[child]?;
         let rule = rule(evidence, tree, child)?;
-        parents[child]
+        parents
+            .of(child)
             .iter()
             .any(|&parent| rings[parent] == Some(ring))
             .then_some((ring, child, rule))
@@ -46,18 +49,25 @@ fn edges_in_loops(evidence: &Evidence<'_>, tree: &Tree) -> Vec<(usize, usize, Ru
 
 /// Parents of all spans: first the received ones, then the found ones. A received span that a rule has hung anew
 /// has also the parents of those of its copies that were not.
-fn parents(evidence: &Evidence<'_>, tree: &Tree) -> Vec<Vec<usize>> {
+fn parents(evidence: &Evidence<'_>, tree: &Tree) -> Parents {
     let apps = evidence.apps.len();
-    let of_app = evidence.apps.nodes().map(|(app, node)| match tree.app(app) {
-        Some((row, _)) => node.parents_of_others.iter().copied().chain([apps + row]).collect(),
-        None => node.parents.clone(),
-    });
-    let of_row = (0..evidence.rows.len()).map(|row| match tree.row(row) {
-        Some((Parent::Row(above), _)) => vec![apps + above],
-        Some((Parent::App(app), _)) => vec![app],
-        _ => Vec::new(),
-    });
-    of_app.chain(of_row).collect()
+    let mut parents = Parents::default();
+    for (app, node) in evidence.apps.nodes() {
+        match tree.app(app) {
+            Some((row, _)) => {
+                parents.push(node.parents_of_others.iter().copied().chain([apps + row]));
+            }
+            None => parents.push(node.parents.iter().copied()),
+        }
+    }
+    for row in 0..evidence.rows.len() {
+        parents.push(match tree.row(row) {
+            Some((Parent::Row(above), _)) => Some(apps + above),
+            Some((Parent::App(app), _)) => Some(app),
+            _ => None,
+        });
+    }
+    parents
 }
 
 /// The rule that made a span's edge; `None` for an edge that came with the span.
@@ -80,14 +90,51 @@ fn give_up(evidence: &Evidence<'_>, tree: &mut Tree, child: usize, rule: Rule) {
 
 /// The first place of each cycle in a table of single parents.
 pub(super) fn firsts(parents: &[Option<usize>]) -> Vec<usize> {
-    let parents: Vec<_> = parents.iter().map(|parent| Vec::from_iter(*parent)).collect();
-    let mut seen = HashSet::new();
-    let rings = loops(&parents);
-    (0..rings.len()).filter(|&place| rings[place].is_some_and(|ring| seen.insert(ring))).collect()
+    // Place → where the first way up that met it began, from 1.
+    let mut met = vec![0; parents.len()];
+    let mut firsts = Vec::new();
+    for start in 0..parents.len() {
+        let mut next = Some(start);
+        while let Some(place) = next.filter(|&place| met[place] == 0) {
+            met[place] = start + 1;
+            next = parents[place];
+        }
+        // This way came back to itself.
+        if let Some(entry) = next.filter(|&place| met[place] == start + 1) {
+            let above = |&place: &usize| parents[place].filter(|&above| above != entry);
+            firsts.extend(iter::successors(Some(entry), above).min());
+        }
+    }
+    firsts
+}
+
+/// Place → the places above it, one list behind the other.
+#[derive(Default)]
+pub(super) struct Parents {
+    all: Vec<usize>,
+    /// Where each list ends.
+    ends: Vec<usize>,
+}
+
+impl Parents {
+    /// The parents of the next place.
+    pub(super) fn push(&mut self, parents: impl IntoIterator<Item = usize>) {
+        self.all.extend(parents);
+        self.ends.push(self.all.len());
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn of(&self, place: usize) -> &[usize] {
+        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.all[start..self.ends[place]]
+    }
 }
 
 /// Place → the ring it is on: places from which one can go up and come back, numbered. `None` off all rings.
-pub(super) fn loops(parents: &[Vec<usize>]) -> Vec<Option<usize>> {
+pub(super) fn loops(parents: &Parents) -> Vec<Option<usize>> {
     let mut walk = Walk::new(parents);
     for place in 0..parents.len() {
         walk.start(place);
@@ -97,7 +144,7 @@ pub(super) fn loops(parents: &[Vec<usize>]) -> Vec<Option<usize>> {
 
 /// Tarjan's strongly connected components, with a stack of its own: chains may be as long as a trace.
 struct Walk<'p> {
-    parents: &'p [Vec<usize>],
+    parents: &'p Parents,
     /// Place → when it was first met, from 1.
     met: Vec<usize>,
     /// Place → the earliest met place that it can reach.
@@ -112,7 +159,7 @@ struct Walk<'p> {
 }
 
 impl<'p> Walk<'p> {
-    fn new(parents: &'p [Vec<usize>]) -> Self {
+    fn new(parents: &'p Parents) -> Self {
         let len = parents.len();
         Self {
             parents,
@@ -131,7 +178,7 @@ impl<'p> Walk<'p> {
             self.meet(place);
         }
         while let Some((place, tried)) = self.way.last().copied() {
-            match self.parents[place].get(tried) {
+            match self.parents.of(place).get(tried) {
                 Some(&parent) => self.step(place, parent),
                 None => self.leave(place),
             }
@@ -171,7 +218,7 @@ impl<'p> Walk<'p> {
     /// What was met since `place` is one component; a ring, unless it is a single place that is not its own parent.
     fn close(&mut self, place: usize) {
         let begin = self.open.iter().rposition(|&open| open == place).unwrap_or(0);
-        let is_ring = self.open.len() - begin > 1 || self.parents[place].contains(&place);
+        let is_ring = self.open.len() - begin > 1 || self.parents.of(place).contains(&place);
         for member in self.open.drain(begin..) {
             self.is_open[member] = false;
             self.rings[member] = is_ring.then_some(place);

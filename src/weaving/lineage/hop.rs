@@ -1,7 +1,9 @@
 //! Rule W2: a request that was passed on, by a proxy, a sidecar, a gateway, or a service without SDK that copies the
 //! header. The call behind hangs below the last row of the call in front.
 
-use std::{collections::HashMap, iter};
+use std::iter;
+
+use foldhash::HashMap;
 
 use super::{
     Evidence,
@@ -253,15 +255,14 @@ impl<'e, 'a> Hops<'e, 'a> {
 fn by_request_id<'a>(evidence: &Evidence<'a>) -> HashMap<&'a str, Vec<usize>> {
     let mut calls: Vec<_> = (0..evidence.calls.len()).collect();
     calls.sort_by_key(|&call| (evidence.calls.call(call).reach, call));
-    let mut by_request_id: HashMap<_, Vec<_>> = HashMap::new();
+    let mut by_request_id: HashMap<_, Vec<_>> = HashMap::default();
     for call in calls {
         let [request, response] =
             &evidence.rows.row(evidence.calls.call(call).tail).span.x_request_ids;
-        by_request_id.entry(request.as_str()).or_default().push(call);
-        if response != request {
-            by_request_id.entry(response.as_str()).or_default().push(call);
+        let other = Some(response).filter(|response| *response != request);
+        for id in iter::once(request).chain(other).filter(|id| !id.is_empty()) {
+            by_request_id.entry(id.as_str()).or_default().push(call);
         }
     }
-    by_request_id.remove("");
     by_request_id
 }

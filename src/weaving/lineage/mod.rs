@@ -62,7 +62,11 @@ pub fn lineage(app: &[AppSpan], found: &Found, ids: &[SpanId]) -> Lineage {
 
 /// Place → the ring it is on: places from which one can go up and come back, numbered. `None` off all rings.
 pub(super) fn rings(parents: &[Vec<usize>]) -> Vec<Option<usize>> {
-    cycle::loops(parents)
+    let mut all = cycle::Parents::default();
+    for parents in parents {
+        all.push(parents.iter().copied());
+    }
+    cycle::loops(&all)
 }
 
 /// All that is known before the first decision.
@@ -75,9 +79,10 @@ struct Evidence<'a> {
 
 impl<'a> Evidence<'a> {
     fn new(app: &[AppSpan], found: &'a Found, ids: &[SpanId]) -> Self {
-        let places = row::places(found);
+        let order = row::in_order(found);
+        let places = row::places(&order);
         let apps = Apps::new(app, &ids.iter().copied().zip(places.iter().copied()).collect());
-        let rows = Rows::new(found, places, &apps);
+        let rows = Rows::new(found, &order, places, &apps);
         let calls = Calls::new(&rows, &apps);
         let threads = Threads::new(&rows, &calls);
         Self { rows, apps, calls, threads }

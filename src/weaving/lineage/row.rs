@@ -1,7 +1,5 @@
 //! Found spans in an order of their own, so that nothing depends on the order of an answer.
 
-use std::collections::{BTreeSet, HashMap};
-
 use super::{
     app::Apps,
     interval::{Interval, Nanoseconds, TOLERANCE_NS},
@@ -44,12 +42,14 @@ pub(super) enum Parent {
 }
 
 impl<'a> Rows<'a> {
-    /// `places` come from [`places`].
-    pub(super) fn new(found: &'a Found, places: Vec<usize>, apps: &Apps) -> Self {
-        let agents: BTreeSet<_> = found.spans.iter().map(|span| span.agent_id).collect();
-        let agents: HashMap<_, _> = agents.into_iter().zip(0..).collect();
-        let row = |span: &'a FoundSpan| Row::new(span, agents[&span.agent_id], &places, apps);
-        let all = in_order(found).into_iter().map(|original| row(&found.spans[original])).collect();
+    /// `order` comes from [`in_order`], `places` from [`places`].
+    pub(super) fn new(found: &'a Found, order: &[usize], places: Vec<usize>, apps: &Apps) -> Self {
+        let mut agents: Vec<_> = found.spans.iter().map(|span| span.agent_id).collect();
+        agents.sort_unstable();
+        agents.dedup();
+        let number = |span: &FoundSpan| agents.partition_point(|agent| *agent < span.agent_id);
+        let row = |span: &'a FoundSpan| Row::new(span, number(span), &places, apps);
+        let all = order.iter().map(|&original| row(&found.spans[original])).collect();
         Self {
             all,
             has_instances: found.spans.iter().any(|span| span.instance_id != 0),
@@ -128,17 +128,17 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Place in the answer → place here.
-pub(super) fn places(found: &Found) -> Vec<usize> {
-    let mut places = vec![0; found.spans.len()];
-    for (place, original) in in_order(found).into_iter().enumerate() {
+/// Place in the answer → place here, from [`in_order`].
+pub(super) fn places(order: &[usize]) -> Vec<usize> {
+    let mut places = vec![0; order.len()];
+    for (place, &original) in order.iter().enumerate() {
         places[original] = place;
     }
     places
 }
 
 /// The places in the answer, in the order of the row ids.
-fn in_order(found: &Found) -> Vec<usize> {
+pub(super) fn in_order(found: &Found) -> Vec<usize> {
     let mut order: Vec<_> = (0..found.spans.len()).collect();
     order.sort_by_key(|&original| (found.spans[original].row, &found.spans[original].region));
     order

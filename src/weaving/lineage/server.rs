@@ -1,6 +1,8 @@
 //! Rule W4: which span answered which call.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::HashSet;
 
 use super::{
     Evidence,
@@ -116,7 +118,7 @@ fn pair(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree
         }
     }
     pairs.sort_unstable();
-    let mut taken = HashSet::new();
+    let mut taken = HashSet::default();
     for (_, app, tail) in pairs {
         if tree.app(app).is_none() && taken.insert(tail) {
             tree.hang_app(app, tail, Rule::Server);

@@ -1,6 +1,6 @@
 //! Syscall threads: system calls that one thread of execution made in a row, as the agent's eBPF saw them.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::{call::Calls, row::Rows};
 
@@ -53,7 +53,7 @@ impl Threads {
     /// Per agent, rows that share a system-call id are of one thread.
     fn join(&mut self, rows: &Rows<'_>) {
         let mut sets = Sets::new(rows.len());
-        let mut first_with = HashMap::new();
+        let mut first_with = HashMap::default();
         for (place, row) in rows.iter().filter(|(_, row)| row.span.point.is_process()) {
             for id in row.span.syscall_ids.into_iter().filter(|&id| id != 0) {
                 let first = *first_with.entry((row.span.agent_id, id)).or_insert(place);
@@ -61,7 +61,7 @@ impl Threads {
                 self.of_row[place] = Some(0);
             }
         }
-        let mut numbers = HashMap::new();
+        let mut numbers = HashMap::default();
         for place in 0..rows.len() {
             if self.of_row[place].is_some() {
                 let new = self.rows.len();

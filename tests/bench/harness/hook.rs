@@ -22,9 +22,9 @@ use super::template::trace_id;
 
 const SPANS: u64 = 8;
 const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
-/// The trace that the kept answer is about.
-const FIRST: u64 = 0x1111_2222_3333_4441;
-const START_US: u64 = 1_700_000_000_000_000;
+/// The trace that the kept answer is about, and when it starts.
+pub(crate) const FIRST: u64 = 0x1111_2222_3333_4441;
+pub(crate) const START_US: u64 = 1_700_000_000_000_000;
 /// Times in an answer are close to the posted ones.
 const AROUND_US: u64 = 10_000_000;
 const TRACE_ID: &str = "\"trace_id\":\"";
@@ -110,18 +110,9 @@ struct Answer {
 }
 
 impl Answer {
-    /// What the demo's DeepFlow says to a trace of the reference load.
+    /// What the demo's DeepFlow says to a trace of the reference load, with the head of an HTTP answer.
     async fn recorded() -> Self {
-        let config = DeepflowConfig { synthesise: true, ..DeepflowConfig::default() };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let deepflow = Deepflow::start(config, address).await.expect("a free port");
-        tracestitch::tls::install_provider();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build();
-        let client = client.expect("a client without certificates");
-        let asked = client.post(format!("{}{PATH}", deepflow.url())).body(ask()).send().await;
-        let body = asked.expect("an answer").text().await.expect("UTF-8");
-        deepflow.stop().await;
-        assert!(body.contains("SUCCESS"), "{body}");
+        let body = recorded_body().await;
         let len = body.len();
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ";
         Self::new(format!("{head}{len}\r\n\r\n{body}"))
@@ -162,6 +153,21 @@ impl Answer {
         }
         out
     }
+}
+
+/// What the demo's DeepFlow says to [`FIRST`]'s trace.
+pub(crate) async fn recorded_body() -> String {
+    let config = DeepflowConfig { synthesise: true, ..DeepflowConfig::default() };
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let deepflow = Deepflow::start(config, address).await.expect("a free port");
+    tracestitch::tls::install_provider();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build();
+    let client = client.expect("a client without certificates");
+    let asked = client.post(format!("{}{PATH}", deepflow.url())).body(ask()).send().await;
+    let body = asked.expect("an answer").text().await.expect("UTF-8");
+    deepflow.stop().await;
+    assert!(body.contains("SUCCESS"), "{body}");
+    body
 }
 
 fn starts_us(ask: &[u8]) -> impl Iterator<Item = u64> {

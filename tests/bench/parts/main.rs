@@ -2,6 +2,9 @@
 //!
 //! Of some rounds the fastest and the median are shown: other programs only ever make a round slower.
 
+#[path = "../harness/hook.rs"]
+#[allow(dead_code, reason = "only the answer that it keeps is read")]
+mod hook;
 #[path = "../harness/shape.rs"]
 mod shape;
 #[allow(dead_code, reason = "the comparing half is for the sink of `pipeline`")]

@@ -10,7 +10,7 @@ use tracestitch::{
     buffer::journal::{Journal, Settings, SyncMode},
     completion::deepflow::answer::{Outcome, classify},
     telemetry::Metrics,
-    trace::{SpanId, split},
+    trace::{SpanId, TraceId, split},
     weaving::{Config, pieces},
     wire::{
         layout::Layout,
@@ -18,7 +18,12 @@ use tracestitch::{
     },
 };
 
-use crate::{calls::Calls, shape::Shape, template::Template};
+use crate::{
+    calls::Calls,
+    hook::{self, FIRST, START_US},
+    shape::Shape,
+    template::{Template, trace_id},
+};
 
 /// Something that can be done again and again.
 pub(crate) struct Step {
@@ -48,7 +53,9 @@ pub(crate) fn all() -> Vec<Step> {
         reparent(request.clone()),
         append(&request),
         read_answer(),
+        read_small_answer(),
         weave(),
+        weave_small(),
         weave_calls("weave 750 spans, 250 rows", 375),
         weave_calls("weave 1500 spans, 500 rows", 750),
         weave_calls("weave 3000 spans, 1000 rows", 1500),
@@ -141,6 +148,44 @@ fn weave() -> Step {
     let config = Config::default();
     let call = move || pieces(id, std::slice::from_ref(&fragment), &found, &config).0.len();
     Step { name: "weave a recorded answer", unit: "trace", units: 1.0, call: Box::new(call) }
+}
+
+/// What each trace of `asks` costs: the answer to 8 spans.
+fn read_small_answer() -> Step {
+    let body = small_answer();
+    let call = move || usize::from(matches!(classify(200, body.as_bytes()), Outcome::Found(_)));
+    Step {
+        name: "read an answer to 8 spans",
+        unit: "answer of 29 rows",
+        units: 1.0,
+        call: Box::new(call),
+    }
+}
+
+/// As they come, 2 spans of each of 4 services.
+fn weave_small() -> Step {
+    let Outcome::Found(found) = classify(200, small_answer().as_bytes()) else {
+        panic!("an answer with rows");
+    };
+    let id = TraceId::from_wire(&trace_id(FIRST)).expect("an id");
+    let fragments = (0..Shape::REFERENCE.services).map(|service| {
+        let request = Template::new(Shape::REFERENCE, service).filled(FIRST, START_US);
+        let mut fragments = split(request.into()).expect("OTLP").fragments.into_iter();
+        fragments.find(|(of, _)| *of == id).expect("its spans").1
+    });
+    let fragments: Vec<_> = fragments.collect();
+    let config = Config::default();
+    let call = move || {
+        let (pieces, woven) = pieces(id, &fragments, &found, &config);
+        assert_eq!(woven.system + woven.network, 21, "all rows are added");
+        pieces.len()
+    };
+    Step { name: "weave 8 spans, 21 rows", unit: "trace", units: 1.0, call: Box::new(call) }
+}
+
+fn small_answer() -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(hook::recorded_body())
 }
 
 /// How it grows.

@@ -1,0 +1,420 @@
+//! [`Json`]: JSON read value by value, by somebody who knows what comes next.
+//!
+//! The rows of an answer have the same keys in the same order and mostly plain values, a thousand of them for a small
+//! trace. Those are looked at here, where they lie. Whatever is not plain is serde_json's: escapes, floats, what nests.
+
+use std::{borrow::Cow, str};
+
+use serde::{
+    Deserialize,
+    de::{Error as _, IgnoredAny},
+};
+use serde_json::{Deserializer, Error, Result, StreamDeserializer, de::Read};
+
+use super::lenient::{Number, Whole, Words, whole_from_text};
+
+/// What is left to read of a text.
+#[derive(Debug)]
+pub(super) struct Json<'a> {
+    bytes: &'a [u8],
+    /// The same, unless some of it is no UTF-8.
+    text: Option<&'a str>,
+    at: usize,
+    /// Nothing was read yet of the object or list that was entered last.
+    is_first: bool,
+}
+
+impl<'a> Json<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        // Checked as a whole it is cheaper than text by text. Texts that nobody reads may hold anything.
+        Self { bytes, text: str::from_utf8(bytes).ok(), at: 0, is_first: false }
+    }
+
+    /// Goes into an object, whose [`Self::key`]s are next; false if there is none.
+    pub(super) fn enters_object(&mut self) -> bool {
+        self.enters(b'{')
+    }
+
+    /// Goes into a list, whose [`Self::has_item`] is next; false if there is none.
+    pub(super) fn enters_list(&mut self) -> bool {
+        self.enters(b'[')
+    }
+
+    /// The next key of the object; `None` at its end. Its value is next.
+    pub(super) fn key(&mut self) -> Result<Option<Cow<'a, str>>> {
+        if !self.has_more(b'}')? {
+            return Ok(None);
+        }
+        if self.peek() != Some(b'"') {
+            return Err(Error::custom("a key is expected"));
+        }
+        let key = self.text()?;
+        if self.peek() != Some(b':') {
+            return Err(Error::custom("a colon is expected"));
+        }
+        self.at += 1;
+        Ok(Some(key))
+    }
+
+    /// Passes the next key of the object, if it is this one, without spaces around it.
+    pub(super) fn passes(&mut self, key: &str) -> bool {
+        let ((true, [b'"', rest @ ..]) | (false, [b',', b'"', rest @ ..])) =
+            (self.is_first, self.rest())
+        else {
+            return false;
+        };
+        match rest.split_at_checked(key.len()) {
+            Some((next, [b'"', b':', rest @ ..])) if next == key.as_bytes() => {
+                self.at = self.bytes.len() - rest.len();
+                self.is_first = false;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The list goes on, with a value.
+    pub(super) fn has_item(&mut self) -> Result<bool> {
+        self.has_more(b']')
+    }
+
+    /// The next value as a whole number.
+    pub(super) fn number<N: Whole>(&mut self) -> Result<Option<N>> {
+        match self.peek() {
+            Some(b'"') => self.text().map(|text| whole_from_text(&text)),
+            Some(b'n') if self.passes_null() => Ok(None),
+            _ => match self.plain_number() {
+                Some(number) => Ok(N::try_from(number).ok()),
+                None => self.any::<Number<N>>().map(|number| number.0),
+            },
+        }
+    }
+
+    /// The next value as a text.
+    pub(super) fn words(&mut self) -> Result<Cow<'a, str>> {
+        match self.peek() {
+            Some(b'"') => self.text(),
+            Some(b'n') if self.passes_null() => Ok(Cow::default()),
+            _ => self.any::<Words<'a>>().map(|words| words.0),
+        }
+    }
+
+    /// Passes a value.
+    pub(super) fn skip(&mut self) -> Result<()> {
+        let is_passed = match self.peek() {
+            Some(b'"') => self.plain_text().is_some(),
+            Some(b'n') => self.passes_null(),
+            _ => self.plain_number().is_some(),
+        };
+        if is_passed { Ok(()) } else { self.any::<IgnoredAny>().map(drop) }
+    }
+
+    /// Nothing may follow.
+    pub(super) fn end(&mut self) -> Result<()> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(Error::custom("something follows")),
+        }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = plain(self.rest());
+        self.at = self.bytes.len() - rest.len();
+        rest.first().copied()
+    }
+
+    fn enters(&mut self, bracket: u8) -> bool {
+        self.is_first = self.peek() == Some(bracket);
+        self.at += usize::from(self.is_first);
+        self.is_first
+    }
+
+    fn has_more(&mut self, bracket: u8) -> Result<bool> {
+        let is_first = std::mem::take(&mut self.is_first);
+        match self.peek() {
+            Some(byte) if byte == bracket => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(b',') if !is_first => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) if is_first => Ok(true),
+            _ => Err(Error::custom("a comma or an end is expected")),
+        }
+    }
+
+    fn passes_null(&mut self) -> bool {
+        let is_null = self.rest().starts_with(b"null");
+        self.at += if is_null { 4 } else { 0 };
+        is_null
+    }
+
+    /// Passes a number of digits alone that surely fits.
+    fn plain_number(&mut self) -> Option<u64> {
+        let rest = self.rest();
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+        let (number, len) = digits.take(20).fold((0_u64, 0), |(number, len), digit| {
+            (number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')), len + 1)
+        });
+        let is_plain = (1..20).contains(&len)
+            && !(len > 1 && rest.first() == Some(&b'0'))
+            && !matches!(rest.get(len), Some(b'.' | b'e' | b'E'));
+        self.at += if is_plain { len } else { 0 };
+        is_plain.then_some(number)
+    }
+
+    fn text(&mut self) -> Result<Cow<'a, str>> {
+        let start = self.at + 1;
+        let Some(end) = self.plain_text() else {
+            return self.any::<Words<'a>>().map(|text| text.0);
+        };
+        let text = match self.text {
+            Some(text) => text.get(start..end),
+            None => str::from_utf8(self.bytes.get(start..end).unwrap_or_default()).ok(),
+        };
+        text.map(Cow::Borrowed).ok_or_else(|| Error::custom("no UTF-8"))
+    }
+
+    /// Passes a text without escapes; where it ends.
+    fn plain_text(&mut self) -> Option<usize> {
+        let rest = self.rest().get(1..)?;
+        let len = text_len(rest)?;
+        let end = self.at + 1 + len;
+        self.at = end + 1;
+        Some(end)
+    }
+
+    /// Any value, read by serde_json.
+    pub(super) fn any<T: Deserialize<'a>>(&mut self) -> Result<T> {
+        let (value, len) = match self.text.and_then(|text| text.get(self.at..)) {
+            Some(rest) => first(Deserializer::from_str(rest).into_iter())?,
+            None => first(Deserializer::from_slice(self.rest()).into_iter())?,
+        };
+        self.at += len;
+        Ok(value)
+    }
+}
+
+/// A value, and how many bytes it takes.
+fn first<'a, R: Read<'a>, T: Deserialize<'a>>(
+    mut values: StreamDeserializer<'a, R, T>,
+) -> Result<(T, usize)> {
+    let value = values.next().unwrap_or_else(|| Err(Error::custom("a value is expected")))?;
+    Ok((value, values.byte_offset()))
+}
+
+/// What follows the spaces.
+#[inline]
+fn plain(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let [b' ' | b'\n' | b'\t' | b'\r', others @ ..] = rest {
+        rest = others;
+    }
+    rest
+}
+
+/// The bytes up to a closing quote; `None` if something comes before it that is not plain.
+fn text_len(bytes: &[u8]) -> Option<usize> {
+    let mut len = 0;
+    for chunk in bytes.as_chunks().0 {
+        let special = special(u64::from_le_bytes(*chunk));
+        if special != 0 {
+            // Of the marks the lowest one is right, as the first byte is the lowest.
+            len += usize::try_from(special.trailing_zeros() / 8).unwrap_or(0);
+            break;
+        }
+        len += chunk.len();
+    }
+    let rest = bytes.get(len..)?.iter();
+    let (more, byte) = rest.enumerate().find(|(_, byte)| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
+    (*byte == b'"').then_some(len + more)
+}
+
+/// Marks bytes that end a text or are not plain in it, by their highest bit; a byte above one of them may be marked, too
+/// (Mycroft's null byte detection).
+fn special(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    const TEXT: &str =
+        r#"{"a": [1, 2.5, "x\n", null, true, {"b":{}}], "cde":"plain text é", "f" : -7, "0":[]}"#;
+
+    /// As serde_json would have read it.
+    fn value(json: &mut Json<'_>) -> Result<Value> {
+        if json.enters_list() {
+            let mut items = Vec::new();
+            while json.has_item()? {
+                items.push(value(json)?);
+            }
+            return Ok(items.into());
+        }
+        if json.enters_object() {
+            let mut members = serde_json::Map::new();
+            while let Some(key) = json.key()? {
+                let value = value(json)?;
+                members.insert(key.into_owned(), value);
+            }
+            return Ok(members.into());
+        }
+        match json.peek() {
+            Some(b'"') => Ok(json.text()?.into()),
+            _ => json.any(),
+        }
+    }
+
+    fn whole(bytes: &[u8]) -> Result<Value> {
+        let mut json = Json::new(bytes);
+        let value = value(&mut json)?;
+        json.end().map(|()| value)
+    }
+
+    fn skipped(bytes: &[u8]) -> Result<()> {
+        let mut json = Json::new(bytes);
+        json.skip()?;
+        json.end()
+    }
+
+    fn check(bytes: &[u8]) {
+        let shown = String::from_utf8_lossy(bytes);
+        assert_eq!(whole(bytes).ok(), serde_json::from_slice(bytes).ok(), "{shown}");
+        let ignored = serde_json::from_slice::<IgnoredAny>(bytes);
+        assert_eq!(skipped(bytes).is_ok(), ignored.is_ok(), "{shown}");
+        let mut json = Json::new(bytes);
+        let words = json.words().and_then(|words| json.end().map(|()| words));
+        let expected = serde_json::from_slice::<Words<'_>>(bytes);
+        assert_eq!(words.ok(), expected.ok().map(|words| words.0), "{shown}");
+        let mut json = Json::new(bytes);
+        let number = json.number::<u64>().and_then(|number| json.end().map(|()| number));
+        let expected = serde_json::from_slice::<Number<u64>>(bytes);
+        assert_eq!(number.ok(), expected.ok().map(|number| number.0), "{shown}");
+    }
+
+    #[test]
+    fn it_is_json_and_nothing_else() {
+        for text in [
+            "",
+            " ",
+            "{}",
+            " { } ",
+            "[]",
+            "[ ]",
+            "[1]",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1,2",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,\"a\":1}",
+            "{\"a\":1\"b\":2}",
+            "{a:1}",
+            "{\"a\" : [ {} , null ] }",
+            "{1:2}",
+            "]",
+            "null",
+            "nul",
+            "nullx",
+            "true",
+            "0",
+            "00",
+            "-0",
+            "01",
+            "1.",
+            "1.5",
+            "1e3",
+            "-",
+            "+1",
+            "12345678901234567890",
+            "9999999999999999999",
+            "18446744073709551616",
+            "1x",
+            "\"a\"",
+            "\"a",
+            "\"a\nb\"",
+            "\"a\tb\"",
+            "\"\\u00e9\"",
+            "\"\\u12\"",
+            "\"\\ud800\"",
+            "\"\u{1f}abcdefgh\"",
+            "\"12345678\"",
+            "\"1234567\\\"\"",
+            "\"é123456é\"",
+            "\"200\"",
+            "{} {}",
+            "[[[[1]]]]",
+            "\u{c}1",
+            "{\"\\u0061\":1}",
+        ] {
+            check(text.as_bytes());
+        }
+        check(b"\"\xff\"");
+        check(b"[\"abcdefgh\xffabc\", 1]");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn pieces_of_json_are_read_as_serde_json_reads_them(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    prop::sample::select(vec!["{", "}", "[", "]", ",", ":", " ", "\"", "\\", "null", "\"a\":", "\"bcdefghij\""]).prop_map(str::to_owned),
+                    any::<f64>().prop_map(|number| number.to_string()),
+                    any::<i64>().prop_map(|number| number.to_string()),
+                    "\"[ -~é]{0,20}\"",
+                ],
+                0..8,
+            ),
+        ) {
+            check(pieces.concat().as_bytes());
+        }
+
+        #[test]
+        fn damaged_json_is_read_or_refused_as_serde_json_does(
+            cuts in proptest::collection::vec((0..TEXT.len(), 0..4_usize, "[{}\\[\\],:\"\\\\0-9a-fn .é-]{0,2}"), 0..3),
+        ) {
+            let mut text = TEXT.as_bytes().to_vec();
+            for (from, len, new) in cuts {
+                let from = from.min(text.len());
+                let to = (from + len).min(text.len());
+                text.splice(from..to, new.into_bytes());
+            }
+            check(&text);
+        }
+
+        #[test]
+        fn a_key_is_passed_if_it_is_next(key in "[a-z]{0,9}", other in "[a-z]{0,9}") {
+            let text = format!("{{\"{key}\":1,\"{other}\":2}}");
+            let mut json = Json::new(text.as_bytes());
+            prop_assert!(json.enters_object());
+            prop_assert_eq!(json.passes(&other), key == other);
+            if key != other {
+                prop_assert!(json.passes(&key));
+            }
+            prop_assert_eq!(json.number().unwrap(), Some(1_u64));
+            let longer = format!("{other}x");
+            prop_assert!(!json.passes(&longer));
+            prop_assert!(json.passes(&other));
+            prop_assert_eq!(json.number().unwrap(), Some(2_u64));
+            prop_assert_eq!(json.key().unwrap(), None);
+        }
+    }
+}
