@@ -12,12 +12,12 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use tracestitch::{
     completion::deepflow::answer::{Outcome, classify},
-    trace::{Fragment, Origin, split},
+    trace::{Fragment, TraceId, split},
     weaving::{Config, pieces},
 };
 
 /// Root, client, server: the ids are those of the corpus.
-fn trace() -> Vec<Fragment> {
+fn trace() -> (TraceId, Fragment) {
     let span = |id: u8, parent: &[u8], kind: i32| Span {
         trace_id: vec![1; 16],
         span_id: vec![id; 8],
@@ -34,13 +34,13 @@ fn trace() -> Vec<Fragment> {
             ..ResourceSpans::default()
         }],
     };
-    split(Bytes::from(request.encode_to_vec())).expect("OTLP").into_fragments()
+    split(Bytes::from(request.encode_to_vec())).expect("OTLP").fragments.remove(0)
 }
 
 fuzz_target!(|data: &[u8]| {
     let Outcome::Found(found) = classify(200, data) else { return };
-    let fragments = trace();
-    let (pieces, _) = pieces(fragments[0].key.id, &fragments, &found, &Config::default());
+    let (id, fragment) = trace();
+    let (pieces, _) = pieces(id, &[fragment], &found, &Config::default());
     let mut bytes = Vec::new();
     pieces.iter().for_each(|piece| piece.bytes.stretches().for_each(|part| bytes.extend(part)));
     let woven = ExportTraceServiceRequest::decode(bytes.as_slice()).expect("a request");
