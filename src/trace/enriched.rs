@@ -1,7 +1,5 @@
 //! A trace as it leaves.
 
-use bytes::Bytes;
-
 use super::{Lease, TraceKey};
 use crate::wire::Spliced;
 
@@ -27,8 +25,8 @@ pub struct Piece {
     pub added_spans: u64,
 }
 
-/// What a piece costs beside its bytes: here, in a batch, in the request's list, where its headers are apart from the rest.
-const PIECE_BYTES: usize = 2 * size_of::<Piece>() + 5 * size_of::<Bytes>();
+/// What a piece costs beside its bytes: here, in a batch, in the request's list.
+const PIECE_BYTES: usize = 2 * size_of::<Piece>() + size_of::<Spliced>();
 /// What a trace costs beside its pieces: its lease, its lists, its place in a queue.
 const OVERHEAD_BYTES: u64 = 500;
 
