@@ -81,7 +81,16 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("base64", &["wire/json/"]),
-    ("tower", &["tls/", "listen/", "receiver/otlp_grpc.rs", "receiver/services.rs"]),
+    (
+        "tower",
+        &[
+            "tls/",
+            "listen/",
+            "receiver/otlp_grpc.rs",
+            "receiver/services.rs",
+            "exporter/otlp_grpc.rs",
+        ],
+    ),
     ("hyper", &["listen/"]),
     ("hyper_util", &["tls/", "listen/"]),
     ("tower_http", &["receiver/cors.rs"]),
