@@ -97,7 +97,9 @@ fn segments(world: &World) -> Vec<(PathBuf, Vec<u8>)> {
     let mut paths: Vec<_> =
         paths.filter(|path| path.extension().is_some_and(|ending| ending == "journal")).collect();
     paths.sort();
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("our own file"))).collect()
+    let segments = paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("our own")));
+    // The kill may have come before a segment's first line: there is nothing to damage.
+    segments.filter(|(_, bytes)| !bytes.is_empty()).collect()
 }
 
 /// A bit of a span that was acknowledged.
