@@ -118,7 +118,7 @@ impl OtlpGrpc {
         pieces: Pieces,
     ) -> Option<Result<Bytes, Status>> {
         let end = clock::now() + self.timeout;
-        let pieces = match self.compressed(pieces).await {
+        let pieces = match timeout_at(end, self.compressed(pieces)).await.ok()? {
             Ok(pieces) => pieces,
             Err(error) => return Some(Err(Status::invalid_argument(error.to_string()))),
         };
@@ -143,6 +143,10 @@ impl OtlpGrpc {
 
     fn headers(&self, origin: &Origin) -> HeaderMap {
         let mut headers = self.headers.of(origin);
+        // gRPC's own, of answers alone.
+        for reserved in ["grpc-status", "grpc-message", "grpc-message-type"] {
+            headers.remove(reserved);
+        }
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         let coding = match self.compression {
@@ -197,12 +201,15 @@ async fn call(channel: Channel, request: http::Request<Body>) -> Result<Bytes, S
     let mut channel = channel;
     let ready = channel.ready().await.map_err(failed)?;
     let (head, body) = ready.call(request).await.map_err(failed)?.into_parts();
-    let refused = Status::from_header_map(&head.headers);
-    if let Some(status) = refused.filter(|status| status.code() != Code::Ok) {
-        return Err(status);
-    }
-    let limit = Some(RESPONSE_BYTES_MAX);
-    let mut answers = Streaming::new_response(RawCodec, body, head.status, None, limit);
+    let mut answers = match Status::from_header_map(&head.headers) {
+        None => {
+            let limit = Some(RESPONSE_BYTES_MAX);
+            Streaming::new_response(RawCodec, body, head.status, None, limit)
+        }
+        // Said already: none is to come behind the message.
+        Some(status) if status.code() == Code::Ok => Streaming::new_empty(RawCodec, body),
+        Some(status) => return Err(status),
+    };
     let answer = answers.message().await?;
     // The status comes behind the message.
     answers.trailers().await?;

@@ -67,24 +67,31 @@ impl Weaver {
             }
             for traces in loads(traces) {
                 let loaded = beat.during(self.outgoing.load(traces, &self.budget)).await;
+                let mut told = Vec::with_capacity(loaded.len());
                 let woven = loaded.into_iter().filter_map(|loaded| match loaded {
-                    Ok(completed) => Some(self.weave(completed)),
+                    Ok(completed) => {
+                        let mut woven = self.weave(completed);
+                        told.push((woven.key.clone(), woven.sent.take()));
+                        Some(woven)
+                    }
                     Err(key) => {
-                        self.buffer.woven(key, None);
+                        told.push((key, None));
                         None
                     }
                 });
                 self.outgoing.send(woven);
+                // Then the next parts may follow: what these are is on its way to the journal before.
+                for (key, sent) in told {
+                    self.buffer.woven(key, sent);
+                }
             }
         }
     }
 
     fn weave(&self, (trace, answer): Completed) -> WovenTrace {
-        let key = trace.key.clone();
-        let mut woven = weaving::weave(trace, answer, &self.config);
+        let woven = weaving::weave(trace, answer, &self.config);
         count(&self.metrics, woven.woven);
         woven.lease.note(Event::Woven(additions(woven.woven)));
-        self.buffer.woven(key, woven.sent.take());
         woven
     }
 }

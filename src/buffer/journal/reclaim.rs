@@ -60,9 +60,8 @@ impl Writer {
     /// Keeps the segment's file for one to come, if that is worth it.
     fn spare(&mut self, segment: u32) -> bool {
         self.shared.forget_dirty(segment);
-        let file = self.shared.space.lock().take_own_file(segment);
-        let Some((file, bytes)) = file else { return false };
-        self.spares.keep(&self.shared, segment, file, bytes, clock::now())
+        let file = self.shared.space.lock().take_writable_file(segment);
+        file.is_some_and(|file| self.spares.keep(&self.shared, segment, file, clock::now()))
     }
 
     fn delete(&self, segment: u32) -> bool {

@@ -38,8 +38,8 @@ pub(super) struct Segment {
     pub(super) born: Instant,
     /// Nothing is appended to it any more.
     pub(super) sealed: bool,
-    /// This process wrote it.
-    is_own: bool,
+    /// The file that is open is the one it was written by: it can be written over.
+    is_writable: bool,
     /// Parts that somebody needs.
     pub(super) live: Numbers,
     /// Their bytes.
@@ -51,12 +51,12 @@ impl Segment {
     /// One that is being written from now on.
     pub(super) fn begun(bytes: u64, born: Instant) -> Self {
         let (live, live_bytes) = (Numbers::default(), 0);
-        Self { bytes, born, sealed: false, is_own: true, live, live_bytes, file: None }
+        Self { bytes, born, sealed: false, is_writable: true, live, live_bytes, file: None }
     }
 
     /// One of an earlier process.
     pub(super) fn found(bytes: u64, born: Instant) -> Self {
-        Self { sealed: true, is_own: false, ..Self::begun(bytes, born) }
+        Self { sealed: true, is_writable: false, ..Self::begun(bytes, born) }
     }
 
     fn add(&mut self, place: &Place) {
@@ -309,10 +309,11 @@ impl Space {
     }
 
     /// A segment's file, if it can be written over when the segment is gone: an earlier process's may be of an earlier
-    /// version.
-    pub(super) fn take_own_file(&mut self, number: u32) -> Option<(Arc<dyn SegmentFile>, u64)> {
-        let segment = self.segments.get_mut(&number).filter(|segment| segment.is_own)?;
-        Some((segment.file.take()?, segment.bytes))
+    /// version, and one that was opened again is open for reading.
+    pub(super) fn take_writable_file(&mut self, number: u32) -> Option<Arc<dyn SegmentFile>> {
+        let segment = self.segments.get_mut(&number).filter(|segment| segment.is_writable)?;
+        segment.is_writable = false;
+        segment.file.take()
     }
 
     /// The segment's file is gone. Closing it takes the system as long as it had pages: not under the books' lock.
@@ -334,6 +335,7 @@ impl Space {
             && let Some(longest) = self.open.pop_front()
             && let Some(segment) = self.segments.get_mut(&longest)
         {
+            segment.is_writable = false;
             segment.file = None;
         }
     }

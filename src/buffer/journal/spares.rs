@@ -37,9 +37,9 @@ impl Spares {
         shared: &Shared,
         segment: u32,
         mut file: Arc<dyn SegmentFile>,
-        bytes: u64,
         now: Instant,
     ) -> bool {
+        let Ok(bytes) = file.size_bytes() else { return false };
         let fits = shared.used_bytes() + self.bytes() + bytes <= shared.max_bytes;
         if self.kept.len() >= KEPT_MAX || !fits || Arc::get_mut(&mut file).is_none() {
             return false;

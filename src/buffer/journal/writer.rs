@@ -294,8 +294,9 @@ impl Writer {
 
     fn seal(&self, active: &Active) {
         if active.ground() == Ground::Old {
-            // Should it fail: what is behind the End takes room, and does no harm.
-            let _left = active.file.set_len(active.bytes);
+            // The End stays: without it the last record would be taken for one that was cut off, should a part of it be
+            // damaged. Should cutting fail: what is behind the End takes room, and does no harm.
+            let _left = active.file.set_len(active.bytes + HEADER_BYTES as u64);
         }
         if let Some(segment) = self.shared.space.lock().segment_mut(active.number) {
             segment.sealed = true;

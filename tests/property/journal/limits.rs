@@ -174,6 +174,25 @@ fn released_parts_are_gone_when_their_segment_is() {
     assert!(matches!(journal.read(&first[0]), Err(ReadError::Gone { .. })));
 }
 
+/// Of so many segments the oldest are opened again for reading, and then nobody needs them.
+#[test]
+fn files_that_were_closed_meanwhile_are_not_written_over() {
+    let files = MemoryFiles::new();
+    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
+    let (journal, recovery) = Journal::open(patient).expect("opens");
+    drop(recovery);
+    let kept: Vec<_> = (0..150).map(|_| append(&journal, "", filled(300)).expect("kept")).collect();
+    assert!(kept[149][0].segment > 140, "a segment each");
+    for places in &kept {
+        assert_eq!(journal.read(&places[0]).expect("reads"), filled(300)[0]);
+    }
+    for places in &kept {
+        end(&journal, places);
+        append(&journal, "", filled(300)).expect("kept");
+    }
+    assert_eq!(journal.poisoned(), None);
+}
+
 #[test]
 fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -55,6 +55,8 @@ struct World {
 
 #[derive(Debug, Clone)]
 struct MemoryFile {
+    /// Not the one that is open for reading.
+    is_writable: bool,
     content: Arc<Mutex<Content>>,
     world: Arc<Mutex<World>>,
 }
@@ -130,7 +132,7 @@ impl MemoryFiles {
     }
 
     fn file(&self) -> MemoryFile {
-        MemoryFile { content: Arc::default(), world: Arc::clone(&self.0) }
+        MemoryFile { is_writable: true, content: Arc::default(), world: Arc::clone(&self.0) }
     }
 }
 
@@ -240,7 +242,8 @@ impl Files for MemoryFiles {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn SegmentFile>> {
         let file = self.0.lock().files.get(path).cloned();
-        Ok(Arc::new(file.ok_or(io::ErrorKind::NotFound)?))
+        let file = file.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(MemoryFile { is_writable: false, ..file }))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -267,6 +270,9 @@ impl Files for MemoryFiles {
 
 impl SegmentFile for MemoryFile {
     fn write_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        if !self.is_writable {
+            return Err(io::Error::other("open for reading"));
+        }
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let mut world = self.world.lock();
