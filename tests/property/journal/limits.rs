@@ -185,8 +185,6 @@ fn files_that_were_closed_meanwhile_are_not_written_over() {
     assert!(kept[149][0].segment > 140, "a segment each");
     for places in &kept {
         assert_eq!(journal.read(&places[0]).expect("reads"), filled(300)[0]);
-    }
-    for places in &kept {
         end(&journal, places);
         append(&journal, "", filled(300)).expect("kept");
     }
