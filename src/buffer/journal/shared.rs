@@ -223,7 +223,10 @@ impl Shared {
 impl Shared {
     /// A segment's file, `None` if there is no such segment.
     pub(super) fn file(&self, segment: u32) -> io::Result<Option<Arc<dyn SegmentFile>>> {
-        let mut space = self.space.lock();
+        self.file_in(&mut self.space.lock(), segment)
+    }
+
+    fn file_in(&self, space: &mut Space, segment: u32) -> io::Result<Option<Arc<dyn SegmentFile>>> {
         if let Some(file) = space.open_file(segment) {
             return Ok(Some(file));
         }
@@ -238,10 +241,15 @@ impl Shared {
 
     /// A part's bytes, wherever it is now.
     pub(super) fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
-        let place = self.space.lock().current(place);
+        let (place, file) = {
+            let mut space = self.space.lock();
+            let place = space.current(place);
+            // Under the same lock: the part may be moved meanwhile, but who has its file can read it there.
+            (place, self.file_in(&mut space, place.segment))
+        };
         let Place { number, segment, .. } = place;
         let io_error = |source| ReadError::Io { number, file: self.path(segment), source };
-        let file = self.file(segment).map_err(io_error)?;
+        let file = file.map_err(io_error)?;
         let file = file.ok_or(ReadError::Gone { number })?;
         let bytes = read_part(&*file, &place).map_err(io_error)?;
         bytes.ok_or_else(|| self.damaged(&place))
