@@ -193,7 +193,7 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
 /// What stands before the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) kind: Kind,
+    kind: Kind,
     pub(super) ground: Ground,
     /// `None` in version 1, which does not say.
     pub(super) segment: Option<u32>,
@@ -247,7 +247,7 @@ impl Header {
     }
 
     /// Whether this is the head that was written with the header.
-    pub(super) fn holds(&self, head: &[u8]) -> bool {
+    fn holds(&self, head: &[u8]) -> bool {
         crc32c::crc32c_append(self.fixed_checksum, head) == self.checksum
     }
 }

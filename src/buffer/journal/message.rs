@@ -67,7 +67,11 @@ impl Append {
     pub(super) fn fail(self, error: &AppendError) {
         match self {
             Self::Spans { then, .. } => then.call(Err(error.clone())),
-            Self::Plans(plans) => plans.into_iter().for_each(|plan| plan.fail(error.clone())),
+            Self::Plans(plans) => {
+                for plan in plans {
+                    plan.then.call(Err(error.clone()));
+                }
+            }
         }
     }
 
@@ -89,10 +93,6 @@ impl PlanToWrite {
     pub(super) fn is_small(&self) -> bool {
         let small = SMALL_PLAN_BYTES + self.covers.places.len() * SMALL_PLAN_PART_BYTES;
         self.plan.len() <= small
-    }
-
-    pub(super) fn fail(self, error: AppendError) {
-        self.then.call(Err(error));
     }
 }
 

@@ -14,10 +14,12 @@
 //!   With `sync: always` a flush comes before, with an interval a thread of its own flushes.
 //! - **Space** is given back by the file, oldest first, for a `Done` record stands behind the parts it settles: as long as
 //!   a part is there, so is what is known of it. The last parts of an old segment are moved, together with what is known
-//!   of them, so that one slow trace can't pin the disk.
+//!   of them, so that one slow trace can't pin the disk. A file that came free is kept for a while: a segment to come is
+//!   written over it.
 //! - **A full disk passes**: the file is cut back to its last whole record and the next append tries again. Any other failed
 //!   write, and any failed flush, poisons: nobody knows what is on disk then, and nothing is pretended.
 
+mod active;
 mod batch;
 mod error;
 mod files;

@@ -22,10 +22,10 @@ pub(super) struct Spares {
 
 /// A file whose content is of no interest.
 #[derive(Debug)]
-pub(super) struct Spare {
-    pub(super) path: PathBuf,
-    pub(super) file: Arc<dyn SegmentFile>,
-    pub(super) bytes: u64,
+struct Spare {
+    path: PathBuf,
+    file: Arc<dyn SegmentFile>,
+    bytes: u64,
     since: Instant,
 }
 
@@ -52,11 +52,20 @@ impl Spares {
         is_kept
     }
 
-    /// The one that was kept last, if the journal has room for all of it.
-    pub(super) fn take(&mut self, shared: &Shared) -> Option<Spare> {
-        let last = self.kept.last()?;
-        let fits = shared.used_bytes() + last.bytes <= shared.max_bytes;
-        if fits { self.kept.pop() } else { None }
+    /// The one that was kept last, under the name of this segment, and its bytes; `None` if the journal has no room for all
+    /// of it, or it can't be renamed.
+    pub(super) fn take(
+        &mut self,
+        shared: &Shared,
+        segment: u32,
+    ) -> Option<(Arc<dyn SegmentFile>, u64)> {
+        let fits = |last: &mut Spare| shared.used_bytes() + last.bytes <= shared.max_bytes;
+        let spare = self.kept.pop_if(fits)?;
+        if shared.files.rename(&spare.path, &shared.path(segment)).is_err() {
+            spare.remove(shared);
+            return None;
+        }
+        Some((spare.file, spare.bytes))
     }
 
     /// Bytes on the disk beside the segments.
@@ -77,7 +86,7 @@ impl Spares {
 }
 
 impl Spare {
-    pub(super) fn remove(self, shared: &Shared) {
+    fn remove(self, shared: &Shared) {
         // One that stays goes at the next start.
         let _left = shared.files.remove(&self.path);
     }

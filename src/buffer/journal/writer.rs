@@ -1,10 +1,9 @@
 //! The one thread that writes: takes what is queued, writes it as records by one call, and calls the appenders back.
 
 use std::{
-    io::{self, ErrorKind, IoSlice},
+    io::{self, ErrorKind},
     mem,
     ops::Range,
-    path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -13,17 +12,16 @@ use std::{
 };
 
 use super::{
-    batch::{Batch, write_all},
+    active::Active,
+    batch::Batch,
     error::AppendError,
-    files::SegmentFile,
     flusher::Flusher,
-    format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot, write_end},
+    format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot},
     message::{Append, Kept, Message, PlanToWrite, Then},
     numbers::Numbers,
     reserve::Reserve,
     shared::Shared,
-    space::Segment,
-    spares::{Spare, Spares},
+    spares::Spares,
 };
 use crate::{
     clock::{self, Instant},
@@ -52,7 +50,7 @@ pub(super) struct Writer {
     pub(super) spares: Spares,
     active: Option<Active>,
     pub(super) next_number: u64,
-    next_segment: u32,
+    pub(super) next_segment: u32,
     batch: Batch,
     /// Of the batch's new parts, in order.
     pub(super) places: Vec<Place>,
@@ -69,28 +67,6 @@ pub(super) struct Writer {
     pub(super) tidy_again: Instant,
     /// No parts are moved before: moving failed.
     pub(super) move_again: Instant,
-}
-
-/// The segment that is being written.
-#[derive(Debug)]
-struct Active {
-    number: u32,
-    file: Arc<dyn SegmentFile>,
-    bytes: u64,
-    /// What is behind, up to here, is of an earlier segment.
-    old_end: u64,
-}
-
-impl Active {
-    fn ground(&self) -> Ground {
-        if self.bytes < self.old_end { Ground::Old } else { Ground::Fresh }
-    }
-
-    /// Where an End is to stand behind so many more bytes, if one is needed.
-    fn end_behind(&self, bytes: u64) -> Option<Spot> {
-        let offset = u32::try_from(self.bytes + bytes).ok()?;
-        (self.ground() == Ground::Old).then_some(Spot { segment: self.number, offset })
-    }
 }
 
 /// An append in the batch, with what of the batch's places is its own.
@@ -217,7 +193,7 @@ impl Writer {
 
     fn finish(mut self) {
         if let Some(active) = self.active.take() {
-            self.seal(&active);
+            active.seal(&self.shared);
             // A last flush, whatever the setting: an ending program has the time.
             let _poisoned = self.shared.flush_file(active.number, &*active.file);
         }
@@ -286,73 +262,18 @@ impl Writer {
         let _told = self.write_batch();
         self.shared.usable()?;
         if let Some(active) = self.active.take() {
-            self.seal(&active);
+            active.seal(&self.shared);
         }
         self.active = Some(self.begin_segment()?);
         Ok(())
     }
 
-    fn seal(&self, active: &Active) {
-        if active.ground() == Ground::Old {
-            // The End stays: without it the last record would be taken for one that was cut off, should a part of it be
-            // damaged. Should cutting fail: what is behind the End takes room, and does no harm.
-            let _left = active.file.set_len(active.bytes + HEADER_BYTES as u64);
-        }
-        if let Some(segment) = self.shared.space.lock().segment_mut(active.number) {
-            segment.sealed = true;
-        }
-    }
-
-    fn begin_segment(&mut self) -> Result<Active, AppendError> {
-        let number = self.next_segment;
-        self.next_segment = number.checked_add(1).ok_or(AppendError::Full)?;
-        let (file, old_end) = self.file_for(number)?;
-        let bytes = FIRST_LINE.len() as u64;
-        let active = Active { number, file, bytes, old_end };
-        let mut start = FIRST_LINE.to_vec();
-        if let Some(end) = active.end_behind(0) {
-            write_end(&mut start, end);
-        }
-        if let Err(error) = write_all(&*active.file, &mut [IoSlice::new(&start)], 0) {
-            // What is left of the file is an empty segment, should it not go.
-            let _left = self.shared.files.remove(&self.shared.path(number));
-            return Err(self.full_or_poison("writing", number, &error));
-        }
-        self.shared.mark_dirty(number, &active.file);
-        self.shared.use_bytes(bytes);
-        let mut space = self.shared.space.lock();
-        space.add_segment(number, Segment::begun(bytes, clock::now()));
-        space.keep_open(number, Arc::clone(&active.file));
-        Ok(active)
-    }
-
-    /// A segment's file, and how much of an earlier one's bytes it has. Its name is on the disk before anything is written
-    /// over: under the earlier name the new bytes would be damage.
-    fn file_for(&mut self, number: u32) -> Result<(Arc<dyn SegmentFile>, u64), AppendError> {
-        let path = self.shared.path(number);
-        let spare = self.spares.take(&self.shared);
-        let (file, old_end) = if let Some(spare) = spare.filter(|spare| self.renamed(spare, &path))
-        {
-            self.shared.metrics.journal.reused_segments.increment(1);
-            (spare.file, spare.bytes)
-        } else {
-            let created = self.shared.files.create(&path);
-            (created.map_err(|error| self.full_or_poison("creating", number, &error))?, 0)
-        };
-        self.shared.sync_directory(number)?;
-        Ok((file, old_end))
-    }
-
-    fn renamed(&self, spare: &Spare, path: &Path) -> bool {
-        let is_renamed = self.shared.files.rename(&spare.path, path).is_ok();
-        if !is_renamed {
-            // One that stays goes at the next start.
-            let _left = self.shared.files.remove(&spare.path);
-        }
-        is_renamed
-    }
-
-    fn full_or_poison(&mut self, what: &str, segment: u32, error: &io::Error) -> AppendError {
+    pub(super) fn full_or_poison(
+        &mut self,
+        what: &str,
+        segment: u32,
+        error: &io::Error,
+    ) -> AppendError {
         if is_full(error) {
             self.make_room();
             return AppendError::Full;
@@ -395,7 +316,7 @@ impl Writer {
         let bytes = self.batch.bytes();
         let end = active.end_behind(bytes);
         if let Err(error) = self.batch.write(&*active.file, active.bytes, end) {
-            let failed = cut_back(&self.shared, active, &error);
+            let failed = active.cut_back(&self.shared, &error);
             if matches!(failed, AppendError::Full) {
                 self.make_room();
             }
@@ -441,21 +362,6 @@ impl Waiting {
     }
 }
 
-/// After a failed write: on a full disk the segment ends behind its last whole record again, and the next append may find
-/// room. All else is for good.
-fn cut_back(shared: &Shared, active: &mut Active, error: &io::Error) -> AppendError {
-    if !is_full(error) {
-        return shared.poison("writing", active.number, error);
-    }
-    match active.file.set_len(active.bytes) {
-        Ok(()) => {
-            active.old_end = 0;
-            AppendError::Full
-        }
-        Err(error) => shared.poison("cutting", active.number, &error),
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -74,16 +74,14 @@ struct Data<'a> {
 impl<'a> Data<'a> {
     fn read(json: &mut Json<'a>) -> Result<Self> {
         let mut data = Self::default();
-        if !json.enters_object() {
-            return json.skip().map(|()| data);
-        }
-        while let Some(key) = json.key()? {
-            match &*key {
+        json.members(|json, key| {
+            match key {
                 "tracing" => data.tracing = Reading::read(json)?,
                 "host_clock_correction" => data.host_clock_correction = Corrections::read(json)?,
                 _ => json.skip()?,
             }
-        }
+            Ok(())
+        })?;
         Ok(data)
     }
 }
@@ -106,18 +104,16 @@ impl<'a> Envelope<'a> {
     /// Anything but an object says nothing.
     fn read(json: &mut Json<'a>) -> Result<Self> {
         let mut envelope = Self::default();
-        if !json.enters_object() {
-            return json.skip().map(|()| envelope);
-        }
-        while let Some(key) = json.key()? {
-            match &*key {
+        json.members(|json, key| {
+            match key {
                 "OPT_STATUS" => envelope.status = json.words()?,
                 "DESCRIPTION" => envelope.description = json.words()?,
                 "message" => envelope.message = json.words()?,
                 "DATA" => envelope.data = Data::read(json)?,
                 _ => json.skip()?,
             }
-        }
+            Ok(())
+        })?;
         Ok(envelope)
     }
 
@@ -198,15 +194,13 @@ impl Corrections {
 
     fn read(json: &mut Json<'_>) -> Result<Self> {
         let mut corrections = Self::default();
-        if !json.enters_object() {
-            return json.skip().map(|()| corrections);
-        }
-        while let Some(key) = json.key()? {
-            let known = whole_from_text(&key).zip(json.number()?);
+        json.members(|json, key| {
+            let known = whole_from_text(key).zip(json.number()?);
             if let Some((agent, us)) = known.filter(|_| corrections.0.len() < Self::MAX) {
                 corrections.0.insert(agent, us);
             }
-        }
+            Ok(())
+        })?;
         Ok(corrections)
     }
 }

@@ -40,6 +40,20 @@ impl<'a> Json<'a> {
         self.enters(b'[')
     }
 
+    /// Reads an object, member by member: what is called has to read the value. Anything else is passed.
+    pub(super) fn members(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &str) -> Result<()>,
+    ) -> Result<()> {
+        if !self.enters_object() {
+            return self.skip();
+        }
+        while let Some(key) = self.key()? {
+            member(self, &key)?;
+        }
+        Ok(())
+    }
+
     /// The next key of the object; `None` at its end. Its value is next.
     pub(super) fn key(&mut self) -> Result<Option<Cow<'a, str>>> {
         if !self.has_more(b'}')? {

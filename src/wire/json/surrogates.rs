@@ -46,7 +46,7 @@ fn halves(text: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The code of a `\uXXXX` that stands here.
+/// The code of the escape of four digits that stands here.
 fn escaped(text: &[u8], at: usize) -> Option<u16> {
     let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;

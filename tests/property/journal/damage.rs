@@ -8,7 +8,7 @@ use tracestitch::{
     trace::Place,
 };
 
-use super::{append, append_plan, by_number, bytes, open, segment, settings};
+use super::{append, append_plan, by_number, bytes, open, patient, segment, settings};
 
 /// What a record begins with.
 const MARKER: &[u8] = b"\xF1ts\xFEj\xC0\n\xFF";
@@ -117,8 +117,7 @@ impl Written {
 
 /// Nothing is moved.
 fn roomy(files: &MemoryFiles) -> Settings {
-    let straggler_age = Duration::from_hours(1);
-    Settings { segment_bytes: 2048, max_bytes: 16 << 20, straggler_age, ..settings(files) }
+    Settings { segment_bytes: 2048, max_bytes: 16 << 20, ..patient(files) }
 }
 
 #[test]
@@ -260,8 +259,7 @@ fn a_moved_copy_counts_only_if_it_is_whole() {
 #[test]
 fn a_part_that_cant_be_read_is_given_up_when_it_should_move() {
     let files = MemoryFiles::new();
-    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
-    let (journal, recovery) = Journal::open(patient).expect("opens");
+    let (journal, recovery) = Journal::open(patient(&files)).expect("opens");
     drop(recovery);
     let slow = append(&journal, "", vec![bytes("hit"), bytes("not hit")]).expect("kept");
     for _ in 0..12 {

@@ -13,7 +13,7 @@ use tracestitch::{
     trace::Place,
 };
 
-use super::{append, by_number, bytes, open, segment, settings};
+use super::{append, by_number, bytes, open, patient, segment, settings};
 
 fn filled(size: usize) -> Vec<Bytes> {
     vec![Bytes::from(vec![5; size])]
@@ -178,8 +178,7 @@ fn released_parts_are_gone_when_their_segment_is() {
 #[test]
 fn files_that_were_closed_meanwhile_are_not_written_over() {
     let files = MemoryFiles::new();
-    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
-    let (journal, recovery) = Journal::open(patient).expect("opens");
+    let (journal, recovery) = Journal::open(patient(&files)).expect("opens");
     drop(recovery);
     let kept: Vec<_> = (0..150).map(|_| append(&journal, "", filled(300)).expect("kept")).collect();
     assert!(kept[149][0].segment > 140, "a segment each");

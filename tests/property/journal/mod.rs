@@ -42,6 +42,11 @@ pub(crate) fn settings(files: &MemoryFiles) -> Settings {
     }
 }
 
+/// The same, and nothing moves.
+pub(crate) fn patient(files: &MemoryFiles) -> Settings {
+    Settings { straggler_age: Duration::from_hours(1), ..settings(files) }
+}
+
 pub(crate) fn open(files: &MemoryFiles) -> (Journal, Recovery) {
     Journal::open(settings(files)).expect("opens")
 }

@@ -1,15 +1,15 @@
 //! Random traces live and die in a journal and in a model of it, over many restarts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tracestitch::{
-    buffer::journal::{Content, Journal, MemoryFiles, Settings, Survives},
+    buffer::journal::{Content, Journal, MemoryFiles, Survives},
     trace::Place,
 };
 
-use super::{DESTINATIONS, append, append_plan, by_number, meta, open, segment, settings};
+use super::{DESTINATIONS, append, append_plan, by_number, meta, open, patient, segment};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -197,8 +197,7 @@ fn a_slow_trace_does_not_pin_the_disk() {
 #[test]
 fn nothing_moves_while_it_is_recovered() {
     let files = MemoryFiles::new();
-    let patient = Settings { straggler_age: Duration::from_hours(1), ..settings(&files) };
-    let (journal, recovery) = Journal::open(patient).expect("opens");
+    let (journal, recovery) = Journal::open(patient(&files)).expect("opens");
     drop(recovery);
     let slow = append(&journal, "slow", vec![filled(1, 30)]).expect("kept");
     for round in 0..12 {
