@@ -29,7 +29,7 @@ impl Fragment {
         self.bytes.is_empty() && self.place.is_some()
     }
 
-    /// Bytes of the spans themselves, wherever they are.
+    /// Bytes of the spans themselves, wherever they are; of those on the disk alone without what they share there.
     pub fn wire_bytes(&self) -> u64 {
         let spilled = self.place.map_or(0, |place| u64::from(place.len));
         spilled.max(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))

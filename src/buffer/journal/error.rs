@@ -22,8 +22,8 @@ pub enum OpenError {
         file: PathBuf,
         /// Its version.
         found: u64,
-        /// What this release can read.
-        needed: String,
+        /// The version that this release reads.
+        needed: u64,
     },
     /// A file or the directory can't be read or made: usually permissions, or a failing disk.
     #[error(

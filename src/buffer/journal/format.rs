@@ -1,7 +1,7 @@
 //! What a segment looks like on disk, byte by byte.
 //!
 //! A segment is a file `00000001.journal`, `00000002.journal`, …; the number is the segment's. It begins with the line
-//! `tracestitch journal 2\n`, in ASCII: the format's name and version. Records follow one another without gaps:
+//! `tracestitch journal 3\n`, in ASCII: the format's name and version. Records follow one another without gaps:
 //!
 //! ```text
 //! offset  bytes
@@ -15,12 +15,26 @@
 //!     24      4  number of the segment
 //!     28      4  CRC-32C of the bytes 8 to 27 and the head
 //!     32         head: the message of that kind in proto/tracestitch/journal/v1/journal.proto; an End has none
-//!      …         body: the parts that the head lists, one after the other
+//!      …         body: stretches that parts have in common, then the parts that the head lists, one after the other
 //! ```
 //!
 //! Integers are little-endian. The checksum of the header does not cover the body: each part has its own in the head, so
 //! that damage to one part costs only that part. Behind damage a reader looks for the next marker with a whole record;
 //! that a record says where it stands keeps a marker within somebody's data from being taken for one.
+//!
+//! A part begins with a table of the stretches that are spliced into it; its own bytes follow. Stretches stand in the
+//! body once, before the first part, and have their checksum in each table that names them:
+//!
+//! ```text
+//! bytes
+//!     4  number of stretches
+//!        for each, in order:
+//!     4    the own byte before which it stands
+//!     4    offset of the part less that of the stretch
+//!     4    length of the stretch
+//!     4    CRC-32C of the stretch
+//!     …  own bytes
+//! ```
 //!
 //! A segment may be written over one that nobody needs any more: the file is renamed, and what is behind the new records
 //! is old. Old records are known by the number of their segment. What is written over old bytes ends with an End, which
@@ -28,10 +42,9 @@
 //!
 //! A record without its whole body was cut off and counts for nothing. Every part has a number, counted up from 1 over
 //! the whole journal and all restarts. A `Moved` record's parts have been in an earlier segment under the same number; the
-//! copy replaces the original if its checksum holds.
+//! copy replaces the original if its checksum holds; nothing is spliced into it.
 //!
-//! Version 1, which is still read, was never written over anything: its records have ground 0 and no segment's number,
-//! their checksum is at 24 and their head at 28.
+//! Versions 1 and 2 were never in a release, and are not read.
 
 use std::{num::NonZeroU32, ops::Range, path::Path};
 
@@ -46,14 +59,11 @@ pub(super) mod heads {
     include!(concat!(env!("OUT_DIR"), "/journal/tracestitch.journal.v1.rs"));
 }
 
-/// The version that is written.
-const VERSION: u64 = 2;
+/// The version that is written and read.
+pub(super) const VERSION: u64 = 3;
 
-/// The versions that are read: this and the one before.
-const READABLE: [u64; 2] = [1, 2];
-
-/// What a segment begins with. Of another version that is read it has as many bytes.
-pub(super) const FIRST_LINE: &[u8] = b"tracestitch journal 2\n";
+/// What a segment begins with.
+pub(super) const FIRST_LINE: &[u8] = b"tracestitch journal 3\n";
 
 const NAME: &[u8] = b"tracestitch journal ";
 
@@ -62,9 +72,6 @@ pub(super) const MARKER: [u8; 8] = [0xF1, b't', b's', 0xFE, b'j', 0xC0, 0x0A, 0x
 
 /// Bytes before the head.
 pub(super) const HEADER_BYTES: usize = 32;
-
-/// The same in version 1.
-const HEADER_BYTES_1: usize = 28;
 
 /// Bytes of a head: more is neither written nor read.
 pub(super) const HEAD_BYTES_MAX: usize = 16 << 20;
@@ -101,8 +108,6 @@ impl Kind {
 /// What stood where a record was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ground {
-    /// Nothing; the record is of version 1.
-    Version1,
     /// Nothing.
     Fresh,
     /// A segment that nobody needed any more.
@@ -110,11 +115,10 @@ pub(super) enum Ground {
 }
 
 impl Ground {
-    const ALL: [Self; 3] = [Self::Version1, Self::Fresh, Self::Old];
+    const ALL: [Self; 2] = [Self::Fresh, Self::Old];
 
     fn code(self) -> u8 {
         match self {
-            Self::Version1 => 0,
             Self::Fresh => 1,
             Self::Old => 2,
         }
@@ -135,8 +139,8 @@ pub(super) struct Spot {
 /// How a segment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FirstLine {
-    /// Like one of this version, which can be read.
-    Readable(u64),
+    /// Like one of this version.
+    Readable,
     /// Like one of another version.
     Version(u64),
     /// Like none: cut off or damaged.
@@ -147,7 +151,7 @@ impl FirstLine {
     /// Looks at the first bytes of a segment.
     pub(super) fn of(start: &[u8]) -> Self {
         match version(start) {
-            Some(version) if READABLE.contains(&version) => Self::Readable(version),
+            Some(VERSION) => Self::Readable,
             Some(version) => Self::Version(version),
             None => Self::Unknown,
         }
@@ -158,12 +162,6 @@ fn version(start: &[u8]) -> Option<u64> {
     let digits = start.strip_prefix(NAME)?;
     let end = digits.iter().position(|byte| *byte == b'\n')?;
     std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
-}
-
-/// The versions that this release reads, for people.
-pub(super) fn readable_versions() -> String {
-    debug_assert!(READABLE.contains(&VERSION));
-    READABLE.map(|version| version.to_string()).join(" and ")
 }
 
 /// The name of a segment's file.
@@ -195,8 +193,7 @@ pub(super) fn segment_number(name: &str) -> Option<u32> {
 pub(super) struct Header {
     kind: Kind,
     pub(super) ground: Ground,
-    /// `None` in version 1, which does not say.
-    pub(super) segment: Option<u32>,
+    pub(super) segment: u32,
     pub(super) head_bytes: usize,
     pub(super) body_bytes: u32,
     /// Of what the header's checksum covers of itself.
@@ -216,10 +213,7 @@ impl Header {
         }
         let head_bytes = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
         let body_bytes = rest.try_get_u32_le().ok()?;
-        let segment = match ground {
-            Ground::Version1 => None,
-            Ground::Fresh | Ground::Old => Some(rest.try_get_u32_le().ok()?),
-        };
+        let segment = rest.try_get_u32_le().ok()?;
         let fixed = fixed.get(..fixed.len() - rest.len())?;
         let checksum = rest.try_get_u32_le().ok()?;
         (head_bytes <= HEAD_BYTES_MAX).then_some(Self {
@@ -233,17 +227,9 @@ impl Header {
         })
     }
 
-    /// Bytes of the header itself.
-    pub(super) fn bytes(&self) -> usize {
-        match self.ground {
-            Ground::Version1 => HEADER_BYTES_1,
-            Ground::Fresh | Ground::Old => HEADER_BYTES,
-        }
-    }
-
     /// Bytes of the whole record.
     pub(super) fn record_bytes(&self) -> u64 {
-        (self.bytes() + self.head_bytes) as u64 + u64::from(self.body_bytes)
+        (HEADER_BYTES + self.head_bytes) as u64 + u64::from(self.body_bytes)
     }
 
     /// Whether this is the head that was written with the header.
@@ -310,7 +296,7 @@ impl Record {
         if !header.holds(&head) {
             return None;
         }
-        let body = at.offset.checked_add(u32::try_from(header.bytes() + head.len()).ok()?)?;
+        let body = at.offset.checked_add(u32::try_from(HEADER_BYTES + head.len()).ok()?)?;
         let end = body.checked_add(header.body_bytes)?;
         let mut layout = Layout { segment: at.segment, at: body, end };
         let record = match header.kind {
@@ -351,6 +337,7 @@ impl Layout {
     }
 
     fn spans(&mut self, head: heads::Spans) -> Option<Vec<Stored>> {
+        self.at = self.at.checked_add(head.stretches_len)?;
         let places = self.run(head.first_number, &head.len, &head.checksum)?;
         let content = Content::Spans { meta: head.meta };
         let stored = places.into_iter().map(|place| Stored { place, content: content.clone() });
@@ -452,9 +439,9 @@ mod tests {
 
     #[test]
     fn a_first_line_says_its_version() {
-        assert_eq!(FirstLine::of(FIRST_LINE), FirstLine::Readable(2));
-        assert_eq!(FirstLine::of(b"tracestitch journal 1\nrest"), FirstLine::Readable(1));
-        assert_eq!(FirstLine::of(b"tracestitch journal 3\nrest"), FirstLine::Version(3));
+        assert_eq!(FirstLine::of(FIRST_LINE), FirstLine::Readable);
+        assert_eq!(FirstLine::of(b"tracestitch journal 3\nrest"), FirstLine::Readable);
+        assert_eq!(FirstLine::of(b"tracestitch journal 4\nrest"), FirstLine::Version(4));
         assert_eq!(FirstLine::of(b"tracestitch journal 12"), FirstLine::Unknown);
         assert_eq!(FirstLine::of(b"tracestitch jour"), FirstLine::Unknown);
         assert_eq!(FirstLine::of(b""), FirstLine::Unknown);

@@ -4,7 +4,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{error::AppendError, format::heads};
+use super::{
+    body::{Body, Plain},
+    error::AppendError,
+    format::heads,
+};
 use crate::{trace::Place, wire::Spliced};
 
 /// One thing to do, in the order of the asking.
@@ -25,7 +29,7 @@ pub(super) enum Message {
 /// Bytes to keep.
 #[derive(Debug)]
 pub(super) enum Append {
-    Spans { meta: Bytes, parts: Vec<Spliced>, then: Then<Kept> },
+    Spans { meta: Bytes, body: Body, then: Then<Kept> },
     Plans(Vec<PlanToWrite>),
 }
 
@@ -33,7 +37,7 @@ pub(super) enum Append {
 #[derive(Debug)]
 pub(super) struct PlanToWrite {
     pub(super) covers: heads::Covers,
-    pub(super) plan: Bytes,
+    pub(super) plan: Plain,
     pub(super) then: Then<Place>,
 }
 
@@ -55,10 +59,7 @@ impl Append {
     /// Bytes on disk, nearly: for bounds, not for offsets.
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Spans { meta, parts, .. } => {
-                let parts: usize = parts.iter().map(|part| part.len() + 10).sum();
-                (meta.len() + parts) as u64
-            }
+            Self::Spans { meta, body, .. } => meta.len() as u64 + body.bytes(),
             Self::Plans(plans) => plans.iter().map(PlanToWrite::bytes).sum(),
         }
     }

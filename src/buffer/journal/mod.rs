@@ -21,12 +21,14 @@
 
 mod active;
 mod batch;
+mod body;
 mod error;
 mod files;
 mod flusher;
 mod format;
 mod message;
 mod numbers;
+mod part;
 mod reclaim;
 mod records;
 mod recovery;
@@ -36,6 +38,7 @@ mod shared;
 mod space;
 mod spares;
 mod survey;
+mod table;
 mod writer;
 
 use std::{
@@ -49,19 +52,20 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use self::{
-    error::{AppendError, OpenError, ReadError},
-    files::{Disk, Fault, Files, Lock, MemoryFiles, SegmentFile, Survives},
-    message::Kept,
-    recovery::{Content, Recovered, Recovery},
-};
 use self::{
+    body::{Body, Plain},
     flusher::Flusher,
     message::{Append, Message, PlanToWrite, Then},
     reserve::Reserve,
     shared::Shared,
     space::ranges,
     writer::Writer,
+};
+pub use self::{
+    error::{AppendError, OpenError, ReadError},
+    files::{Disk, Fault, Files, Lock, MemoryFiles, SegmentFile, Survives},
+    message::Kept,
+    recovery::{Content, Recovered, Recovery},
 };
 use crate::{telemetry::Metrics, trace::Place, watchdog::Watchdog, wire::Spliced};
 
@@ -171,7 +175,8 @@ impl Journal {
         parts: Vec<Spliced>,
         then: impl FnOnce(Result<Kept, AppendError>) + Send + 'static,
     ) {
-        self.append(Append::Spans { meta: meta.into(), parts, then: Then::new(then) });
+        let (body, then) = (Body::of(parts), Then::new(then));
+        self.append(Append::Spans { meta: meta.into(), body, then });
     }
 
     /// Keeps plans: each of the trace that has these parts, in this order. On a full disk only small ones are. Their `then`
@@ -182,7 +187,7 @@ impl Journal {
     {
         let plans = plans.into_iter().map(|(covers, plan, then)| {
             let covers = format::covers(&covers);
-            PlanToWrite { covers, plan, then: Then::new(then) }
+            PlanToWrite { covers, plan: Plain::new(plan), then: Then::new(then) }
         });
         let plans: Vec<_> = plans.collect();
         if !plans.is_empty() {

@@ -9,8 +9,8 @@ use super::{
     error::AppendError,
     format::{Record, Stored, covers, heads},
     numbers::Numbers,
+    part::read_part,
     scan::{Found, Scan},
-    shared::read_part,
     writer::Writer,
 };
 use crate::clock;
@@ -116,7 +116,7 @@ impl Writer {
                 continue;
             };
             for part in parts.into_iter().filter(|part| live.contains(part.place.number)) {
-                let Some(bytes) = read_part(&*file, &part.place)? else {
+                let Some(bytes) = read_part(&*file, &part.place, &self.shared.recent)? else {
                     self.shared.damaged(&part.place);
                     continue;
                 };
@@ -153,7 +153,7 @@ impl Writer {
             return Ok(());
         }
         let (originals, head, bytes) = load.record();
-        let copies = self.write_moved(&head, bytes)?;
+        let copies = self.write_moved(head, bytes)?;
         let mut space = self.shared.space.lock();
         for (original, copy) in originals.iter().zip(copies) {
             space.relocate(&original.place, copy);
@@ -190,8 +190,8 @@ impl Load {
                 Content::Spans { meta } => heads::moved_part::Kind::Spans(metas.index(meta)),
                 Content::Plan { covers: places } => heads::moved_part::Kind::Plan(covers(places)),
             };
-            let (number, len, checksum) = (place.number, place.len, place.checksum);
-            head.parts.push(heads::MovedPart { number, len, checksum, kind: Some(kind) });
+            let (number, kind) = (place.number, Some(kind));
+            head.parts.push(heads::MovedPart { number, kind, ..Default::default() });
         }
         head.metas = metas.all;
         let (parts, bytes) = self.parts.into_iter().unzip();

@@ -3,16 +3,17 @@
 use std::{mem, num::NonZeroU32, ops::Range};
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::Message;
 
 use super::{
+    body::{Body, Plain},
     error::AppendError,
     format::{HEADER_BYTES, Kind, Spot, heads, runs},
     message::PlanToWrite,
     numbers::Numbers,
     writer::{Added, GROUP_BYTES, Waiting, Writer},
 };
-use crate::{trace::Place, wire::Spliced};
+use crate::trace::Place;
 
 /// Covered parts in one Plans record, and ranges in one Done record, at most: their heads stay small.
 const COVERS_MAX: usize = 16 * 1024;
@@ -22,26 +23,28 @@ impl Writer {
     pub(super) fn add_spans(
         &mut self,
         meta: Bytes,
-        parts: Vec<Spliced>,
+        mut body: Body,
     ) -> Result<(usize, Range<usize>), AppendError> {
-        let head = heads::Spans {
-            first_number: self.next_number,
-            len: parts.iter().map(|part| len(part.len())).collect(),
-            checksum: parts.iter().map(checksum).collect(),
-            meta,
-        };
-        let body: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        let Added { spot, record } = self.add_record(Kind::Spans, &head, body, parts)?;
-        Ok((record, self.number(spot, head.encoded_len(), &head.len, &head.checksum)))
+        let (first_number, stretches_len) = (self.next_number, body.stretches_len());
+        let (len, checksum) = body.take_lens_and_checksums();
+        let head = heads::Spans { first_number, len, checksum, meta, stretches_len };
+        let Added { spot, record } = self.add_record(Kind::Spans, &head, body)?;
+        let first = body_offset(spot, &head).saturating_add(stretches_len);
+        Ok((record, self.number(spot.segment, first, &head.len, &head.checksum)))
     }
 
     /// The new parts of a record get their numbers, and places in the batch's list.
-    fn number(&mut self, spot: Spot, head: usize, lens: &[u32], checksums: &[u32]) -> Range<usize> {
+    fn number(
+        &mut self,
+        segment: u32,
+        mut offset: NonZeroU32,
+        lens: &[u32],
+        checksums: &[u32],
+    ) -> Range<usize> {
         let first = self.places.len();
-        let mut offset = body_offset(spot, head);
         for (&len, &checksum) in lens.iter().zip(checksums) {
             let number = self.next_number;
-            self.places.push(Place { number, segment: spot.segment, offset, len, checksum });
+            self.places.push(Place { number, segment, offset, len, checksum });
             self.next_number += 1;
             offset = offset.saturating_add(len);
         }
@@ -66,25 +69,18 @@ impl Writer {
 
     fn add_plans_record(&mut self, plans: Vec<PlanToWrite>) {
         let count = plans.len();
-        let mut head = heads::Plans {
-            first_number: self.next_number,
-            len: Vec::with_capacity(count),
-            checksum: Vec::with_capacity(count),
-            covers: Vec::with_capacity(count),
-        };
-        let (mut parts, mut thens) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut body = 0;
-        for PlanToWrite { covers, plan, then } in plans {
-            head.len.push(len(plan.len()));
-            head.checksum.push(crc32c::crc32c(&plan));
-            head.covers.push(covers);
-            body += plan.len() as u64;
-            parts.push(plan.into());
-            thens.push(then);
-        }
-        match self.add_record(Kind::Plans, &head, body, parts) {
+        let (mut covers, mut thens) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut body = Body::plain(plans.into_iter().map(|plan| {
+            covers.push(plan.covers);
+            thens.push(plan.then);
+            plan.plan
+        }));
+        let (len, checksum) = body.take_lens_and_checksums();
+        let head = heads::Plans { first_number: self.next_number, len, checksum, covers };
+        match self.add_record(Kind::Plans, &head, body) {
             Ok(Added { spot, .. }) => {
-                let places = self.number(spot, head.encoded_len(), &head.len, &head.checksum);
+                let first = body_offset(spot, &head);
+                let places = self.number(spot.segment, first, &head.len, &head.checksum);
                 let waiting = places.zip(thens).map(|(place, then)| Waiting::Plan(place, then));
                 self.waiting.extend(waiting);
             }
@@ -121,7 +117,7 @@ impl Writer {
             for ranges in ranges.chunks(RUNS_MAX) {
                 let numbers: Numbers = ranges.iter().cloned().collect();
                 let head = heads::Done { destination: name.clone(), runs: runs(ranges) };
-                match self.add_record(Kind::Done, &head, 0, Vec::new()) {
+                match self.add_record(Kind::Done, &head, Body::default()) {
                     Ok(_) => self.said.push((destination, numbers)),
                     Err(_) => self.owed_to(destination).merge(&numbers),
                 }
@@ -129,17 +125,21 @@ impl Writer {
         }
     }
 
-    /// A record of parts that were in an older segment. Where they are now, once they are written.
+    /// A record of parts that were in an older segment; their lengths and checksums there are of no matter. Where they are
+    /// now, once they are written.
     pub(super) fn write_moved(
         &mut self,
-        head: &heads::Moved,
+        mut head: heads::Moved,
         parts: Vec<Bytes>,
     ) -> Result<Vec<Place>, AppendError> {
-        let body = parts.iter().map(|part| part.len() as u64).sum();
-        let parts = parts.into_iter().map(Spliced::from).collect();
-        let Added { spot, .. } = self.add_record(Kind::Moved, head, body, parts)?;
+        let mut body = Body::plain(parts.into_iter().map(Plain::new));
+        let (lens, checksums) = body.take_lens_and_checksums();
+        for ((part, len), checksum) in head.parts.iter_mut().zip(lens).zip(checksums) {
+            (part.len, part.checksum) = (len, checksum);
+        }
+        let Added { spot, .. } = self.add_record(Kind::Moved, &head, body)?;
         self.write_batch()?;
-        let mut offset = body_offset(spot, head.encoded_len());
+        let mut offset = body_offset(spot, &head);
         let place = |part: &heads::MovedPart| {
             let heads::MovedPart { number, len, checksum, .. } = *part;
             let place = Place { number, segment: spot.segment, offset, len, checksum };
@@ -150,16 +150,7 @@ impl Writer {
     }
 }
 
-fn body_offset(spot: Spot, head: usize) -> NonZeroU32 {
-    let head = u32::try_from(HEADER_BYTES + head).unwrap_or(u32::MAX);
+fn body_offset(spot: Spot, head: &impl Message) -> NonZeroU32 {
+    let head = u32::try_from(HEADER_BYTES + head.encoded_len()).unwrap_or(u32::MAX);
     NonZeroU32::new(spot.offset.saturating_add(head)).unwrap_or(NonZeroU32::MAX)
-}
-
-/// A part over 4 GiB is refused with its record, so that its length never counts.
-fn len(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-fn checksum(part: &Spliced) -> u32 {
-    part.stretches().fold(0, crc32c::crc32c_append)
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     files::{SegmentFile, read_exact, read_up_to},
-    format::{FIRST_LINE, FirstLine, Ground, Header, MARKER, Record, Spot},
-    shared::read_part,
+    format::{FIRST_LINE, FirstLine, Ground, HEADER_BYTES, Header, MARKER, Record, Spot},
+    part::{Recent, read_part},
 };
 
 /// Read at a record's start: most heads are in it.
@@ -21,8 +21,6 @@ const SEARCH_BYTES: usize = 64 * 1024;
 pub(super) struct Scan {
     file: Arc<dyn SegmentFile>,
     segment: u32,
-    /// What the first line says, if it can be read.
-    version: Option<u64>,
     at: u64,
     len: u64,
     window: Vec<u8>,
@@ -66,13 +64,9 @@ impl Scan {
         let mut start = [0; FIRST_LINE.len()];
         let read = read_up_to(&*file, &mut start, 0)?;
         let start = start.get(..read).unwrap_or_default();
-        let (version, at) = match FirstLine::of(start) {
-            FirstLine::Readable(version) => (Some(version), read as u64),
-            _ if FIRST_LINE.starts_with(start) => (None, read as u64),
-            // A damaged first line is damage like any other: what stands behind it is looked for.
-            _ => (None, 0),
-        };
-        Ok(Self { file, segment, version, at, len, window: vec![0; WINDOW_BYTES] })
+        // A damaged first line is damage like any other: what stands behind it is looked for.
+        let at = if FIRST_LINE.starts_with(start) { read as u64 } else { 0 };
+        Ok(Self { file, segment, at, len, window: vec![0; WINDOW_BYTES] })
     }
 
     /// The next record or damage.
@@ -91,7 +85,7 @@ impl Scan {
         let offset = self.at;
         if let Some(Sized { header, record }) = self.record_at(offset)? {
             let bytes = header.record_bytes();
-            if header.segment.is_some_and(|segment| segment != self.segment) {
+            if header.segment != self.segment {
                 return Ok(Next::Old(bytes));
             }
             if record == Record::End {
@@ -112,23 +106,16 @@ impl Scan {
         let Ok(offset) = u32::try_from(at) else { return Ok(None) };
         let read = read_up_to(&*self.file, &mut self.window, at)?;
         let window = self.window.get(..read).unwrap_or_default();
-        let header = Header::parse(window, offset).filter(|header| self.is_readable(header));
-        let Some(header) = header else { return Ok(None) };
+        let Some(header) = Header::parse(window, offset) else { return Ok(None) };
         if header.record_bytes() > self.len - at {
             return Ok(None);
         }
-        let head = match window.get(header.bytes()..header.bytes() + header.head_bytes) {
+        let head = match window.get(HEADER_BYTES..HEADER_BYTES + header.head_bytes) {
             Some(head) => Bytes::copy_from_slice(head),
-            None => self.head_at(at + header.bytes() as u64, header.head_bytes)?,
+            None => self.head_at(at + HEADER_BYTES as u64, header.head_bytes)?,
         };
         let record = Record::parse(&header, head, Spot { segment: self.segment, offset });
         Ok(record.map(|record| Sized { header, record }))
-    }
-
-    /// Records are of their segment's version, if that can be read.
-    fn is_readable(&self, header: &Header) -> bool {
-        let is_1 = header.ground == Ground::Version1;
-        self.version.is_none_or(|version| is_1 == (version == 1))
     }
 
     /// The record that begins where the scan is was not cut off: the file is long enough, but what stands there may be
@@ -143,8 +130,9 @@ impl Scan {
         }
         // Nothing of ours behind it, not even an End: the last one, cut off or with a damaged End.
         let (Record::Parts(parts) | Record::Moved(parts)) = record else { return Ok(true) };
+        let recent = Recent::default();
         for part in parts {
-            if read_part(&*self.file, &part.place)?.is_none() {
+            if read_part(&*self.file, &part.place, &recent)?.is_none() {
                 return Ok(false);
             }
         }
@@ -159,7 +147,7 @@ impl Scan {
 
     fn is_ours_at(&mut self, at: u64) -> io::Result<bool> {
         let found = self.record_at(at)?;
-        Ok(found.is_some_and(|found| found.header.segment.is_none_or(|of| of == self.segment)))
+        Ok(found.is_some_and(|found| found.header.segment == self.segment))
     }
 
     /// Where the next record of this segment begins, or the end.

@@ -19,8 +19,9 @@ use parking_lot::Mutex;
 use super::{
     Settings, SyncMode,
     error::{AppendError, ReadError},
-    files::{Files, SegmentFile, read_exact},
+    files::{Files, SegmentFile},
     format::file_name,
+    part::{Recent, read_part},
     space::Space,
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) straggler_age: Duration,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Mutex<Space>,
+    pub(super) recent: Recent,
     /// Sum of the segments' sizes.
     used_bytes: AtomicU64,
     /// Bytes of appends that wait for the writer.
@@ -69,6 +71,7 @@ impl Shared {
             straggler_age,
             metrics: settings.metrics,
             space: Mutex::new(Space::new(settings.destinations)),
+            recent: Recent::default(),
             used_bytes: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             recovering: AtomicBool::new(true),
@@ -251,7 +254,7 @@ impl Shared {
         let io_error = |source| ReadError::Io { number, file: self.path(segment), source };
         let file = file.map_err(io_error)?;
         let file = file.ok_or(ReadError::Gone { number })?;
-        let bytes = read_part(&*file, &place).map_err(io_error)?;
+        let bytes = read_part(&*file, &place, &self.recent).map_err(io_error)?;
         bytes.ok_or_else(|| self.damaged(&place))
     }
 
@@ -270,17 +273,6 @@ impl Shared {
         self.metrics.journal.damaged_records.increment(1);
         tracing::warn!(file = %file.display(), offset, bytes, "a record in the journal is cut off or damaged");
     }
-}
-
-/// A part's bytes, `None` if they are not what was written.
-pub(super) fn read_part(file: &dyn SegmentFile, place: &Place) -> io::Result<Option<Bytes>> {
-    let end = u64::from(place.offset.get()) + u64::from(place.len);
-    if end > file.size_bytes()? {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; usize::try_from(place.len).unwrap_or(usize::MAX)];
-    read_exact(file, &mut bytes, u64::from(place.offset.get()))?;
-    Ok((crc32c::crc32c(&bytes) == place.checksum).then(|| bytes.into()))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]

@@ -9,10 +9,11 @@ use super::{
     Content, Settings,
     error::OpenError,
     files::{Lock, SegmentFile},
-    format::{FirstLine, Record, Stored, is_spare, readable_versions, segment_number},
+    format::{FirstLine, Record, Stored, VERSION, is_spare, segment_number},
     numbers::Numbers,
+    part::read_part,
     scan::{Found, Scan, first_line},
-    shared::{Shared, read_part},
+    shared::Shared,
     space::Segment,
 };
 use crate::{clock, trace::Place};
@@ -91,7 +92,7 @@ fn register(shared: &Shared, segment: u32) -> Result<(), OpenError> {
     };
     let (first_line, bytes) = look().map_err(failed("read", &path))?;
     if let FirstLine::Version(found) = first_line {
-        return Err(OpenError::Version { file: path, found, needed: readable_versions() });
+        return Err(OpenError::Version { file: path, found, needed: VERSION });
     }
     shared.use_bytes(bytes);
     shared.space.lock().add_segment(segment, Segment::found(bytes, clock::now()));
@@ -157,7 +158,7 @@ impl Presence {
     fn copy(&mut self, part: &Stored, shared: &Shared, file: &dyn SegmentFile) -> io::Result<()> {
         self.note(part);
         let Place { number, segment, .. } = part.place;
-        if read_part(file, &part.place)?.is_none() {
+        if read_part(file, &part.place, &shared.recent)?.is_none() {
             shared.damaged(&part.place);
             return Ok(());
         }
@@ -244,7 +245,7 @@ impl Liveness<'_> {
             return Ok(false);
         }
         // The spans of a plan that can't be read must not wait for it.
-        if read_part(file, &part.place)?.is_none() {
+        if read_part(file, &part.place, &shared.recent)?.is_none() {
             shared.damaged(&part.place);
             return Ok(false);
         }

@@ -14,6 +14,7 @@ use std::{
 use super::{
     active::Active,
     batch::Batch,
+    body::Body,
     error::AppendError,
     flusher::Flusher,
     format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot},
@@ -162,7 +163,7 @@ impl Writer {
         let is_reserved = self.shared.is_reserved();
         match append {
             Append::Spans { then, .. } if !is_reserved => self.fail(AppendError::Full, then),
-            Append::Spans { meta, parts, then } => match self.add_spans(meta, parts) {
+            Append::Spans { meta, body, then } => match self.add_spans(meta, body) {
                 Ok((record, places)) => self.waiting.push(Waiting::Spans(record, places, then)),
                 Err(error) => self.fail(error, then),
             },
@@ -210,16 +211,17 @@ impl Writer {
         &mut self,
         kind: Kind,
         head: &impl prost::Message,
-        body: u64,
-        parts: Vec<Spliced>,
+        body: Body,
     ) -> Result<Added, AppendError> {
         let head_bytes = head.encoded_len();
-        let bytes = (HEADER_BYTES + head_bytes) as u64 + body;
+        let bytes = (HEADER_BYTES + head_bytes) as u64 + body.bytes();
         let fits =
             head_bytes <= HEAD_BYTES_WRITTEN && bytes + FIRST_LINE.len() as u64 <= u32::MAX.into();
-        let body = u32::try_from(body).ok().filter(|_| fits).ok_or(AppendError::TooLarge(bytes))?;
+        if !fits {
+            return Err(AppendError::TooLarge(bytes));
+        }
         let (spot, ground) = self.spot(kind, bytes)?;
-        let record = self.batch.push((kind, ground), spot, head, body, parts);
+        let record = self.batch.push((kind, ground), spot, head, body);
         Ok(Added { spot, record })
     }
 

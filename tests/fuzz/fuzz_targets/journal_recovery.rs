@@ -16,8 +16,7 @@ use tracestitch::{
 };
 
 const MARKER: &[u8] = b"\xF1ts\xFEj\xC0\n\xFF";
-/// Of version 2, and of version 1.
-const HEADER_BYTES: [usize; 2] = [32, 28];
+const HEADER_BYTES: usize = 32;
 
 /// Offset, segment and checksum of each record are what they should be; the segment may be an earlier one.
 fn repaired(segment: u32, mut bytes: Vec<u8>) -> Vec<u8> {
@@ -25,19 +24,17 @@ fn repaired(segment: u32, mut bytes: Vec<u8>) -> Vec<u8> {
         bytes.windows(8).enumerate().filter(|(_, at)| *at == MARKER).map(|(at, _)| at).collect();
     for at in places {
         let record = &mut bytes[at..];
-        let header = HEADER_BYTES[usize::from(record.get(9) == Some(&0))];
-        if record.len() < header {
+        if record.len() < HEADER_BYTES {
             continue;
         }
         record[12..16].copy_from_slice(&(at as u32).to_le_bytes());
-        if header == HEADER_BYTES[0] {
-            let is_old = record[24] % 4 == 3;
-            record[24..28].copy_from_slice(&(segment - u32::from(is_old)).to_le_bytes());
-        }
+        let is_old = record[24] % 4 == 3;
+        record[24..28].copy_from_slice(&(segment - u32::from(is_old)).to_le_bytes());
         let head = u32::from_le_bytes([record[16], record[17], record[18], record[19]]) as usize;
-        let Some(head) = record.get(header..header.saturating_add(head)) else { continue };
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&record[8..header - 4]), head);
-        record[header - 4..header].copy_from_slice(&checksum.to_le_bytes());
+        let head = record.get(HEADER_BYTES..HEADER_BYTES.saturating_add(head));
+        let Some(head) = head else { continue };
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&record[8..HEADER_BYTES - 4]), head);
+        record[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
     }
     bytes
 }
@@ -79,7 +76,7 @@ fuzz_target!(|data: &[u8]| {
     let files = MemoryFiles::new();
     let (first, second) = data.split_at(data.len() / 2);
     let segment = |number: u32| Path::new("/journal").join(format!("{number:08}.journal"));
-    let line: &[u8] = [b"tracestitch journal 2\n", b"tracestitch journal 1\n"][data.len() % 2];
+    let line: &[u8] = b"tracestitch journal 3\n";
     files.put(&segment(1), repaired(1, [line, first].concat()));
     files.put(&segment(2), repaired(2, [line, second].concat()));
     let found = recovered(&files);

@@ -16,7 +16,10 @@ const MARKER: &[u8] = b"\xF1ts\xFEj\xC0\n\xFF";
 /// A record as it was written: its bytes in the segment, and its parts.
 struct Written {
     range: Range<usize>,
+    head: Range<usize>,
     parts: BTreeMap<u64, (Place, Bytes)>,
+    /// Of each part, where its bytes stand: its own, and those that are spliced in.
+    stand: BTreeMap<u64, Vec<Range<usize>>>,
 }
 
 /// A segment with records of all kinds but moved ones.
@@ -74,7 +77,8 @@ impl Segment {
     ) -> Self {
         let content = || files.content(&segment(number)).expect("a segment");
         for round in 0..6 {
-            let parts = vec![bytes(&format!("first of {round}")), bytes("second, a little longer")];
+            let second = bytes("second, a little longer");
+            let parts = vec![bytes(&format!("first of {round}")), second.clone(), second];
             let places = append(journal, "meta", parts.clone()).expect("kept");
             written.push(Written::read(&content(), places.clone(), parts));
             if round == 2 {
@@ -106,13 +110,32 @@ impl Segment {
 
 impl Written {
     fn read(content: &[u8], places: Vec<Place>, parts: Vec<Bytes>) -> Self {
-        let body = places[0].offset.get() as usize;
-        let start = content[..body].windows(8).rposition(|bytes| bytes == MARKER);
-        let end = body + parts.iter().map(Bytes::len).sum::<usize>();
+        let first = places[0].offset.get() as usize;
+        let start = content[..first].windows(8).rposition(|bytes| bytes == MARKER);
+        let start = start.expect("a record's start");
+        let end = places.last().map(|place| place.offset.get() + place.len).expect("a part");
+        let head = start..start + 32 + number(content, start + 16);
+        let stand = places.iter().map(|place| (place.number, stands(content, place))).collect();
         let parts = places.into_iter().zip(parts);
         let parts = parts.map(|(place, bytes)| (place.number, (place, bytes))).collect();
-        Self { range: start.expect("a record's start")..end, parts }
+        Self { range: start..end as usize, head, parts, stand }
     }
+}
+
+fn number(content: &[u8], at: usize) -> usize {
+    u32::from_le_bytes(content[at..at + 4].try_into().expect("four bytes")) as usize
+}
+
+/// Where a part's bytes stand, as the table before its own bytes says.
+fn stands(content: &[u8], place: &Place) -> Vec<Range<usize>> {
+    let part = place.offset.get() as usize;
+    let stretch = |entry: usize| {
+        let entry = part + 4 + entry * 16;
+        let start = part - number(content, entry + 4);
+        start..start + number(content, entry + 8)
+    };
+    let own = part..part + place.len as usize;
+    (0..number(content, part)).map(stretch).chain([own]).collect()
 }
 
 /// Nothing is moved.
@@ -172,12 +195,9 @@ fn check_flipped(at: usize, files: &MemoryFiles, written: &[Written]) {
     let (journal, mut recovery) = opened.expect("opens");
     let found = by_number(&mut recovery);
     for record in written {
-        let parts = record.parts.values();
-        let body = record.range.end - parts.clone().map(|(_, bytes)| bytes.len()).sum::<usize>();
-        let head_is_hit = (record.range.start..body).contains(&at);
-        for (place, bytes) in parts {
-            let offset = place.offset.get() as usize;
-            let is_hit = (offset..offset + bytes.len()).contains(&at);
+        let head_is_hit = record.head.contains(&at);
+        for (place, bytes) in record.parts.values() {
+            let is_hit = record.stand[&place.number].iter().any(|range| range.contains(&at));
             match journal.read(place) {
                 Ok(read) => assert!(read == *bytes && !is_hit),
                 Err(ReadError::Damaged { .. }) => assert!(is_hit),
@@ -209,7 +229,7 @@ fn a_record_within_somebodys_data_is_not_taken_for_one() {
     let second = append(&journal, "", vec![bytes("behind")]).expect("kept");
     journal.close();
     let mut content = files.content(&segment(1)).expect("a segment");
-    content["tracestitch journal 2\n".len()] ^= 1;
+    content["tracestitch journal 3\n".len()] ^= 1;
     files.put(&segment(1), content);
     let (_journal, mut recovery) = Journal::open(settings_()).expect("opens");
     let found = by_number(&mut recovery);

@@ -21,7 +21,7 @@ use tracestitch::{
     },
     telemetry::Metrics,
     trace::Place,
-    wire::Spliced,
+    wire::{Level, Shared, Splice, Spliced, Splices},
 };
 
 pub(crate) const DIRECTORY: &str = "/journal";
@@ -35,7 +35,7 @@ pub(crate) fn settings(files: &MemoryFiles) -> Settings {
     Settings {
         sync: SyncMode::Always,
         max_bytes: 1 << 20,
-        segment_bytes: 400,
+        segment_bytes: 600,
         straggler_age: Duration::ZERO,
         files: Arc::new(files.clone()),
         ..Settings::new(PathBuf::from(DIRECTORY), destinations, metrics)
@@ -66,7 +66,7 @@ pub(crate) fn append(
     parts: Vec<Bytes>,
 ) -> Result<Vec<Place>, AppendError> {
     let (then, outcome) = mpsc::channel();
-    let given: Vec<Spliced> = parts.into_iter().map(Into::into).collect();
+    let given = spliced(parts);
     let parts = given.clone();
     journal.append_spans(meta.into(), parts, move |kept| then.send(kept).expect("waits"));
     let kept = outcome.recv().expect("is called");
@@ -74,6 +74,35 @@ pub(crate) fn append(
         assert_eq!(kept.parts, given, "the parts come back");
         kept.places
     })
+}
+
+/// The same parts; of each the middle and the end are spliced in, and equal ones are shared.
+fn spliced(parts: Vec<Bytes>) -> Vec<Spliced> {
+    let mut known: BTreeMap<Bytes, Arc<Shared>> = BTreeMap::new();
+    let mut shared = |bytes: Bytes| {
+        let shared =
+            known.entry(bytes.clone()).or_insert_with(|| Shared::new([&*bytes].into_iter()));
+        Arc::clone(shared)
+    };
+    let spliced = |part: Bytes| {
+        let cuts = [part.len() / 3, part.len() * 2 / 3, part.len() * 5 / 6];
+        if cuts[0] < 2 {
+            return part.into();
+        }
+        let [first, middle, third, last] = [
+            part.slice(..cuts[0]),
+            part.slice(cuts[0]..cuts[1]),
+            part.slice(cuts[1]..cuts[2]),
+            part.slice(cuts[2]..),
+        ];
+        let own = Bytes::from([first.clone(), third].concat());
+        let splices = [(first.len(), middle), (own.len(), last)].map(|(at, bytes)| {
+            let at = u32::try_from(at).expect("small");
+            Splice { at, level: Level::Resource, shared: shared(bytes) }
+        });
+        Spliced::new(own, Some(Splices::new(splices, 0)))
+    };
+    parts.into_iter().map(spliced).collect()
 }
 
 pub(crate) fn append_plan(

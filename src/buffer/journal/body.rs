@@ -1,0 +1,175 @@
+//! The body of a record to be written: its parts, and before them, once, what is spliced into several of them.
+//!
+//! An SDK's request names its resource once for hundreds of spans of many traces. Written out for each trace's part it
+//! would be half of all that goes to the disk, and more where a resource says much.
+//!
+//! A body is laid out by who appends it: the bytes to be summed are in that processor's cache.
+
+use std::{mem, ptr, sync::Arc};
+
+use bytes::Bytes;
+use foldhash::HashMap;
+
+use super::table::{Entry, put_table, table_bytes};
+use crate::wire::{Shared, Splice, Spliced};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    stretches: Vec<Arc<Shared>>,
+    stretches_len: u64,
+    tables: Vec<u8>,
+    parts: Vec<Spliced>,
+    lens: Vec<u32>,
+    checksums: Vec<u32>,
+    bytes: u64,
+}
+
+/// A part into which nothing is spliced.
+#[derive(Debug)]
+pub(super) struct Plain {
+    bytes: Bytes,
+    checksum: u32,
+}
+
+/// The stretches of a record, each once.
+#[derive(Debug, Default)]
+struct Stretches {
+    all: Vec<Arc<Shared>>,
+    len: u64,
+    /// By address.
+    known: HashMap<*const Shared, Stretch>,
+}
+
+/// Where a stretch stands in the body.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    offset: u64,
+    len: usize,
+    checksum: u32,
+}
+
+impl Body {
+    /// These parts, with what they share.
+    pub(super) fn of(parts: Vec<Spliced>) -> Self {
+        let mut stretches = Stretches::default();
+        for parts in parts.chunk_by(|one, next| ptr::eq(one.splices(), next.splices())) {
+            stretches.add(parts.first().map_or(&[], Spliced::splices));
+        }
+        let entries = parts.iter().map(|part| table_bytes(part.splices().len())).sum();
+        let mut body = Self {
+            stretches_len: stretches.len,
+            bytes: stretches.len,
+            tables: Vec::with_capacity(entries),
+            lens: Vec::with_capacity(parts.len()),
+            checksums: Vec::with_capacity(parts.len()),
+            ..Self::default()
+        };
+        for part in &parts {
+            let table = body.tables.len();
+            put_table(&mut body.tables, stretches.entries(part.splices(), body.bytes));
+            let table = crc32c::crc32c(body.tables.get(table..).unwrap_or_default());
+            body.note(part, crc32c::crc32c_append(table, part.own()));
+        }
+        Self { stretches: stretches.all, parts, ..body }
+    }
+
+    /// Parts that share nothing.
+    pub(super) fn plain(parts: impl IntoIterator<Item = Plain>) -> Self {
+        let mut body = Self::default();
+        for Plain { bytes, checksum } in parts {
+            put_table(&mut body.tables, [].into_iter());
+            let part = bytes.into();
+            body.note(&part, checksum);
+            body.parts.push(part);
+        }
+        body
+    }
+
+    fn note(&mut self, part: &Spliced, checksum: u32) {
+        let len = table_bytes(part.splices().len()) + part.own().len();
+        self.lens.push(number(len));
+        self.checksums.push(checksum);
+        self.bytes += len as u64;
+    }
+
+    /// Bytes of all of it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes before the first part. A body of 4 GiB or more is refused.
+    pub(super) fn stretches_len(&self) -> u32 {
+        u32::try_from(self.stretches_len).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes and checksum of each part, for the head; they are not here any more then.
+    pub(super) fn take_lens_and_checksums(&mut self) -> (Vec<u32>, Vec<u32>) {
+        (mem::take(&mut self.lens), mem::take(&mut self.checksums))
+    }
+
+    /// How many slices there are.
+    pub(super) fn slice_count(&self) -> usize {
+        self.stretches.len() + 2 * self.parts.len()
+    }
+
+    /// What is to be written, one after the other.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut tables = self.tables.as_slice();
+        let parts = self.parts.iter().flat_map(move |part| {
+            let bytes = table_bytes(part.splices().len());
+            let (table, rest) = tables.split_at_checked(bytes).unwrap_or_default();
+            tables = rest;
+            [table, part.own()]
+        });
+        self.stretches.iter().map(|stretch| stretch.bytes()).chain(parts)
+    }
+
+    /// The parts, as they were given.
+    pub(super) fn into_parts(self) -> Vec<Spliced> {
+        self.parts
+    }
+}
+
+impl Plain {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        let mut table = Vec::new();
+        put_table(&mut table, [].into_iter());
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&table), &bytes);
+        Self { bytes, checksum }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Stretches {
+    fn add(&mut self, splices: &[Splice]) {
+        for Splice { shared, .. } in splices {
+            let bytes = shared.bytes();
+            self.known.entry(Arc::as_ptr(shared)).or_insert_with(|| {
+                let offset = self.len;
+                self.len += bytes.len() as u64;
+                self.all.push(Arc::clone(shared));
+                Stretch { offset, len: bytes.len(), checksum: crc32c::crc32c(bytes) }
+            });
+        }
+    }
+
+    /// The table of a part that stands there.
+    fn entries(&self, splices: &[Splice], part: u64) -> impl ExactSizeIterator<Item = Entry> {
+        splices.iter().map(move |splice| {
+            let known = self.known.get(&Arc::as_ptr(&splice.shared)).copied();
+            let unknown = Stretch { offset: 0, len: 0, checksum: 0 };
+            let Stretch { offset, len, checksum } = known.unwrap_or(unknown);
+            let back = u32::try_from(part - offset).unwrap_or(u32::MAX);
+            Entry { before: splice.at, back, len: number(len), checksum }
+        })
+    }
+}
+
+/// What has 4 GiB or more is refused with its record, so that its length never counts.
+fn number(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
