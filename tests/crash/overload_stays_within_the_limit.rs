@@ -26,7 +26,7 @@ use crate::{
     world::is_full,
 };
 
-const LIMIT_MIB: u64 = 256;
+const LIMIT_MIB: u64 = 192;
 const CONNECTIONS: u64 = 16;
 /// On each connection; a request that is answered is followed by the next one at once.
 const IN_FLIGHT: u64 = 32;
