@@ -158,9 +158,13 @@ impl Scan {
             let read = read_up_to(&*self.file, &mut chunk, at)?;
             let bytes = chunk.get(..read).unwrap_or_default();
             for candidate in markers(bytes) {
-                let candidate = at + candidate as u64;
-                if self.is_ours_at(candidate)? {
-                    return Ok(candidate);
+                let offset = at + candidate as u64;
+                // Somebody's data may be full of markers: what can be told from here is not read again.
+                let header = bytes.get(candidate..candidate + HEADER_BYTES);
+                if header.is_none_or(|header| is_header(header, offset))
+                    && self.is_ours_at(offset)?
+                {
+                    return Ok(offset);
                 }
             }
             if read < SEARCH_BYTES {
@@ -171,6 +175,10 @@ impl Scan {
         }
         Ok(self.len)
     }
+}
+
+fn is_header(bytes: &[u8], offset: u64) -> bool {
+    u32::try_from(offset).is_ok_and(|offset| Header::parse(bytes, offset).is_some())
 }
 
 fn markers(bytes: &[u8]) -> impl Iterator<Item = usize> {
