@@ -20,6 +20,7 @@ use crate::{
         self, CLOSING, Durable, Event, Fragment, Lease, Lives, Origin, Origins, Parked, Place,
         Plan, Refusal, Refused, TraceId, TraceKey,
     },
+    wire::Spliced,
 };
 
 /// See the module.
@@ -160,7 +161,7 @@ impl Keeper {
         answered
     }
 
-    fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
+    fn read(&self, place: &Place) -> Result<Spliced, ReadError> {
         let read = self.journal.read(place);
         if let Err(error) = &read {
             tracing::error!(%error, "spans in the journal can't be read");
@@ -188,7 +189,7 @@ impl Keeper {
 
     /// The record of a plan.
     pub(super) fn plan_record(&self, place: &Place) -> Option<PlanRecord> {
-        let record = PlanRecord::decode(self.read(place).ok()?);
+        let record = PlanRecord::decode(self.read(place).ok()?.to_bytes());
         if let Err(error) = &record {
             tracing::error!(%error, "a plan in the journal can't be read");
         }
@@ -239,7 +240,7 @@ impl Keeper {
         parked: &Parked,
     ) -> Result<Option<(TraceKey, Vec<Fragment>, PlanRecord, Vec<bool>)>, ReadError> {
         let record = match self.read(&parked.plan) {
-            Ok(bytes) => PlanRecord::decode(bytes).ok(),
+            Ok(bytes) => PlanRecord::decode(bytes.to_bytes()).ok(),
             Err(error @ ReadError::Io { .. }) => return Err(error),
             Err(_) => None,
         };
@@ -317,7 +318,7 @@ impl Durable for Keeper {
         self.journal.poisoned()
     }
 
-    fn read(&self, place: &Place) -> Option<Bytes> {
+    fn read(&self, place: &Place) -> Option<Spliced> {
         Self::read(self, place).ok()
     }
 

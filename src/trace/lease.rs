@@ -5,7 +5,6 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Event, Life, Place, Settlement, settlement::Parts};
@@ -13,6 +12,7 @@ use crate::{
     clock,
     ledger::{Account, Destination, DropReason, Ledger},
     memory::{Reservation, Stage},
+    wire::Spliced,
 };
 
 /// What outlives the process, as a lease sees it. The journal is one; rooms behind the buffer know nothing else of it.
@@ -20,8 +20,8 @@ pub trait Durable: fmt::Debug + Send + Sync {
     /// Why nothing can be kept any more; `None` as long as it can.
     fn failure(&self) -> Option<String>;
 
-    /// The bytes of a part; `None` if they can't be read. May take a disk's time.
-    fn read(&self, place: &Place) -> Option<Bytes>;
+    /// A part; `None` if it can't be read. May take a disk's time.
+    fn read(&self, place: &Place) -> Option<Spliced>;
 
     /// These parts need not go to this destination again. Those in `last` nobody else needs either: their space may be given
     /// back.
@@ -320,7 +320,7 @@ mod tests {
             None
         }
 
-        fn read(&self, _: &Place) -> Option<Bytes> {
+        fn read(&self, _: &Place) -> Option<Spliced> {
             None
         }
 

@@ -133,8 +133,7 @@ pub fn split(request: Bytes) -> Result<Split, SplitError> {
 
 /// The one fragment in bytes that were a fragment's before, and whose spans they are: checked when they came, so that they
 /// are not again. `None` when they are no fragment.
-pub fn written(bytes: Bytes) -> Option<(TraceId, Fragment)> {
-    let bytes = Spliced::from(bytes);
+pub fn written(bytes: Spliced) -> Option<(TraceId, Fragment)> {
     let (mut trace, mut spans, mut is_one) = (None, 0, true);
     let read = bytes.for_each_span(|_, span| {
         spans += 1;

@@ -18,7 +18,7 @@ use tracestitch::{
     wire::{Level, Shared, Splice, Spliced, Splices},
 };
 
-/// Its last segment was written over an older one, and parts in it share a stretch.
+/// Segments of it were written over older ones, and parts of the last one share a stretch.
 #[test]
 fn a_journal_of_version_3_is_read() {
     let golden = golden("v3");
@@ -71,7 +71,7 @@ fn copy(from: &Path, to: &Path) {
 
 fn line(journal: &Journal, recovered: &Recovered) -> String {
     let Recovered { place, content, done, covered } = recovered;
-    let bytes = journal.read(place).expect("whole");
+    let bytes = journal.read(place).expect("whole").to_bytes();
     let what = match content {
         Content::Spans { meta } => format!("spans of {}", String::from_utf8_lossy(meta)),
         Content::Plan { covers } => {

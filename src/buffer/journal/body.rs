@@ -164,7 +164,7 @@ impl Stretches {
             let unknown = Stretch { offset: 0, len: 0, checksum: 0 };
             let Stretch { offset, len, checksum } = known.unwrap_or(unknown);
             let back = u32::try_from(part - offset).unwrap_or(u32::MAX);
-            Entry { before: splice.at, back, len: number(len), checksum }
+            Entry { before: splice.at, back, len: number(len), checksum, level: splice.level }
         })
     }
 }

@@ -33,6 +33,7 @@
 //!     4    offset of the part less that of the stretch
 //!     4    length of the stretch
 //!     4    CRC-32C of the stretch
+//!     4    what it is the header of: 1 a resource, 2 a scope
 //!     …  own bytes
 //! ```
 //!
@@ -42,7 +43,7 @@
 //!
 //! A record without its whole body was cut off and counts for nothing. Every part has a number, counted up from 1 over
 //! the whole journal and all restarts. A `Moved` record's parts have been in an earlier segment under the same number; the
-//! copy replaces the original if its checksum holds; nothing is spliced into it.
+//! copy replaces the original if its checksum holds.
 //!
 //! Versions 1 and 2 were never in a release, and are not read.
 
@@ -354,6 +355,7 @@ impl Layout {
     }
 
     fn moved(&mut self, head: heads::Moved) -> Option<Vec<Stored>> {
+        self.at = self.at.checked_add(head.stretches_len)?;
         let metas = head.metas;
         let stored = |part: heads::MovedPart| {
             let content = match part.kind? {

@@ -239,8 +239,8 @@ impl Journal {
         }
     }
 
-    /// The bytes of a part, wherever it is now.
-    pub fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
+    /// A part, wherever it is now.
+    pub fn read(&self, place: &Place) -> Result<Spliced, ReadError> {
         self.0.shared.read(place)
     }
 

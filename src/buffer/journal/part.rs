@@ -1,6 +1,7 @@
-//! Parts as they are read: put together of their own bytes and the stretches that are spliced in.
+//! Parts as they are read: their own bytes, and the stretches that are spliced in. Those that neighbours share on the disk
+//! they share in memory, too.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -9,7 +10,10 @@ use super::{
     files::{SegmentFile, read_exact},
     table::{Entry, table},
 };
-use crate::trace::Place;
+use crate::{
+    trace::Place,
+    wire::{Shared, Splice, Spliced, Splices},
+};
 
 /// Stretches that are remembered: neighbouring parts have the same ones.
 const REMEMBERED: usize = 64;
@@ -25,15 +29,15 @@ struct Stretch {
     segment: u32,
     offset: u32,
     checksum: u32,
-    bytes: Bytes,
+    bytes: Arc<Shared>,
 }
 
-/// A part's bytes, `None` if they are not what was written.
+/// A part, `None` if it is not what was written.
 pub(super) fn read_part(
     file: &dyn SegmentFile,
     place: &Place,
     recent: &Recent,
-) -> io::Result<Option<Bytes>> {
+) -> io::Result<Option<Spliced>> {
     let offset = place.offset.get();
     if u64::from(offset) + u64::from(place.len) > file.size_bytes()? {
         return Ok(None);
@@ -42,30 +46,32 @@ pub(super) fn read_part(
         return Ok(None);
     };
     let Some((entries, own)) = table(&part) else { return Ok(None) };
-    let (entries, own): (Vec<_>, _) = (entries.collect(), part.slice(own..));
+    let own = part.slice(own..);
     if entries.is_empty() {
-        return Ok(Some(own));
+        return Ok(Some(own.into()));
     }
-    let Some(len) = whole_len(&own, &entries) else { return Ok(None) };
-    let (mut whole, mut from) = (Vec::with_capacity(len), 0);
+    if !fit(&own, &entries) {
+        return Ok(None);
+    }
+    let mut share_bytes = Splices::list_share_bytes(entries.len(), 1);
+    let mut splices = Vec::with_capacity(entries.len());
     for entry in entries {
-        let Some(stretch) = recent.stretch(file, place, &entry)? else { return Ok(None) };
-        let before = usize::try_from(entry.before).ok();
-        let before = before.and_then(|before| Some((own.get(from..before)?, before)));
-        let Some((own, before)) = before else { return Ok(None) };
-        whole.extend_from_slice(own);
-        whole.extend_from_slice(&stretch);
-        from = before;
+        let Some(shared) = recent.stretch(file, place, &entry)? else { return Ok(None) };
+        // Who else has it is not known.
+        share_bytes += Shared::share_bytes(shared.bytes().len(), 1);
+        splices.push(Splice { at: entry.before, level: entry.level, shared });
     }
-    whole.extend_from_slice(own.get(from..).unwrap_or_default());
-    Ok(Some(whole.into()))
+    Ok(Some(Spliced::new(own, Some(Splices::new(splices, share_bytes)))))
 }
 
-/// As many as a record has at most.
-fn whole_len(own: &[u8], entries: &[Entry]) -> Option<usize> {
+/// Stretches stand in ascending places of the own bytes, and all of it is no more than a record.
+fn fit(own: &[u8], entries: &[Entry]) -> bool {
+    let ascend = entries.is_sorted_by_key(|entry| entry.before);
+    let last = entries.last().and_then(|last| usize::try_from(last.before).ok());
     let spliced: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
-    let whole = u32::try_from(spliced + own.len() as u64).ok()?;
-    usize::try_from(whole).ok()
+    ascend
+        && last.is_some_and(|last| last <= own.len())
+        && u32::try_from(spliced + own.len() as u64).is_ok()
 }
 
 /// Bytes that end before the file does, `None` if they have another checksum.
@@ -93,7 +99,7 @@ impl Recent {
         file: &dyn SegmentFile,
         place: &Place,
         entry: &Entry,
-    ) -> io::Result<Option<Bytes>> {
+    ) -> io::Result<Option<Arc<Shared>>> {
         let segment = place.segment;
         let Entry { back, len, checksum, .. } = *entry;
         // It stands before the part, and the part is in the file.
@@ -103,16 +109,17 @@ impl Recent {
         let known = self.0.lock().get(slot).cloned().flatten();
         if let Some(Stretch { bytes, .. }) = known.filter(|known| {
             (known.segment, known.offset, known.checksum) == (segment, offset, checksum)
-                && u32::try_from(known.bytes.len()) == Ok(len)
+                && u32::try_from(known.bytes.bytes().len()) == Ok(len)
         }) {
             return Ok(Some(bytes));
         }
-        let read = read_checked(file, offset, len, checksum)?;
-        if let Some(bytes) = read.clone().filter(|bytes| bytes.len() <= REMEMBERED_BYTES_MAX)
+        let Some(bytes) = read_checked(file, offset, len, checksum)? else { return Ok(None) };
+        let bytes = Shared::new([&*bytes].into_iter());
+        if bytes.bytes().len() <= REMEMBERED_BYTES_MAX
             && let Some(slot) = self.0.lock().get_mut(slot)
         {
-            *slot = Some(Stretch { segment, offset, checksum, bytes });
+            *slot = Some(Stretch { segment, offset, checksum, bytes: Arc::clone(&bytes) });
         }
-        Ok(read)
+        Ok(Some(bytes))
     }
 }

@@ -13,7 +13,7 @@ use super::{
     scan::{Found, Scan},
     writer::Writer,
 };
-use crate::clock;
+use crate::{clock, wire::Spliced};
 
 /// Bytes of one Moved record, unless one part has more.
 const MOVED_BYTES: usize = 4 << 20;
@@ -166,13 +166,13 @@ impl Writer {
 /// Parts on their way.
 #[derive(Debug, Default)]
 struct Load {
-    parts: Vec<(Stored, Bytes)>,
+    parts: Vec<(Stored, Spliced)>,
     /// Of the record to come, nearly.
     bytes: usize,
 }
 
 impl Load {
-    fn add(&mut self, part: Stored, bytes: Bytes) {
+    fn add(&mut self, part: Stored, bytes: Spliced) {
         let head = match &part.content {
             Content::Spans { meta } => meta.len(),
             Content::Plan { covers } => covers.len() * 24,
@@ -182,7 +182,7 @@ impl Load {
     }
 
     /// The parts of one request share their meta.
-    fn record(self) -> (Vec<Stored>, heads::Moved, Vec<Bytes>) {
+    fn record(self) -> (Vec<Stored>, heads::Moved, Vec<Spliced>) {
         let mut metas = Metas::default();
         let mut head = heads::Moved::default();
         for (Stored { place, content }, _) in &self.parts {

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    body::{Body, Plain},
+    body::Body,
     error::AppendError,
     format::{HEADER_BYTES, Kind, Spot, heads, runs},
     message::PlanToWrite,
     numbers::Numbers,
     writer::{Added, GROUP_BYTES, Waiting, Writer},
 };
-use crate::trace::Place;
+use crate::{trace::Place, wire::Spliced};
 
 /// Covered parts in one Plans record, and ranges in one Done record, at most: their heads stay small.
 const COVERS_MAX: usize = 16 * 1024;
@@ -130,16 +130,17 @@ impl Writer {
     pub(super) fn write_moved(
         &mut self,
         mut head: heads::Moved,
-        parts: Vec<Bytes>,
+        parts: Vec<Spliced>,
     ) -> Result<Vec<Place>, AppendError> {
-        let mut body = Body::plain(parts.into_iter().map(Plain::new));
+        let mut body = Body::of(parts);
+        head.stretches_len = body.stretches_len();
         let (lens, checksums) = body.take_lens_and_checksums();
         for ((part, len), checksum) in head.parts.iter_mut().zip(lens).zip(checksums) {
             (part.len, part.checksum) = (len, checksum);
         }
         let Added { spot, .. } = self.add_record(Kind::Moved, &head, body)?;
         self.write_batch()?;
-        let mut offset = body_offset(spot, &head);
+        let mut offset = body_offset(spot, &head).saturating_add(head.stretches_len);
         let place = |part: &heads::MovedPart| {
             let heads::MovedPart { number, len, checksum, .. } = *part;
             let place = Place { number, segment: spot.segment, offset, len, checksum };

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
@@ -28,6 +27,7 @@ use crate::{
     clock,
     telemetry::{Metrics, catalogue::WriteFailure},
     trace::Place,
+    wire::Spliced,
 };
 
 /// One journal.
@@ -242,8 +242,8 @@ impl Shared {
         Ok(Some(file))
     }
 
-    /// A part's bytes, wherever it is now.
-    pub(super) fn read(&self, place: &Place) -> Result<Bytes, ReadError> {
+    /// A part, wherever it is now.
+    pub(super) fn read(&self, place: &Place) -> Result<Spliced, ReadError> {
         let (place, file) = {
             let mut space = self.space.lock();
             let place = space.current(place);
@@ -254,8 +254,8 @@ impl Shared {
         let io_error = |source| ReadError::Io { number, file: self.path(segment), source };
         let file = file.map_err(io_error)?;
         let file = file.ok_or(ReadError::Gone { number })?;
-        let bytes = read_part(&*file, &place, &self.recent).map_err(io_error)?;
-        bytes.ok_or_else(|| self.damaged(&place))
+        let part = read_part(&*file, &place, &self.recent).map_err(io_error)?;
+        part.ok_or_else(|| self.damaged(&place))
     }
 
     /// Counts and names a part that can't be read.

@@ -44,14 +44,17 @@ pub(super) struct Segment {
     pub(super) live: Numbers,
     /// Their bytes.
     pub(super) live_bytes: u64,
+    /// Bytes of all parts, live or not; the others are stretches that parts share, and heads.
+    part_bytes: u64,
     file: Option<Arc<dyn SegmentFile>>,
 }
 
 impl Segment {
     /// One that is being written from now on.
     pub(super) fn begun(bytes: u64, born: Instant) -> Self {
-        let (live, live_bytes) = (Numbers::default(), 0);
-        Self { bytes, born, sealed: false, is_writable: true, live, live_bytes, file: None }
+        let (live, live_bytes, part_bytes) = (Numbers::default(), 0, 0);
+        let (sealed, is_writable, file) = (false, true, None);
+        Self { bytes, born, sealed, is_writable, live, live_bytes, part_bytes, file }
     }
 
     /// One of an earlier process.
@@ -62,7 +65,13 @@ impl Segment {
     fn add(&mut self, place: &Place) {
         if self.live.insert(place.number) {
             self.live_bytes += u64::from(place.len);
+            self.part_bytes += u64::from(place.len);
         }
+    }
+
+    /// Parts were found in it that nobody may need.
+    pub(super) fn note_parts(&mut self, bytes: u64) {
+        self.part_bytes += bytes;
     }
 
     fn remove(&mut self, place: &Place) -> bool {
@@ -84,12 +93,13 @@ impl Segment {
         self.live_bytes = self.live_bytes.saturating_sub(bytes);
     }
 
-    /// The last quarter or less of an old segment pins the rest and all that comes behind it.
+    /// The last quarter or less of an old segment's parts pins the rest and all that comes behind it. What parts share does
+    /// not count: it moves along, and would hold up the last small part below a large resource.
     fn is_straggling(&self, now: Instant, age: Duration) -> bool {
         self.sealed
             && !self.live.is_empty()
             && now.saturating_duration_since(self.born) >= age
-            && self.live_bytes <= self.bytes / 4
+            && self.live_bytes <= self.part_bytes / 4
     }
 }
 
@@ -150,8 +160,10 @@ impl Space {
         for run in runs(places) {
             let segment = run.first().and_then(|first| self.segments.get_mut(&first.segment));
             let Some(segment) = segment else { continue };
+            let bytes = run.iter().map(|place| u64::from(place.len)).sum::<u64>();
             segment.live.insert_range(numbers(run));
-            segment.live_bytes += run.iter().map(|place| u64::from(place.len)).sum::<u64>();
+            segment.live_bytes += bytes;
+            segment.part_bytes += bytes;
         }
     }
 
@@ -354,13 +366,8 @@ mod tests {
         let straggles = |old_s: u64, live: u32, sealed: bool, behind: Option<bool>| {
             let mut space = Space::new(Vec::new());
             let mut oldest = Segment { sealed, ..Segment::begun(1000, now) };
-            oldest.add(&Place {
-                number: 1,
-                segment: 1,
-                offset: NonZeroU32::MIN,
-                len: live,
-                checksum: 0,
-            });
+            oldest.add(&part(1, live));
+            oldest.note_parts(u64::from(1000 - live));
             space.add_segment(1, oldest);
             if let Some(sealed) = behind {
                 space.add_segment(2, Segment { sealed, ..Segment::begun(1000, now) });
@@ -373,5 +380,9 @@ mod tests {
         assert!(!straggles(60, 250, true, Some(false)), "the next one is being written");
         assert!(!straggles(60, 250, true, None), "alone");
         assert!(!straggles(60, 250, false, Some(true)), "being written");
+    }
+
+    fn part(number: u64, len: u32) -> Place {
+        Place { number, segment: 1, offset: NonZeroU32::MIN, len, checksum: 0 }
     }
 }

@@ -212,14 +212,19 @@ impl Liveness<'_> {
                 Record::Moved(parts) => (parts, true),
                 Record::Done(..) | Record::End => return Ok(()),
             };
+            let all: u64 = parts.iter().map(|part| u64::from(part.place.len)).sum();
             let mut live = Vec::new();
             for part in parts.into_iter().filter(|part| here.contains(part.place.number)) {
                 if self.is_live(&part, shared, &**file)? && self.live.insert(part.place.number) {
                     live.push(part.place);
                 }
             }
+            let live_bytes: u64 = live.iter().map(|place| u64::from(place.len)).sum();
             let mut space = shared.space.lock();
             space.enlist(&live);
+            if let Some(segment) = space.segment_mut(segment) {
+                segment.note_parts(all.saturating_sub(live_bytes));
+            }
             if are_copies {
                 for place in live {
                     space.note_moved(place);

@@ -5,7 +5,6 @@ mod full;
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -16,7 +15,7 @@ use crate::{
     ledger::{Account, Books, DropReason, Ledger},
     memory::Budget,
     trace::{Durable, Lease, Origin, Parked, Piece, Place, TraceId, TraceKey},
-    wire::field::put_delimited_head,
+    wire::{Spliced, field::put_delimited_head},
 };
 
 /// A journal as leases see it.
@@ -32,7 +31,7 @@ impl Durable for Journal {
         None
     }
 
-    fn read(&self, _: &Place) -> Option<Bytes> {
+    fn read(&self, _: &Place) -> Option<Spliced> {
         None
     }
 

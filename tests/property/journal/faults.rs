@@ -29,7 +29,7 @@ fn run(journal: &Journal) -> Promised {
     let mut promised = Promised::default();
     for round in 0..24_u8 {
         let stays = round % 8 == 1;
-        let size = if stays { 10 } else { 50 };
+        let size = if stays { 10 } else { 90 };
         let parts = vec![Bytes::from(vec![round; size]), Bytes::from(vec![round; size + 1])];
         promised.given.extend(parts.iter().cloned());
         let Ok(places) = append(journal, "meta", parts.clone()) else { continue };
@@ -66,17 +66,19 @@ fn check(files: &MemoryFiles, promised: &Promised, what: &str) {
     let found = by_number(&mut recovery);
     for (number, bytes) in &promised.kept {
         let recovered = found.get(number).unwrap_or_else(|| panic!("{what}: {number} is lost"));
-        let read = journal.read(&recovered.place).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let read = journal.read(&recovered.place);
+        let read = read.unwrap_or_else(|error| panic!("{what}: {error}")).to_bytes();
         assert_eq!(&read, bytes, "{what}: {number}");
     }
     for (number, (bytes, covers)) in &promised.plans {
         let plan = found.get(number).unwrap_or_else(|| panic!("{what}: plan {number} is lost"));
-        assert_eq!(&journal.read(&plan.place).expect("a plan"), bytes, "{what}");
+        assert_eq!(journal.read(&plan.place).expect("a plan").to_bytes(), *bytes, "{what}");
         assert!(covers.iter().all(|number| found[number].covered), "{what}");
     }
     for recovered in found.values() {
         // What was not acknowledged may be there, and then as it was given.
-        let read = journal.read(&recovered.place).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let read = journal.read(&recovered.place);
+        let read = read.unwrap_or_else(|error| panic!("{what}: {error}")).to_bytes();
         assert!(promised.given.contains(&read), "{what}: {recovered:?} is made up");
     }
     append(&journal, "", vec![Bytes::from_static(b"next")]).expect("it goes on");

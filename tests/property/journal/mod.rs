@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod limits;
 mod model;
+mod sharing;
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,7 @@ pub(crate) fn settings(files: &MemoryFiles) -> Settings {
     Settings {
         sync: SyncMode::Always,
         max_bytes: 1 << 20,
-        segment_bytes: 600,
+        segment_bytes: 1500,
         straggler_age: Duration::ZERO,
         files: Arc::new(files.clone()),
         ..Settings::new(PathBuf::from(DIRECTORY), destinations, metrics)

@@ -76,7 +76,7 @@ impl Run {
         }
         for trace in &self.traces {
             for (place, bytes) in trace.parts.iter().chain(&trace.plan) {
-                assert_eq!(&self.journal.read(place).expect("is there"), bytes);
+                assert_eq!(self.journal.read(place).expect("is there").to_bytes(), *bytes);
             }
         }
     }
@@ -130,7 +130,7 @@ impl Run {
                     (part.done.as_slice(), part.covered),
                     (&trace.done[..], trace.plan.is_some())
                 );
-                assert_eq!(&self.journal.read(place).expect("by its old place"), bytes);
+                assert_eq!(self.journal.read(place).expect("by its old place").to_bytes(), *bytes);
                 *place = part.place;
             }
             let parts: Vec<_> = trace.parts.iter().map(|(place, _)| *place).collect();
@@ -181,7 +181,7 @@ fn a_slow_trace_does_not_pin_the_disk() {
         journal.done(1, &fast);
         journal.release(&fast);
     }
-    assert_eq!(journal.read(&slow[0]).expect("moved"), filled(1, 30));
+    assert_eq!(journal.read(&slow[0]).expect("moved").to_bytes(), filled(1, 30));
     journal.close();
     assert!(files.paths().len() <= 5, "{:?}", files.paths());
     assert!(files.content(&segment(1)).is_none(), "the first segment is gone");
@@ -190,7 +190,7 @@ fn a_slow_trace_does_not_pin_the_disk() {
     assert_eq!(found.len(), 1);
     let recovered = &found[&slow[0].number];
     assert_eq!((meta(recovered), recovered.done.as_slice()), (&b"slow"[..], &[false, true][..]));
-    assert_eq!(journal.read(&recovered.place).expect("is there"), filled(1, 30));
+    assert_eq!(journal.read(&recovered.place).expect("is there").to_bytes(), filled(1, 30));
 }
 
 /// Parts that move would be met twice or never by who reads what was left.
@@ -218,7 +218,7 @@ fn nothing_moves_while_it_is_recovered() {
     assert!(files.content(&segment(1)).is_some(), "not moved");
     turns(&journal);
     assert!(files.content(&segment(1)).is_none(), "moved");
-    assert_eq!(journal.read(&slow[0]).expect("by its old place"), filled(1, 30));
+    assert_eq!(journal.read(&slow[0]).expect("by its old place").to_bytes(), filled(1, 30));
 }
 
 /// It may have gone out by the first.
