@@ -148,7 +148,8 @@ impl Reader {
         let mut trace = OpenTrace::new(fragment, memory, at);
         // It went out without its plan having been written.
         trace.had = destinations.filter(|number| had(*number)).map(|n| (n, spans)).collect();
-        if spills {
+        // Each part is charged with all that it shares, so that there may be more of it than `spills` knew of.
+        if spills || self.budget.used_bytes() > self.budget.limit_bytes() / 4 {
             trace.spill();
         }
         open.add(key, trace);

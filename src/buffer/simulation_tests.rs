@@ -66,7 +66,7 @@ fn fragment(entry: &Entry) -> Fragment {
     let offset = NonZeroU32::MIN;
     let place = Place { number: entry.number, segment: 1, offset, len: 100, checksum: 0 };
     let bytes = bytes::Bytes::from_static(&[0; 100]);
-    Fragment { bytes: bytes.into(), spans: 1, place: Some(place) }
+    Fragment { bytes: bytes.into(), spans: 1, place: Some(place), spilled_len: 0 }
 }
 
 impl World {

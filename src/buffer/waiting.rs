@@ -14,6 +14,7 @@ pub(super) struct Waiting {
     splices: Option<Arc<Splices>>,
     pub(super) place: Option<Place>,
     spans: u32,
+    spilled_len: u32,
 }
 
 impl Waiting {
@@ -22,22 +23,25 @@ impl Waiting {
         if self.place.is_none() {
             return 0;
         }
-        let Self { place, spans, .. } = *self;
-        let spilled = Self { own: Box::default(), splices: None, place, spans };
-        Fragment::from(mem::replace(self, spilled)).loose_bytes()
+        let Self { place, spans, spilled_len, .. } = *self;
+        let spilled = Self { own: Box::default(), splices: None, place, spans, spilled_len };
+        let whole = Fragment::from(mem::replace(self, spilled));
+        // A fragment is below 4 GiB, as its request is.
+        self.spilled_len = u32::try_from(whole.wire_bytes()).unwrap_or(u32::MAX);
+        whole.loose_bytes()
     }
 }
 
 impl From<Fragment> for Waiting {
-    fn from(Fragment { bytes, spans, place }: Fragment) -> Self {
+    fn from(Fragment { bytes, spans, place, spilled_len }: Fragment) -> Self {
         let (own, splices) = bytes.into_parts();
-        // Not copied: nobody else has them.
-        Self { own: Vec::from(own).into(), splices, place, spans }
+        // Mostly not copied: nobody else has them.
+        Self { own: Vec::from(own).into(), splices, place, spans, spilled_len }
     }
 }
 
 impl From<Waiting> for Fragment {
-    fn from(Waiting { own, splices, place, spans }: Waiting) -> Self {
-        Self { bytes: Spliced::new(own.into(), splices), spans, place }
+    fn from(Waiting { own, splices, place, spans, spilled_len }: Waiting) -> Self {
+        Self { bytes: Spliced::new(own.into(), splices), spans, place, spilled_len }
     }
 }

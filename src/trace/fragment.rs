@@ -13,6 +13,8 @@ pub struct Fragment {
     pub spans: u32,
     /// Where the journal has the bytes; `bytes` is empty while only the journal has them.
     pub place: Option<Place>,
+    /// How many they are then.
+    pub spilled_len: u32,
 }
 
 /// A fragment's slot in a list, which may have some to spare.
@@ -29,10 +31,12 @@ impl Fragment {
         self.bytes.is_empty() && self.place.is_some()
     }
 
-    /// Bytes of the spans themselves, wherever they are; of those on the disk alone without what they share there.
+    /// Bytes of the spans themselves, wherever they are.
     pub fn wire_bytes(&self) -> u64 {
-        let spilled = self.place.map_or(0, |place| u64::from(place.len));
-        spilled.max(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
+        if self.is_spilled() {
+            return self.spilled_len.into();
+        }
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
     }
 
     /// Memory this fragment holds.

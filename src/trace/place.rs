@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-/// One part of a journal record: the bytes of a fragment, or of a plan. The number is its identity for good; the rest is
+/// One part of a journal record: a fragment, or a plan, without what it shares with others of the record. The number is its identity for good; the rest is
 /// where it was written first, and may have moved since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -12,8 +12,8 @@ pub struct Place {
     pub segment: u32,
     /// First byte in the segment; never 0, where the segment's first line is. So `Option<Place>` is no larger.
     pub offset: NonZeroU32,
-    /// Bytes.
+    /// Bytes there, not of the message: what it shares stands elsewhere, and a table of that is in front.
     pub len: u32,
-    /// CRC-32C of the bytes.
+    /// CRC-32C of these bytes.
     pub checksum: u32,
 }

@@ -140,7 +140,7 @@ pub fn written(bytes: Spliced) -> Option<(TraceId, Fragment)> {
         is_one &= span.id.is_some() && *trace.get_or_insert(span.trace_id) == span.trace_id;
     });
     read.ok().filter(|()| is_one)?;
-    Some((trace??, Fragment { bytes, spans, place: None }))
+    Some((trace??, Fragment { bytes, spans, place: None, spilled_len: 0 }))
 }
 
 impl Scanned {
@@ -183,6 +183,7 @@ impl Scanned {
         let splices = trace.shares.and_then(|list| splices.get(list)).cloned();
         // A request is below 4 GiB.
         let spans = u32::try_from(members.len()).unwrap_or(u32::MAX);
-        Fragment { bytes: Spliced::new(bytes.into(), splices), spans, place: None }
+        let bytes = Spliced::new(bytes.into(), splices);
+        Fragment { bytes, spans, place: None, spilled_len: 0 }
     }
 }

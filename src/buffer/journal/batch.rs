@@ -42,6 +42,11 @@ impl Batch {
         self.bytes
     }
 
+    /// Bytes of what their parts share.
+    pub(super) fn stretch_bytes(&self) -> u64 {
+        self.records.iter().map(|record| u64::from(record.body.stretches_len())).sum()
+    }
+
     /// What the records are.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
         self.records.iter().map(|record| record.kind)

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Integers are little-endian. The checksum of the header does not cover the body: each part has its own in the head, so
-//! that damage to one part costs only that part. Behind damage a reader looks for the next marker with a whole record;
+//! that damage to one part costs only that part, and damage to a stretch those that it is spliced into. Behind damage a reader looks for the next marker with a whole record;
 //! that a record says where it stands keeps a marker within somebody's data from being taken for one.
 //!
 //! A part begins with a table of the stretches that are spliced into it; its own bytes follow. Stretches stand in the
@@ -137,26 +137,10 @@ pub(super) struct Spot {
     pub(super) offset: u32,
 }
 
-/// How a segment begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FirstLine {
-    /// Like one of this version.
-    Readable,
-    /// Like one of another version.
-    Version(u64),
-    /// Like none: cut off or damaged.
-    Unknown,
-}
-
-impl FirstLine {
-    /// Looks at the first bytes of a segment.
-    pub(super) fn of(start: &[u8]) -> Self {
-        match version(start) {
-            Some(VERSION) => Self::Readable,
-            Some(version) => Self::Version(version),
-            None => Self::Unknown,
-        }
-    }
+/// The version of the format that a segment says it has at its beginning, if that is another one. What begins like no
+/// journal is cut off or damaged.
+pub(super) fn other_version(start: &[u8]) -> Option<u64> {
+    version(start).filter(|version| *version != VERSION)
 }
 
 fn version(start: &[u8]) -> Option<u64> {
@@ -275,13 +259,21 @@ const CHECKSUM_AT: usize = HEADER_BYTES - 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
     /// Parts of a Spans or Plans record.
-    Parts(Vec<Stored>),
+    Parts(Parts),
     /// Parts of a Moved record.
-    Moved(Vec<Stored>),
+    Moved(Parts),
     /// Numbers that a destination does not need any more.
     Done(String, Numbers),
     /// What comes behind it is of an earlier segment.
     End,
+}
+
+/// The parts in a record's body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    /// Bytes of what is spliced into them, before the first.
+    pub(super) stretches_len: u32,
+    pub(super) stored: Vec<Stored>,
 }
 
 /// A part in a record.
@@ -302,7 +294,10 @@ impl Record {
         let mut layout = Layout { segment: at.segment, at: body, end };
         let record = match header.kind {
             Kind::Spans => Self::Parts(layout.spans(heads::Spans::decode(head).ok()?)?),
-            Kind::Plans => Self::Parts(layout.plans(&heads::Plans::decode(head).ok()?)?),
+            Kind::Plans => {
+                let stored = layout.plans(&heads::Plans::decode(head).ok()?)?;
+                Self::Parts(Parts { stretches_len: 0, stored })
+            }
             Kind::Moved => Self::Moved(layout.moved(heads::Moved::decode(head).ok()?)?),
             Kind::Done => done(heads::Done::decode(head).ok()?)?,
             Kind::End => Self::End,
@@ -337,12 +332,17 @@ impl Layout {
             .collect()
     }
 
-    fn spans(&mut self, head: heads::Spans) -> Option<Vec<Stored>> {
-        self.at = self.at.checked_add(head.stretches_len)?;
+    fn spans(&mut self, head: heads::Spans) -> Option<Parts> {
+        let stretches_len = self.stretches(head.stretches_len)?;
         let places = self.run(head.first_number, &head.len, &head.checksum)?;
         let content = Content::Spans { meta: head.meta };
         let stored = places.into_iter().map(|place| Stored { place, content: content.clone() });
-        Some(stored.collect())
+        Some(Parts { stretches_len, stored: stored.collect() })
+    }
+
+    fn stretches(&mut self, len: u32) -> Option<u32> {
+        self.at = self.at.checked_add(len).filter(|at| *at <= self.end)?;
+        Some(len)
     }
 
     fn plans(&mut self, head: &heads::Plans) -> Option<Vec<Stored>> {
@@ -354,8 +354,8 @@ impl Layout {
         plans.map(|(place, covers)| Some(Stored { place, content: plan(covers)? })).collect()
     }
 
-    fn moved(&mut self, head: heads::Moved) -> Option<Vec<Stored>> {
-        self.at = self.at.checked_add(head.stretches_len)?;
+    fn moved(&mut self, head: heads::Moved) -> Option<Parts> {
+        let stretches_len = self.stretches(head.stretches_len)?;
         let metas = head.metas;
         let stored = |part: heads::MovedPart| {
             let content = match part.kind? {
@@ -367,7 +367,8 @@ impl Layout {
             };
             Some(Stored { place: self.next(part.number, part.len, part.checksum)?, content })
         };
-        head.parts.into_iter().map(stored).collect()
+        let stored = head.parts.into_iter().map(stored).collect::<Option<_>>()?;
+        Some(Parts { stretches_len, stored })
     }
 }
 
@@ -441,12 +442,13 @@ mod tests {
 
     #[test]
     fn a_first_line_says_its_version() {
-        assert_eq!(FirstLine::of(FIRST_LINE), FirstLine::Readable);
-        assert_eq!(FirstLine::of(b"tracestitch journal 3\nrest"), FirstLine::Readable);
-        assert_eq!(FirstLine::of(b"tracestitch journal 4\nrest"), FirstLine::Version(4));
-        assert_eq!(FirstLine::of(b"tracestitch journal 12"), FirstLine::Unknown);
-        assert_eq!(FirstLine::of(b"tracestitch jour"), FirstLine::Unknown);
-        assert_eq!(FirstLine::of(b""), FirstLine::Unknown);
+        assert_eq!(version(FIRST_LINE), Some(VERSION));
+        assert_eq!(other_version(FIRST_LINE), None);
+        assert_eq!(other_version(b"tracestitch journal 2\nrest"), Some(2));
+        assert_eq!(other_version(b"tracestitch journal 4\nrest"), Some(4));
+        for cut_off in ["tracestitch journal 12", "tracestitch jour", ""] {
+            assert_eq!(other_version(cut_off.as_bytes()), None);
+        }
     }
 
     #[test]

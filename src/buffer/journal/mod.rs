@@ -1,7 +1,7 @@
 //! Bytes that outlive the process: segments of records on disk, written by one thread.
 //!
-//! The journal knows records and their parts, not traces. A part is the bytes of a fragment or of a plan and has a number
-//! for good; a [`Place`] says where it is. `format.rs` specifies the files byte by byte.
+//! The journal knows records and their parts, not traces. A part is a fragment or a plan and has a number for good; a
+//! [`Place`] says where it is. What parts of a record share is written once. `format.rs` specifies the files byte by byte.
 //!
 //! ```text
 //!  append_spans  append_plans done                    release            read

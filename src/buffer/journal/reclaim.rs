@@ -1,6 +1,11 @@
 //! Space is given back: the oldest segments are deleted when nobody needs them, and the last parts of old ones move.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -9,11 +14,14 @@ use super::{
     error::AppendError,
     format::{Record, Stored, covers, heads},
     numbers::Numbers,
-    part::read_part,
+    part::{Stretches, read_part},
     scan::{Found, Scan},
     writer::Writer,
 };
-use crate::{clock, wire::Spliced};
+use crate::{
+    clock,
+    wire::{Shared, Spliced},
+};
 
 /// Bytes of one Moved record, unless one part has more.
 const MOVED_BYTES: usize = 4 << 20;
@@ -115,8 +123,10 @@ impl Writer {
             let Found::Record(Record::Parts(parts) | Record::Moved(parts)) = found? else {
                 continue;
             };
-            for part in parts.into_iter().filter(|part| live.contains(part.place.number)) {
-                let Some(bytes) = read_part(&*file, &part.place, &self.shared.recent)? else {
+            // What they share is found again by address, however much it is.
+            let stretches = Stretches::of_a_record();
+            for part in parts.stored.into_iter().filter(|part| live.contains(part.place.number)) {
+                let Some(bytes) = read_part(&*file, &part.place, &stretches)? else {
                     self.shared.damaged(&part.place);
                     continue;
                 };
@@ -167,6 +177,8 @@ impl Writer {
 #[derive(Debug, Default)]
 struct Load {
     parts: Vec<(Stored, Spliced)>,
+    /// What is spliced in, by address.
+    shared: HashSet<*const Shared>,
     /// Of the record to come, nearly.
     bytes: usize,
 }
@@ -177,7 +189,10 @@ impl Load {
             Content::Spans { meta } => meta.len(),
             Content::Plan { covers } => covers.len() * 24,
         };
-        self.bytes += bytes.len() + head + 24;
+        let new = bytes.splices().iter().map(|splice| &splice.shared);
+        let new = new.filter(|shared| self.shared.insert(Arc::as_ptr(shared)));
+        let shared: usize = new.map(|shared| shared.bytes().len()).sum();
+        self.bytes += bytes.own().len() + shared + head + 24;
         self.parts.push((part, bytes));
     }
 

@@ -63,7 +63,7 @@ impl Recovery {
         Self { shared, segments, scan, parts, covered, live_bytes, given }
     }
 
-    /// Bytes of the parts that were live at the start.
+    /// Bytes of the parts that were live at the start, without what they share.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
@@ -86,7 +86,7 @@ impl Recovery {
         loop {
             match self.scan.as_mut().and_then(Scan::next) {
                 Some(Ok(Found::Record(Record::Parts(parts) | Record::Moved(parts)))) => {
-                    return Some(parts);
+                    return Some(parts.stored);
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     files::{SegmentFile, read_exact, read_up_to},
-    format::{FIRST_LINE, FirstLine, Ground, HEADER_BYTES, Header, MARKER, Record, Spot},
-    part::{Recent, read_part},
+    format::{FIRST_LINE, Ground, HEADER_BYTES, Header, MARKER, Record, Spot, other_version},
+    part::{Stretches, read_part},
 };
 
 /// Read at a record's start: most heads are in it.
@@ -50,11 +50,11 @@ pub(super) enum Found {
     },
 }
 
-/// The first bytes of a segment say by which rules it is read.
-pub(super) fn first_line(file: &dyn SegmentFile) -> io::Result<FirstLine> {
+/// The version of a segment that is not of ours, and so is not read.
+pub(super) fn other_version_of(file: &dyn SegmentFile) -> io::Result<Option<u64>> {
     let mut start = [0; 64];
     let len = read_up_to(file, &mut start, 0)?;
-    Ok(FirstLine::of(start.get(..len).unwrap_or_default()))
+    Ok(other_version(start.get(..len).unwrap_or_default()))
 }
 
 impl Scan {
@@ -130,8 +130,8 @@ impl Scan {
         }
         // Nothing of ours behind it, not even an End: the last one, cut off or with a damaged End.
         let (Record::Parts(parts) | Record::Moved(parts)) = record else { return Ok(true) };
-        let recent = Recent::default();
-        for part in parts {
+        let recent = Stretches::of_a_record();
+        for part in &parts.stored {
             if read_part(&*self.file, &part.place, &recent)?.is_none() {
                 return Ok(false);
             }

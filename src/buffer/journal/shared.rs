@@ -20,7 +20,7 @@ use super::{
     error::{AppendError, ReadError},
     files::{Files, SegmentFile},
     format::file_name,
-    part::{Recent, read_part},
+    part::{Stretches, read_part},
     space::Space,
 };
 use crate::{
@@ -41,7 +41,7 @@ pub(super) struct Shared {
     pub(super) straggler_age: Duration,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Mutex<Space>,
-    pub(super) recent: Recent,
+    pub(super) stretches: Stretches,
     /// Sum of the segments' sizes.
     used_bytes: AtomicU64,
     /// Bytes of appends that wait for the writer.
@@ -71,7 +71,7 @@ impl Shared {
             straggler_age,
             metrics: settings.metrics,
             space: Mutex::new(Space::new(settings.destinations)),
-            recent: Recent::default(),
+            stretches: Stretches::recent(),
             used_bytes: AtomicU64::new(0),
             queued_bytes: AtomicU64::new(0),
             recovering: AtomicBool::new(true),
@@ -254,7 +254,7 @@ impl Shared {
         let io_error = |source| ReadError::Io { number, file: self.path(segment), source };
         let file = file.map_err(io_error)?;
         let file = file.ok_or(ReadError::Gone { number })?;
-        let part = read_part(&*file, &place, &self.recent).map_err(io_error)?;
+        let part = read_part(&*file, &place, &self.stretches).map_err(io_error)?;
         part.ok_or_else(|| self.damaged(&place))
     }
 

@@ -44,17 +44,17 @@ pub(super) struct Segment {
     pub(super) live: Numbers,
     /// Their bytes.
     pub(super) live_bytes: u64,
-    /// Bytes of all parts, live or not; the others are stretches that parts share, and heads.
-    part_bytes: u64,
+    /// Bytes of what parts share.
+    pub(super) stretch_bytes: u64,
     file: Option<Arc<dyn SegmentFile>>,
 }
 
 impl Segment {
     /// One that is being written from now on.
     pub(super) fn begun(bytes: u64, born: Instant) -> Self {
-        let (live, live_bytes, part_bytes) = (Numbers::default(), 0, 0);
+        let (live, live_bytes, stretch_bytes) = (Numbers::default(), 0, 0);
         let (sealed, is_writable, file) = (false, true, None);
-        Self { bytes, born, sealed, is_writable, live, live_bytes, part_bytes, file }
+        Self { bytes, born, sealed, is_writable, live, live_bytes, stretch_bytes, file }
     }
 
     /// One of an earlier process.
@@ -65,13 +65,7 @@ impl Segment {
     fn add(&mut self, place: &Place) {
         if self.live.insert(place.number) {
             self.live_bytes += u64::from(place.len);
-            self.part_bytes += u64::from(place.len);
         }
-    }
-
-    /// Parts were found in it that nobody may need.
-    pub(super) fn note_parts(&mut self, bytes: u64) {
-        self.part_bytes += bytes;
     }
 
     fn remove(&mut self, place: &Place) -> bool {
@@ -93,13 +87,13 @@ impl Segment {
         self.live_bytes = self.live_bytes.saturating_sub(bytes);
     }
 
-    /// The last quarter or less of an old segment's parts pins the rest and all that comes behind it. What parts share does
-    /// not count: it moves along, and would hold up the last small part below a large resource.
+    /// The last quarter or less of an old segment pins the rest and all that comes behind it. What parts share counts on
+    /// neither side: it moves along, and small parts below a large resource would look like stragglers when all are live.
     fn is_straggling(&self, now: Instant, age: Duration) -> bool {
         self.sealed
             && !self.live.is_empty()
             && now.saturating_duration_since(self.born) >= age
-            && self.live_bytes <= self.part_bytes / 4
+            && self.live_bytes <= self.bytes.saturating_sub(self.stretch_bytes) / 4
     }
 }
 
@@ -163,7 +157,6 @@ impl Space {
             let bytes = run.iter().map(|place| u64::from(place.len)).sum::<u64>();
             segment.live.insert_range(numbers(run));
             segment.live_bytes += bytes;
-            segment.part_bytes += bytes;
         }
     }
 
@@ -320,8 +313,8 @@ impl Space {
         }
     }
 
-    /// A segment's file, if it can be written over when the segment is gone: an earlier process's may be of an earlier
-    /// version, and one that was opened again is open for reading.
+    /// A segment's file, if it can be written over when the segment is gone: an earlier process's, and one that was opened
+    /// again, is open for reading.
     pub(super) fn take_writable_file(&mut self, number: u32) -> Option<Arc<dyn SegmentFile>> {
         let segment = self.segments.get_mut(&number).filter(|segment| segment.is_writable)?;
         segment.is_writable = false;
@@ -363,11 +356,11 @@ mod tests {
     #[test]
     fn a_straggler_is_old_and_nearly_empty_and_has_a_sealed_one_behind_it() {
         let (now, age) = (clock::now(), Duration::from_mins(1));
+        let stretch_bytes = 9000;
         let straggles = |old_s: u64, live: u32, sealed: bool, behind: Option<bool>| {
             let mut space = Space::new(Vec::new());
-            let mut oldest = Segment { sealed, ..Segment::begun(1000, now) };
+            let mut oldest = Segment { sealed, stretch_bytes, ..Segment::begun(10_000, now) };
             oldest.add(&part(1, live));
-            oldest.note_parts(u64::from(1000 - live));
             space.add_segment(1, oldest);
             if let Some(sealed) = behind {
                 space.add_segment(2, Segment { sealed, ..Segment::begun(1000, now) });

@@ -9,10 +9,10 @@ use super::{
     Content, Settings,
     error::OpenError,
     files::{Lock, SegmentFile},
-    format::{FirstLine, Record, Stored, VERSION, is_spare, segment_number},
+    format::{Parts, Record, Stored, VERSION, is_spare, segment_number},
     numbers::Numbers,
     part::read_part,
-    scan::{Found, Scan, first_line},
+    scan::{Found, Scan, other_version_of},
     shared::Shared,
     space::Segment,
 };
@@ -88,10 +88,10 @@ fn register(shared: &Shared, segment: u32) -> Result<(), OpenError> {
     let path = shared.path(segment);
     let look = || {
         let file = shared.files.open(&path)?;
-        Ok((first_line(&*file)?, file.size_bytes()?))
+        Ok((other_version_of(&*file)?, file.size_bytes()?))
     };
-    let (first_line, bytes) = look().map_err(failed("read", &path))?;
-    if let FirstLine::Version(found) = first_line {
+    let (other_version, bytes) = look().map_err(failed("read", &path))?;
+    if let Some(found) = other_version {
         return Err(OpenError::Version { file: path, found, needed: VERSION });
     }
     shared.use_bytes(bytes);
@@ -134,9 +134,9 @@ impl Presence {
         let damaged = |offset, bytes| shared.damaged_stretch(segment, offset, bytes);
         each_record(shared, segment, damaged, |record, file| {
             match record {
-                Record::Parts(parts) => parts.iter().for_each(|part| self.part(part)),
+                Record::Parts(parts) => parts.stored.iter().for_each(|part| self.part(part)),
                 Record::Moved(parts) => {
-                    for part in &parts {
+                    for part in &parts.stored {
                         self.copy(part, shared, &**file)?;
                     }
                 }
@@ -158,7 +158,7 @@ impl Presence {
     fn copy(&mut self, part: &Stored, shared: &Shared, file: &dyn SegmentFile) -> io::Result<()> {
         self.note(part);
         let Place { number, segment, .. } = part.place;
-        if read_part(file, &part.place, &shared.recent)?.is_none() {
+        if read_part(file, &part.place, &shared.stretches)?.is_none() {
             shared.damaged(&part.place);
             return Ok(());
         }
@@ -212,18 +212,17 @@ impl Liveness<'_> {
                 Record::Moved(parts) => (parts, true),
                 Record::Done(..) | Record::End => return Ok(()),
             };
-            let all: u64 = parts.iter().map(|part| u64::from(part.place.len)).sum();
+            let Parts { stretches_len, stored } = parts;
             let mut live = Vec::new();
-            for part in parts.into_iter().filter(|part| here.contains(part.place.number)) {
+            for part in stored.into_iter().filter(|part| here.contains(part.place.number)) {
                 if self.is_live(&part, shared, &**file)? && self.live.insert(part.place.number) {
                     live.push(part.place);
                 }
             }
-            let live_bytes: u64 = live.iter().map(|place| u64::from(place.len)).sum();
             let mut space = shared.space.lock();
             space.enlist(&live);
             if let Some(segment) = space.segment_mut(segment) {
-                segment.note_parts(all.saturating_sub(live_bytes));
+                segment.stretch_bytes += u64::from(stretches_len);
             }
             if are_copies {
                 for place in live {
@@ -250,7 +249,7 @@ impl Liveness<'_> {
             return Ok(false);
         }
         // The spans of a plan that can't be read must not wait for it.
-        if read_part(file, &part.place, &shared.recent)?.is_none() {
+        if read_part(file, &part.place, &shared.stretches)?.is_none() {
             shared.damaged(&part.place);
             return Ok(false);
         }

@@ -20,7 +20,12 @@ pub(super) struct Entry {
     pub(super) level: Level,
 }
 
-const LEVELS: [(Level, u32); 2] = [(Level::Resource, 1), (Level::Scope, 2)];
+fn code(level: Level) -> u32 {
+    match level {
+        Level::Resource => 1,
+        Level::Scope => 2,
+    }
+}
 
 /// Bytes of a table of so many entries.
 pub(super) fn table_bytes(entries: usize) -> usize {
@@ -33,8 +38,7 @@ pub(super) fn put_table(out: &mut Vec<u8>, entries: impl ExactSizeIterator<Item 
     let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&count.to_le_bytes());
     for Entry { before, back, len, checksum, level } in entries {
-        let level = LEVELS.iter().find(|(known, _)| *known == level);
-        for number in [before, back, len, checksum, level.map_or(0, |(_, code)| *code)] {
+        for number in [before, back, len, checksum, code(level)] {
             out.extend_from_slice(&number.to_le_bytes());
         }
     }
@@ -49,8 +53,8 @@ pub(super) fn table(part: &[u8]) -> Option<(Vec<Entry>, usize)> {
     let entry = |mut entry: &[u8]| {
         let mut number = || entry.try_get_u32_le().ok();
         let (before, back, len, checksum) = (number()?, number()?, number()?, number()?);
-        let code = number()?;
-        let (level, _) = *LEVELS.iter().find(|(_, known)| *known == code)?;
+        let level = number()?;
+        let level = [Level::Resource, Level::Scope].into_iter().find(|of| code(*of) == level)?;
         Some(Entry { before, back, len, checksum, level })
     };
     Some((entries.map(entry).collect::<Option<_>>()?, bytes))

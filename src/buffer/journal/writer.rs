@@ -328,6 +328,7 @@ impl Writer {
         self.shared.use_bytes(bytes);
         if let Some(segment) = self.shared.space.lock().segment_mut(active.number) {
             segment.bytes = active.bytes;
+            segment.stretch_bytes += self.batch.stretch_bytes();
         }
         self.shared.mark_dirty(active.number, &active.file);
         self.count();

@@ -22,7 +22,7 @@ const SPANS: u64 = 40_000;
 /// Its bytes name trace and span.
 fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
     let bytes = [key.id.to_wire().as_slice(), &number.to_be_bytes()].concat();
-    let fragment = Fragment { bytes: bytes.into(), spans: 1, place: None };
+    let fragment = Fragment { bytes: bytes.into(), spans: 1, place: None, spilled_len: 0 };
     let memory = budget.claim(Stage::Buffer, fragment.held_bytes());
     OpenTrace::new(fragment, memory, clock::now())
 }

@@ -212,17 +212,36 @@ fn a_second_process_is_refused() {
 }
 
 #[test]
-fn a_journal_of_a_later_version_is_refused_and_left_as_it_is() {
-    let files = MemoryFiles::new();
-    files.put(&segment(1), b"tracestitch journal 3\n".to_vec());
-    files.put(&segment(2), b"tracestitch journal 4\nwho knows".to_vec());
-    let refused = Journal::open(settings(&files)).expect_err("too new");
-    let says = refused.to_string();
-    for word in ["00000002.journal", "version 4", "reads 3"] {
-        assert!(says.contains(word), "{says}");
+fn a_journal_of_another_version_is_refused_and_left_as_it_is() {
+    for version in [1, 2, 4] {
+        let files = MemoryFiles::new();
+        files.put(&segment(1), b"tracestitch journal 3\n".to_vec());
+        let other = format!("tracestitch journal {version}\nwho knows");
+        files.put(&segment(2), other.into_bytes());
+        let refused = Journal::open(settings(&files)).map(drop).expect_err("another version");
+        let says = refused.to_string();
+        for word in ["00000002.journal", &format!("version {version}"), "reads 3"] {
+            assert!(says.contains(word), "{says}");
+        }
+        assert_eq!(files.paths().len(), 2);
+        assert_eq!(files.operations(), 0);
     }
-    assert_eq!(files.paths().len(), 2);
-    assert_eq!(files.operations(), 0);
+}
+
+/// Offsets and lengths have 32 bits.
+#[test]
+fn a_record_of_4_gib_is_refused() {
+    let files = MemoryFiles::new();
+    let roomy = Settings { max_bytes: 1 << 40, segment_bytes: u32::MAX, ..patient(&files) };
+    let (journal, recovery) = Journal::open(roomy).expect("opens");
+    drop(recovery);
+    let part = Bytes::from(vec![0; 64 << 20]);
+    let (then, outcome) = std::sync::mpsc::channel();
+    let parts = vec![part.into(); 65];
+    journal.append_spans(Vec::new(), parts, move |kept| then.send(kept).expect("waits"));
+    let refused = outcome.recv().expect("is called").map(drop);
+    assert!(matches!(refused, Err(AppendError::TooLarge(bytes)) if bytes > 65 << 26));
+    append(&journal, "", filled(10)).expect("others are kept");
 }
 
 #[test]
