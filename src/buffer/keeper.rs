@@ -162,11 +162,7 @@ impl Keeper {
     }
 
     fn read(&self, place: &Place) -> Result<Spliced, ReadError> {
-        let read = self.journal.read(place);
-        if let Err(error) = &read {
-            tracing::error!(%error, "spans in the journal can't be read");
-        }
-        read
+        told(self.journal.read(place))
     }
 
     fn give_up(&self, lease: &Lease, spans: u32) {
@@ -174,13 +170,6 @@ impl Keeper {
             let account = Account::Dropped(DropReason::Damaged);
             lease.settle(Destination(destination), account, u64::from(spans));
         }
-    }
-
-    /// The fragment at a place that an earlier run wrote, and whose spans they are.
-    pub(super) fn fragment(&self, place: &Place) -> Result<(TraceId, Fragment), ReadError> {
-        let read = trace::written(self.read(place)?);
-        let (id, fragment) = read.ok_or(ReadError::Gone { number: place.number })?;
-        Ok((id, Fragment { place: Some(*place), ..fragment }))
     }
 
     pub(super) fn origin(&self, meta: &SpansMeta) -> Origin {
@@ -252,7 +241,8 @@ impl Keeper {
         let mut fragments = Vec::with_capacity(record.parts.len());
         let mut there = Vec::with_capacity(record.parts.len());
         for number in &record.parts {
-            let fragment = places.get(number).map(|place| self.fragment(place));
+            let read = |place: &&Place| fragment(place, self.journal.read(place));
+            let fragment = places.get(number).map(read);
             match fragment {
                 Some(Err(error @ ReadError::Io { .. })) => return Err(error),
                 Some(Ok((id, fragment))) => {
@@ -334,6 +324,23 @@ impl Durable for Keeper {
         self.parked.lock().push(parked);
         self.wake.notify_one();
     }
+}
+
+/// The fragment that was read at a place, and whose spans they are.
+pub(super) fn fragment(
+    place: &Place,
+    read: Result<Spliced, ReadError>,
+) -> Result<(TraceId, Fragment), ReadError> {
+    let read = trace::written(told(read)?);
+    let (id, fragment) = read.ok_or(ReadError::Gone { number: place.number })?;
+    Ok((id, Fragment { place: Some(*place), ..fragment }))
+}
+
+fn told(read: Result<Spliced, ReadError>) -> Result<Spliced, ReadError> {
+    if let Err(error) = &read {
+        tracing::error!(%error, "spans in the journal can't be read");
+    }
+    read
 }
 
 fn placed(

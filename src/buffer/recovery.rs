@@ -14,9 +14,9 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 
 use super::{
-    journal::{Content, Recovered, Recovery},
+    journal::{Content, ReadError, Recovered, Recovery},
     judge::Message,
-    keeper::Keeper,
+    keeper::{self, Keeper},
     open_trace::OpenTrace,
     open_traces::OpenTraces,
     quiet::Wait,
@@ -28,6 +28,7 @@ use crate::{
     memory::{Budget, Stage},
     trace::{Durable, Parked, Place, Release, TraceKey},
     watchdog::Beat,
+    wire::Spliced,
 };
 
 /// Memory in use, in percent of the limit, above which nothing more is read: the rest is for what comes in now.
@@ -70,7 +71,8 @@ impl Reader {
                 Content::Spans { .. } if recovered.covered => {}
                 Content::Spans { meta } => {
                     parts += 1;
-                    let at = self.open(&recovered, meta, &ages, spills, &mut open);
+                    let read = recovery.read(&recovered.place);
+                    let at = self.open(&recovered, read, meta, &ages, spills, &mut open);
                     self.release_quiet(at, &mut open);
                 }
             }
@@ -129,6 +131,7 @@ impl Reader {
     fn open(
         &self,
         recovered: &Recovered,
+        read: Result<Spliced, ReadError>,
         meta: &[u8],
         ages: &Ages,
         spills: bool,
@@ -136,7 +139,7 @@ impl Reader {
     ) -> Instant {
         let meta = SpansMeta::decode(meta).unwrap_or_default();
         let at = ages.instant(meta.arrived_us);
-        let Ok((id, fragment)) = self.keeper.fragment(&recovered.place) else { return at };
+        let Ok((id, fragment)) = keeper::fragment(&recovered.place, read) else { return at };
         let key = TraceKey { id, origin: self.keeper.origin(&meta) };
         let spans = u64::from(fragment.spans);
         let had = |number: usize| recovered.done.get(number).copied().unwrap_or(false);

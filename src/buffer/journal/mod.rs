@@ -20,6 +20,7 @@
 //!   write, and any failed flush, poisons: nobody knows what is on disk then, and nothing is pretended.
 
 mod active;
+mod ahead;
 mod batch;
 mod body;
 mod error;

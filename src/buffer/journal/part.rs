@@ -38,19 +38,31 @@ struct Key {
     checksum: u32,
 }
 
+/// Where parts are read from.
+pub(super) trait Source {
+    /// These bytes, `None` if the file ends before.
+    fn bytes(&self, offset: u32, len: u32) -> io::Result<Option<Bytes>>;
+}
+
+impl Source for dyn SegmentFile + '_ {
+    fn bytes(&self, offset: u32, len: u32) -> io::Result<Option<Bytes>> {
+        if u64::from(offset) + u64::from(len) > self.size_bytes()? {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+        read_exact(self, &mut bytes, offset.into())?;
+        Ok(Some(bytes.into()))
+    }
+}
+
 /// A part, `None` if it is not what was written.
 pub(super) fn read_part(
-    file: &dyn SegmentFile,
+    source: &(impl Source + ?Sized),
     place: &Place,
     stretches: &Stretches,
 ) -> io::Result<Option<Spliced>> {
-    let offset = place.offset.get();
-    if u64::from(offset) + u64::from(place.len) > file.size_bytes()? {
-        return Ok(None);
-    }
-    let Some(part) = read_checked(file, offset, place.len, place.checksum)? else {
-        return Ok(None);
-    };
+    let part = read_checked(source, place.offset.get(), place.len, place.checksum)?;
+    let Some(part) = part else { return Ok(None) };
     let Some((entries, own)) = table(&part) else { return Ok(None) };
     let own = part.slice(own..);
     if entries.is_empty() {
@@ -64,7 +76,7 @@ pub(super) fn read_part(
     let mut share_bytes = table_bytes + Splices::list_share_bytes(entries.len(), 1);
     let mut splices = Vec::with_capacity(entries.len());
     for entry in entries {
-        let Some(shared) = stretches.stretch(file, place, &entry)? else { return Ok(None) };
+        let Some(shared) = stretches.stretch(source, place, &entry)? else { return Ok(None) };
         // Who else has it is not known.
         share_bytes += Shared::share_bytes(shared.bytes().len(), 1);
         splices.push(Splice { at: entry.before, level: entry.level, shared });
@@ -81,16 +93,15 @@ fn fit(own: &[u8], place: &Place, entries: &[Entry]) -> bool {
     ascend && last.is_some_and(|last| last <= own.len()) && spliced <= u64::from(place.offset.get())
 }
 
-/// Bytes that end before the file does, `None` if they have another checksum.
+/// Bytes, `None` if they are not all there or have another checksum.
 fn read_checked(
-    file: &dyn SegmentFile,
+    source: &(impl Source + ?Sized),
     offset: u32,
     len: u32,
     checksum: u32,
 ) -> io::Result<Option<Bytes>> {
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-    read_exact(file, &mut bytes, offset.into())?;
-    Ok((crc32c::crc32c(&bytes) == checksum).then(|| bytes.into()))
+    let bytes = source.bytes(offset, len)?;
+    Ok(bytes.filter(|bytes| crc32c::crc32c(bytes) == checksum))
 }
 
 impl Stretches {
@@ -107,7 +118,7 @@ impl Stretches {
     /// A stretch of that part.
     fn stretch(
         &self,
-        file: &dyn SegmentFile,
+        source: &(impl Source + ?Sized),
         place: &Place,
         entry: &Entry,
     ) -> io::Result<Option<Arc<Shared>>> {
@@ -119,7 +130,7 @@ impl Stretches {
         if let Some(known) = self.known.lock().get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
-        let Some(bytes) = read_checked(file, offset, len, checksum)? else { return Ok(None) };
+        let Some(bytes) = read_checked(source, offset, len, checksum)? else { return Ok(None) };
         let shared = Shared::new([&*bytes].into_iter());
         if bytes.len() <= self.longest {
             self.remember(key, &shared);

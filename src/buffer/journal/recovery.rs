@@ -5,12 +5,14 @@ use std::{collections::VecDeque, io, sync::Arc};
 use bytes::Bytes;
 
 use super::{
+    ahead::Ahead,
+    error::ReadError,
     format::{Record, Stored},
     numbers::Numbers,
     scan::{Found, Scan},
     shared::Shared,
 };
-use crate::trace::Place;
+use crate::{trace::Place, wire::Spliced};
 
 /// What an earlier run left, in the journal's order. As long as it is there and not at its end, nothing is moved in the
 /// journal. What is not asked for stays for the next start.
@@ -19,6 +21,8 @@ pub struct Recovery {
     shared: Arc<Shared>,
     segments: VecDeque<u32>,
     scan: Option<Scan>,
+    /// The same segment's parts.
+    ahead: Option<(u32, Ahead)>,
     /// Of the record that was read last.
     parts: VecDeque<Stored>,
     covered: Numbers,
@@ -59,8 +63,9 @@ impl Recovery {
     pub(super) fn new(shared: Arc<Shared>, segments: Vec<u32>, covered: Numbers) -> Self {
         let live_bytes = shared.space.lock().live_bytes();
         let segments = segments.into();
-        let (scan, parts, given) = (None, VecDeque::new(), Numbers::default());
-        Self { shared, segments, scan, parts, covered, live_bytes, given }
+        let (scan, ahead) = (None, None);
+        let (parts, given) = (VecDeque::new(), Numbers::default());
+        Self { shared, segments, scan, ahead, parts, covered, live_bytes, given }
     }
 
     /// Bytes of the parts that were live at the start, without what they share.
@@ -71,6 +76,16 @@ impl Recovery {
     /// Nothing was left.
     pub fn is_empty(&self) -> bool {
         self.live_bytes == 0
+    }
+
+    /// A part of this, best before the next is asked for: then it takes no reading of its own. Nothing moves meanwhile.
+    pub fn read(&self, place: &Place) -> Result<Spliced, ReadError> {
+        match &self.ahead {
+            Some((segment, ahead)) if *segment == place.segment => {
+                self.shared.read_from(ahead, place)
+            }
+            _ => self.shared.read(place),
+        }
     }
 
     fn next_part(&mut self) -> Option<Stored> {
@@ -108,14 +123,20 @@ impl Recovery {
             .lock()
             .segment(segment)
             .is_some_and(|segment| !segment.live.is_empty());
-        let file = self.shared.file(segment);
-        let scan = file.and_then(|file| file.map(|file| Scan::new(file, segment)).transpose());
-        match scan {
-            Ok(scan) => self.scan = scan.filter(|_| has_live),
+        match self.open(segment) {
+            Ok(opened) => {
+                let (scan, ahead) = opened.filter(|_| has_live).unzip();
+                (self.scan, self.ahead) = (scan, ahead.map(|ahead| (segment, ahead)));
+            }
             Err(error) => self.give_up_segment(&error),
         }
         self.segments.pop_front();
         Some(())
+    }
+
+    fn open(&self, segment: u32) -> io::Result<Option<(Scan, Ahead)>> {
+        let Some(file) = self.shared.file(segment)? else { return Ok(None) };
+        Ok(Some((Scan::new(Arc::clone(&file), segment)?, Ahead::new(file)?)))
     }
 
     /// Its parts stay in it for the next start.

@@ -20,7 +20,7 @@ use super::{
     error::{AppendError, ReadError},
     files::{Files, SegmentFile},
     format::file_name,
-    part::{Stretches, read_part},
+    part::{Source, Stretches, read_part},
     space::Space,
 };
 use crate::{
@@ -250,12 +250,25 @@ impl Shared {
             // Under the same lock: the part may be moved meanwhile, but who has its file can read it there.
             (place, self.file_in(&mut space, place.segment))
         };
-        let Place { number, segment, .. } = place;
-        let io_error = |source| ReadError::Io { number, file: self.path(segment), source };
-        let file = file.map_err(io_error)?;
-        let file = file.ok_or(ReadError::Gone { number })?;
-        let part = read_part(&*file, &place, &self.stretches).map_err(io_error)?;
-        part.ok_or_else(|| self.damaged(&place))
+        let file = file.map_err(|source| self.io_error(&place, source))?;
+        let file = file.ok_or(ReadError::Gone { number: place.number })?;
+        self.read_from(&*file, &place)
+    }
+
+    /// A part, from its segment.
+    pub(super) fn read_from(
+        &self,
+        source: &(impl Source + ?Sized),
+        place: &Place,
+    ) -> Result<Spliced, ReadError> {
+        let part = read_part(source, place, &self.stretches);
+        let part = part.map_err(|source| self.io_error(place, source))?;
+        part.ok_or_else(|| self.damaged(place))
+    }
+
+    fn io_error(&self, place: &Place, source: io::Error) -> ReadError {
+        let Place { number, segment, .. } = *place;
+        ReadError::Io { number, file: self.path(segment), source }
     }
 
     /// Counts and names a part that can't be read.

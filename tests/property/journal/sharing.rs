@@ -1,6 +1,7 @@
 //! What the parts of a request have in common stands on the disk once, and is shared when they are read back.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -132,4 +133,31 @@ fn however_many_headers_there_are_each_moves_once() {
     for (place, given) in places.iter().zip(&given) {
         assert_eq!(&journal.read(place).expect("is there"), given);
     }
+}
+
+/// Over several segments, as a start does it.
+#[test]
+fn what_an_earlier_run_left_is_read_in_large_steps_and_is_the_same() {
+    let files = MemoryFiles::new();
+    let roomy = || Settings { segment_bytes: 2 << 20, max_bytes: 64 << 20, ..patient(&files) };
+    let (journal, recovery) = Journal::open(roomy()).expect("opens");
+    drop(recovery);
+    let mut given = BTreeMap::new();
+    for round in 0..40 {
+        let words = |number: usize| "word ".repeat((round * 31 + number * 17) % 400);
+        let words: Vec<_> = (0..200).map(words).collect();
+        let words: Vec<_> = words.iter().map(|words| format!(" {words}")).collect();
+        let parts = parts(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let places = append_shared(&journal, parts.clone());
+        given.extend(places.iter().map(|place| place.number).zip(parts));
+    }
+    journal.close();
+    let (_journal, mut recovery) = Journal::open(roomy()).expect("opens");
+    let mut segments = BTreeSet::new();
+    while let Some(recovered) = recovery.next() {
+        segments.insert(recovered.place.segment);
+        let part = given.remove(&recovered.place.number).expect("was given, and comes once");
+        assert_eq!(recovery.read(&recovered.place).expect("is there"), part);
+    }
+    assert!(given.is_empty() && segments.len() > 2, "{segments:?}");
 }
