@@ -13,6 +13,9 @@ use serde_json::{Deserializer, Error, Result, StreamDeserializer, de::Read};
 
 use super::lenient::{Number, Whole, Words, whole_from_text};
 
+/// Up to this number (2^53) every whole one has a float of its own.
+const EXACT_FLOAT_MAX: u64 = 1 << 53;
+
 /// What is left to read of a text.
 #[derive(Debug)]
 pub(super) struct Json<'a> {
@@ -21,6 +24,14 @@ pub(super) struct Json<'a> {
     text: Option<&'a str>,
     at: usize,
     /// Nothing was read yet of the object or list that was entered last.
+    is_first: bool,
+}
+
+/// A key of an object, with all that is between the value before it and its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<'a> {
+    bytes: &'a [u8],
+    /// The object begins with it.
     is_first: bool,
 }
 
@@ -70,21 +81,23 @@ impl<'a> Json<'a> {
         Ok(Some(key))
     }
 
-    /// Passes the next key of the object, if it is this one, without spaces around it.
-    pub(super) fn passes(&mut self, key: &str) -> bool {
-        let ((true, [b'"', rest @ ..]) | (false, [b',', b'"', rest @ ..])) =
-            (self.is_first, self.rest())
-        else {
-            return false;
-        };
-        match rest.split_at_checked(key.len()) {
-            Some((next, [b'"', b':', rest @ ..])) if next == key.as_bytes() => {
-                self.at = self.bytes.len() - rest.len();
-                self.is_first = false;
-                true
-            }
-            _ => false,
+    /// The same, and the key as it stands there, for objects with the same keys.
+    pub(super) fn standing_key(&mut self) -> Result<Option<(Cow<'a, str>, Key<'a>)>> {
+        let (start, is_first) = (self.at, self.is_first);
+        let key = self.key()?;
+        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
+        Ok(key.map(|key| (key, Key { bytes, is_first })))
+    }
+
+    /// Passes the next key of the object, if it stands there as this one does.
+    #[inline]
+    pub(super) fn passes(&mut self, key: Key<'_>) -> bool {
+        let is_next = key.is_first == self.is_first && starts_with(self.rest(), key.bytes);
+        if is_next {
+            self.at += key.bytes.len();
+            self.is_first = false;
         }
+        is_next
     }
 
     /// The list goes on, with a value.
@@ -95,7 +108,10 @@ impl<'a> Json<'a> {
     /// The next value as a whole number.
     pub(super) fn number<N: Whole>(&mut self) -> Result<Option<N>> {
         match self.peek() {
-            Some(b'"') => self.text().map(|text| whole_from_text(&text)),
+            Some(b'"') => match self.plain_number_in_text() {
+                Some(number) => Ok(N::try_from(number).ok()),
+                None => self.text().map(|text| whole_from_text(&text)),
+            },
             Some(b'n') if self.passes_null() => Ok(None),
             _ => match self.plain_number() {
                 Some(number) => Ok(N::try_from(number).ok()),
@@ -118,6 +134,7 @@ impl<'a> Json<'a> {
         let is_passed = match self.peek() {
             Some(b'"') => self.plain_text().is_some(),
             Some(b'n') => self.passes_null(),
+            Some(b'[') => self.passes_texts(),
             _ => self.plain_number().is_some(),
         };
         if is_passed { Ok(()) } else { self.any::<IgnoredAny>().map(drop) }
@@ -170,18 +187,43 @@ impl<'a> Json<'a> {
         is_null
     }
 
-    /// Passes a number of digits alone that surely fits.
+    /// Passes a list of plain texts without spaces between them.
+    fn passes_texts(&mut self) -> bool {
+        let start = self.at;
+        while let [b'[' | b',', b'"', ..] = self.rest() {
+            self.at += 1;
+            if self.plain_text().is_none() {
+                break;
+            }
+            if self.rest().first() == Some(&b']') {
+                self.at += 1;
+                return true;
+            }
+        }
+        self.at = start;
+        false
+    }
+
+    /// Passes a number of digits alone that surely fits, or of those and a fraction of 0.
     fn plain_number(&mut self) -> Option<u64> {
-        let rest = self.rest();
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
-        let (number, len) = digits.take(20).fold((0_u64, 0), |(number, len), digit| {
-            (number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')), len + 1)
-        });
-        let is_plain = (1..20).contains(&len)
-            && !(len > 1 && rest.first() == Some(&b'0'))
-            && !matches!(rest.get(len), Some(b'.' | b'e' | b'E'));
-        self.at += if is_plain { len } else { 0 };
-        is_plain.then_some(number)
+        let (number, rest) = digits(self.rest())?;
+        let rest = match rest {
+            [b'.', b'0', rest @ ..] if number <= EXACT_FLOAT_MAX => rest,
+            rest => rest,
+        };
+        if let [b'.' | b'e' | b'E' | b'0'..=b'9', ..] = rest {
+            return None;
+        }
+        self.at = self.bytes.len() - rest.len();
+        Some(number)
+    }
+
+    /// Passes a text of digits alone that surely fit.
+    fn plain_number_in_text(&mut self) -> Option<u64> {
+        let (number, rest) = digits(self.rest().get(1..)?)?;
+        let [b'"', rest @ ..] = rest else { return None };
+        self.at = self.bytes.len() - rest.len();
+        Some(number)
     }
 
     fn text(&mut self) -> Result<Cow<'a, str>> {
@@ -232,6 +274,31 @@ fn plain(bytes: &[u8]) -> &[u8] {
         rest = others;
     }
     rest
+}
+
+/// A whole number of digits that surely fits, and what follows it.
+#[inline]
+fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (mut number, mut len) = (0_u64, 0);
+    while let Some(digit @ b'0'..=b'9') = bytes.get(len) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        len += 1;
+    }
+    let is_plain = (1..20).contains(&len) && !(len > 1 && bytes.first() == Some(&b'0'));
+    Some((number, bytes.get(len..)?)).filter(|_| is_plain)
+}
+
+/// Keys are too short to be worth a call.
+#[inline]
+fn starts_with(bytes: &[u8], start: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..start.len()) else { return false };
+    let (Some(last), Some(start_last)) = (bytes.last_chunk::<8>(), start.last_chunk::<8>()) else {
+        return bytes == start;
+    };
+    let [(words, _), (start_words, _)] = [bytes.as_chunks::<8>(), start.as_chunks::<8>()];
+    let is_same =
+        |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) == u64::from_le_bytes(*other);
+    is_same((last, start_last)) && words.iter().zip(start_words).all(is_same)
 }
 
 /// The bytes up to a closing quote; `None` if something comes before it that is not plain.
@@ -305,6 +372,17 @@ mod tests {
         json.end()
     }
 
+    /// The keys of an object of two numbers.
+    fn standing_keys(text: &str) -> [Key<'_>; 2] {
+        let mut json = Json::new(text.as_bytes());
+        assert!(json.enters_object());
+        [(); 2].map(|()| {
+            let (_, key) = json.standing_key().expect("JSON").expect("a key");
+            json.skip().expect("a number");
+            key
+        })
+    }
+
     fn check(bytes: &[u8]) {
         let shown = String::from_utf8_lossy(bytes);
         assert_eq!(whole(bytes).ok(), serde_json::from_slice(bytes).ok(), "{shown}");
@@ -376,6 +454,24 @@ mod tests {
             "[[[[1]]]]",
             "\u{c}1",
             "{\"\\u0061\":1}",
+            "[\"a\",\"b\"]",
+            "[\"a\",\"b\",]",
+            "[\"a\" \"b\"]",
+            "[\"a\",1,[\"b\\n\"]]",
+            "[\"a\"",
+            "0.0",
+            "00.0",
+            "7.0",
+            "7.05",
+            "7.0e1",
+            "7.00",
+            "7.0.",
+            "9007199254740992.0",
+            "9007199254740993.0",
+            "\"07\"",
+            "\"7\"",
+            "\"7x\"",
+            "\"18446744073709551615\"",
         ] {
             check(text.as_bytes());
         }
@@ -416,17 +512,21 @@ mod tests {
 
         #[test]
         fn a_key_is_passed_if_it_is_next(key in "[a-z]{0,9}", other in "[a-z]{0,9}") {
-            let text = format!("{{\"{key}\":1,\"{other}\":2}}");
-            let mut json = Json::new(text.as_bytes());
+            let text = |key: &str, other: &str| format!("{{\"{key}\":1,\"{other}\":2}}");
+            let [same, longer] = [text(&key, &other), text(&other, &format!("{other}x"))];
+            let [first, second] = standing_keys(&same);
+            let [first_other, second_longer] = standing_keys(&longer);
+            let mut json = Json::new(same.as_bytes());
             prop_assert!(json.enters_object());
-            prop_assert_eq!(json.passes(&other), key == other);
+            prop_assert!(!json.passes(second));
+            prop_assert_eq!(json.passes(first_other), key == other);
             if key != other {
-                prop_assert!(json.passes(&key));
+                prop_assert!(json.passes(first));
             }
             prop_assert_eq!(json.number().unwrap(), Some(1_u64));
-            let longer = format!("{other}x");
-            prop_assert!(!json.passes(&longer));
-            prop_assert!(json.passes(&other));
+            prop_assert!(!json.passes(first));
+            prop_assert!(!json.passes(second_longer));
+            prop_assert!(json.passes(second));
             prop_assert_eq!(json.number().unwrap(), Some(2_u64));
             prop_assert_eq!(json.key().unwrap(), None);
         }
