@@ -11,7 +11,10 @@ use serde::{
 };
 use serde_json::{Deserializer, Error, Result, StreamDeserializer, de::Read};
 
-use super::lenient::{Number, Whole, Words, whole_from_text};
+use super::{
+    lenient::{Number, Whole, Words, whole_from_text},
+    plain::{digits, starts_with, text_len, without_spaces},
+};
 
 /// Up to this number (2^53) every whole one has a float of its own.
 const EXACT_FLOAT_MAX: u64 = 1 << 53;
@@ -154,7 +157,7 @@ impl<'a> Json<'a> {
 
     /// The next byte that is no space.
     fn peek(&mut self) -> Option<u8> {
-        let rest = plain(self.rest());
+        let rest = without_spaces(self.rest());
         self.at = self.bytes.len() - rest.len();
         rest.first().copied()
     }
@@ -264,67 +267,6 @@ fn first<'a, R: Read<'a>, T: Deserialize<'a>>(
 ) -> Result<(T, usize)> {
     let value = values.next().unwrap_or_else(|| Err(Error::custom("a value is expected")))?;
     Ok((value, values.byte_offset()))
-}
-
-/// What follows the spaces.
-#[inline]
-fn plain(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes;
-    while let [b' ' | b'\n' | b'\t' | b'\r', others @ ..] = rest {
-        rest = others;
-    }
-    rest
-}
-
-/// A whole number of digits that surely fits, and what follows it.
-#[inline]
-fn digits(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (mut number, mut len) = (0_u64, 0);
-    while let Some(digit @ b'0'..=b'9') = bytes.get(len) {
-        number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-        len += 1;
-    }
-    let is_plain = (1..20).contains(&len) && !(len > 1 && bytes.first() == Some(&b'0'));
-    Some((number, bytes.get(len..)?)).filter(|_| is_plain)
-}
-
-/// Keys are too short to be worth a call.
-#[inline]
-fn starts_with(bytes: &[u8], start: &[u8]) -> bool {
-    let Some(bytes) = bytes.get(..start.len()) else { return false };
-    let (Some(last), Some(start_last)) = (bytes.last_chunk::<8>(), start.last_chunk::<8>()) else {
-        return bytes == start;
-    };
-    let [(words, _), (start_words, _)] = [bytes.as_chunks::<8>(), start.as_chunks::<8>()];
-    let is_same =
-        |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) == u64::from_le_bytes(*other);
-    is_same((last, start_last)) && words.iter().zip(start_words).all(is_same)
-}
-
-/// The bytes up to a closing quote; `None` if something comes before it that is not plain.
-fn text_len(bytes: &[u8]) -> Option<usize> {
-    let mut len = 0;
-    for chunk in bytes.as_chunks().0 {
-        let special = special(u64::from_le_bytes(*chunk));
-        if special != 0 {
-            // Of the marks the lowest one is right, as the first byte is the lowest.
-            len += usize::try_from(special.trailing_zeros() / 8).unwrap_or(0);
-            break;
-        }
-        len += chunk.len();
-    }
-    let rest = bytes.get(len..)?.iter();
-    let (more, byte) = rest.enumerate().find(|(_, byte)| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
-    (*byte == b'"').then_some(len + more)
-}
-
-/// Marks bytes that end a text or are not plain in it, by their highest bit; a byte above one of them may be marked, too
-/// (Mycroft's null byte detection).
-fn special(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
 }
 
 #[cfg(test)]

@@ -286,7 +286,10 @@ impl<'a> Row<'a> {
 }
 
 fn text(json: &mut Json<'_>, texts: &mut Texts) -> Result<Text> {
-    json.words().map(|words| texts.shared(&words))
+    Ok(match json.words()? {
+        Cow::Borrowed(words) => texts.shared(words),
+        Cow::Owned(words) => texts.shared(&words),
+    })
 }
 
 /// 0 is DeepFlow's own word for "none".
