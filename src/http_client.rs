@@ -1,8 +1,9 @@
-//! HTTP clients, all alike: HTTP/1.1 with keep-alive, no redirects, no proxy, no compression of their own.
+//! HTTP clients, all alike: HTTP/1.1 with keep-alive, no redirects, no retries, no proxy, no compression of
+//! their own.
 
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, redirect, retry};
 
 use crate::tls::{self, Alpn, ClientTls, TlsError};
 
@@ -26,6 +27,8 @@ pub fn client(
         .http1_only()
         .no_proxy()
         .redirect(redirect::Policy::none())
+        // Only HTTP/2 says what may be sent again: for that each request would be copied.
+        .retry(retry::never().max_retries_per_request(0))
         .tcp_nodelay(true)
         .pool_idle_timeout(connections.keep_alive)
         .pool_max_idle_per_host(connections.idle_max)

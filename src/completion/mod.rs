@@ -10,7 +10,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
-    task::{Id, JoinHandle, JoinSet},
+    task::{Id, JoinError, JoinHandle, JoinSet},
+    time::MissedTickBehavior,
 };
 
 use self::{
@@ -126,12 +127,17 @@ fn limits(config: &deepflow::Config, budget: &Budget) -> Limits {
     }
 }
 
+/// What came of an ask, and how long it took.
+type Asked = (Reply, Duration);
+/// An ask that has ended, if only by a panic.
+type EndedAsk = Result<(Id, Asked), JoinError>;
+
 struct Completion {
     /// `None`: switched off.
     deepflow: Option<Arc<Deepflow>>,
     policy: Policy<Box<QuietTrace>>,
     deadline: Duration,
-    asks: JoinSet<(Reply, Duration)>,
+    asks: JoinSet<Asked>,
     /// What was left to the journal of traces that are to be asked for.
     reads: JoinSet<Vec<SpanRef>>,
     /// The traces that are read or asked for: a task holds none, so that none is lost with it.
@@ -153,15 +159,15 @@ impl Completion {
         let mut open = true;
         let mut give_up = None;
         let mut arrived = Vec::with_capacity(TRACES_AT_ONCE);
+        // One timer for all rounds.
+        let mut beats = tokio::time::interval(BEAT_EVERY);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.show();
         while open || !self.policy.is_empty() {
             beat.beat();
             let wake = self.policy.wake(clock::now());
             tokio::select! {
-                Some(ended) = self.asks.join_next_with_id() => match ended {
-                    Ok((id, (reply, took))) => self.ended(id, reply, took),
-                    Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
-                },
+                Some(ended) = self.asks.join_next_with_id() => self.asks_ended(ended),
                 Some(ended) = self.reads.join_next_with_id() => match ended {
                     Ok((id, spans)) => self.read(id, &spans),
                     Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
@@ -170,7 +176,7 @@ impl Completion {
                     open = count > 0;
                     arrived.drain(..).for_each(|trace| self.submit(trace));
                 }
-                () = tokio::time::sleep(BEAT_EVERY) => {}
+                _ = beats.tick() => {}
                 () = until(wake) => self.policy.tick(clock::now()),
                 // An error means that nobody is left to end it.
                 Ok(()) = ending.changed() => {
@@ -269,6 +275,22 @@ impl Completion {
             (reply, clock::now().saturating_duration_since(now))
         });
         self.asking.insert(task.id(), candidate);
+    }
+
+    /// Takes an ask that has ended, and others that have, too.
+    fn asks_ended(&mut self, ended: EndedAsk) {
+        self.ask_ended(ended);
+        for _ in 1..TRACES_AT_ONCE {
+            let Some(ended) = self.asks.try_join_next_with_id() else { return };
+            self.ask_ended(ended);
+        }
+    }
+
+    fn ask_ended(&mut self, ended: EndedAsk) {
+        match ended {
+            Ok((id, (reply, took))) => self.ended(id, reply, took),
+            Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
+        }
     }
 
     fn ended(&mut self, id: Id, reply: Reply, took: Duration) {
@@ -378,7 +400,7 @@ async fn until(wake: Option<Instant>) {
 }
 
 /// A task that panicked is a fault of ours; its trace goes on like one whose ask failed.
-fn panicked(error: &tokio::task::JoinError) -> Reply {
+fn panicked(error: &JoinError) -> Reply {
     tracing::error!(%error, "an ask ended without an answer");
     Reply { outcome: Outcome::Retry(error.to_string()), retry_after: None, bytes: 0 }
 }

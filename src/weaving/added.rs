@@ -1,18 +1,19 @@
 //! The spans to add, written as a request.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use super::{
     Config, NetworkKind, SystemKind,
     attributes::{Place, SpanWriter},
+    count,
     masking::Texts,
     network::Line,
     resource::{Resource, Resources},
 };
 use crate::{
-    trace::{Found, Fragment, SpanId, TraceId},
+    trace::{Found, SpanId, TraceId},
     wire::{
         attributes::put_text,
         field::{self, WireType, delimited_len, put_delimited_head},
@@ -22,7 +23,8 @@ use crate::{
 /// The spans to add, and what they are made of.
 pub(super) struct Added<'a> {
     pub(super) trace_id: TraceId,
-    pub(super) fragments: &'a [Fragment],
+    /// The received spans, and their messages.
+    pub(super) received: &'a [(SpanId, &'a [u8])],
     pub(super) found: &'a Found,
     pub(super) ids: &'a [SpanId],
     pub(super) line: &'a Line,
@@ -45,26 +47,74 @@ impl Added<'_> {
     /// All of them, below their resources.
     pub(super) fn encode(&self, resources: &Resources<'_>) -> Encoded {
         let contexts = self.contexts();
-        let (mut system, mut network) = (0, 0);
         let mut writer = SpanWriter::new(
             self.trace_id,
             self.found.truncated,
             self.kinds(),
             &self.config.masking,
         );
-        let mut groups = Groups::default();
-        for (index, (found, id)) in self.found.spans.iter().zip(self.ids).enumerate() {
-            if self.line.kept.get(index) != Some(&true) {
-                continue;
+        let groups = self.groups(resources);
+        let rows: usize = groups.iter().map(|group| group.rows.len()).sum();
+        // All spans one after the other, and where those of each group end: their lengths stand before them.
+        let mut spans = Vec::with_capacity(rows * SPAN_BYTES);
+        let mut ends = Vec::with_capacity(groups.len());
+        for group in &groups {
+            for &row in &group.rows {
+                self.put(row, &contexts, &mut writer, &mut spans);
             }
-            let parent = self.line.found_parents.get(index).copied().flatten();
-            let (flags, trace_state) = self.context(parent, &contexts);
-            let span = writer.write(*id, Place { parent, flags, trace_state }, found);
-            let is_network = !found.point.is_process();
-            *(if is_network { &mut network } else { &mut system }) += 1;
-            groups.add(resources.of(found, *id, parent), is_network, span);
+            ends.push(spans.len());
         }
-        Encoded { bytes: groups.encode(resources), system, network, texts: writer.texts() }
+        let of_network = groups.iter().filter(|group| group.is_network);
+        let network = of_network.map(|group| group.rows.len()).sum();
+        Encoded {
+            bytes: encode(&groups, &ends, &spans),
+            system: count(rows - network),
+            network: count(network),
+            texts: writer.texts(),
+        }
+    }
+
+    /// Appends a span.
+    fn put(
+        &self,
+        row: usize,
+        contexts: &HashMap<SpanId, Context<'_>>,
+        writer: &mut SpanWriter<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let (Some(found), Some(id)) = (self.found.spans.get(row), self.ids.get(row)) else {
+            return;
+        };
+        let parent = self.parent(row);
+        let (flags, trace_state) = self.context(parent, contexts);
+        writer.put(out, SPANS, *id, Place { parent, flags, trace_state }, found);
+    }
+
+    fn parent(&self, row: usize) -> Option<SpanId> {
+        self.line.found_parents.get(row).copied().flatten()
+    }
+
+    /// In a fixed order: the same input gives the same bytes.
+    fn groups(&self, resources: &Resources<'_>) -> Vec<Group> {
+        let mut numbers: HashMap<(Resource<'_>, bool), usize> = HashMap::default();
+        let mut groups: Vec<Group> = Vec::new();
+        let rows = self.found.spans.iter().zip(self.ids).zip(&self.line.kept).enumerate();
+        for (row, ((found, id), _)) in rows.filter(|(_, (_, kept))| **kept) {
+            let resource = resources.of(found, *id, self.parent(row));
+            let is_network = !found.point.is_process();
+            let number = *numbers.entry((resource, is_network)).or_insert_with_key(|key| {
+                let header = resources.header(&key.0);
+                groups.push(Group { header, is_network, rows: Vec::with_capacity(ROWS_FEW) });
+                groups.len() - 1
+            });
+            if let Some(group) = groups.get_mut(number) {
+                group.rows.push(row);
+            }
+        }
+        groups.sort_by(|one, other| {
+            (&one.header, one.is_network).cmp(&(&other.header, other.is_network))
+        });
+        groups
     }
 
     fn kinds(&self) -> (SystemKind, SystemKind) {
@@ -83,7 +133,10 @@ impl Added<'_> {
     ) -> (u32, &'c str) {
         for _ in 0..=self.ids.len() {
             match parent.and_then(|id| contexts.get(&id)) {
-                Some(Context::App { flags, trace_state }) => return (*flags, trace_state),
+                Some(Context::Received { body, passed_on }) => {
+                    let passed_on = passed_on.get_or_init(|| PassedOn::of(body));
+                    return (passed_on.flags, &passed_on.trace_state);
+                }
                 Some(Context::Found(above)) => parent = *above,
                 None => break,
             }
@@ -92,31 +145,35 @@ impl Added<'_> {
     }
 
     fn contexts(&self) -> HashMap<SpanId, Context<'_>> {
-        let above: HashSet<SpanId> = self.line.found_parents.iter().copied().flatten().collect();
         let found = self.ids.iter().zip(&self.line.found_parents);
         let mut contexts: HashMap<SpanId, Context<'_>> = HashMap::default();
-        contexts.reserve(self.ids.len() + above.len());
+        contexts.reserve(self.ids.len() + self.received.len());
         contexts.extend(found.map(|(id, parent)| (*id, Context::Found(*parent))));
-        for fragment in self.fragments {
-            for span in fragment.span_refs().iter().filter(|span| above.contains(&span.id)) {
-                let start = usize::try_from(span.offset).unwrap_or(usize::MAX);
-                let len = usize::try_from(span.len).unwrap_or(usize::MAX);
-                let body = start..start.saturating_add(len);
-                let body = fragment.bytes.own().get(body).unwrap_or_default();
-                contexts.insert(span.id, Context::of(body));
-            }
-        }
+        let received = self.received.iter();
+        contexts.extend(
+            received
+                .map(|(id, body)| (*id, Context::Received { body, passed_on: OnceCell::new() })),
+        );
         contexts
     }
 }
 
 /// What a span passes on to the spans below it.
 enum Context<'a> {
-    App { flags: u32, trace_state: Cow<'a, str> },
+    Received {
+        body: &'a [u8],
+        /// Read once, and of few.
+        passed_on: OnceCell<PassedOn<'a>>,
+    },
     Found(Option<SpanId>),
 }
 
-impl<'a> Context<'a> {
+struct PassedOn<'a> {
+    flags: u32,
+    trace_state: Cow<'a, str>,
+}
+
+impl<'a> PassedOn<'a> {
     fn of(span: &'a [u8]) -> Self {
         let (mut flags, mut trace_state) = (0, Cow::default());
         for (number, wire, value) in field::fields(span) {
@@ -126,26 +183,21 @@ impl<'a> Context<'a> {
                 _ => {}
             }
         }
-        Self::App { flags, trace_state }
+        Self { flags, trace_state }
     }
 }
 
-/// The spans of each resource and scope.
-#[derive(Default)]
-struct Groups<'a> {
-    numbers: HashMap<(Resource<'a>, bool), usize>,
-    all: Vec<Group<'a>>,
-}
-
-struct Group<'a> {
-    resource: Resource<'a>,
+/// The spans of a resource and scope.
+struct Group {
+    /// Of the resource.
+    header: Vec<u8>,
     is_network: bool,
-    /// As in a `ScopeSpans`.
-    spans: Vec<u8>,
+    rows: Vec<usize>,
 }
 
-/// Room for two or three spans at first.
-const SPANS_BYTES: usize = 2048;
+/// Room for so many rows in a group at first, and for each span.
+const ROWS_FEW: usize = 8;
+const SPAN_BYTES: usize = 1280;
 
 /// Field numbers: resource spans of a request, scope spans and their parts.
 const RESOURCE_SPANS: u8 = 1;
@@ -154,47 +206,31 @@ const SCOPE: u8 = 1;
 const SPANS: u8 = 2;
 const SCOPE_SCHEMA_URL: u8 = 3;
 
-impl<'a> Groups<'a> {
-    fn add(&mut self, resource: Resource<'a>, is_network: bool, span: &[u8]) {
-        let all = &mut self.all;
-        let number = *self.numbers.entry((resource.clone(), is_network)).or_insert_with(|| {
-            all.push(Group { resource, is_network, spans: Vec::with_capacity(SPANS_BYTES) });
-            all.len() - 1
-        });
-        if let Some(group) = all.get_mut(number) {
-            put_delimited_head(&mut group.spans, SPANS, span.len());
-            group.spans.extend_from_slice(span);
-        }
+/// A request of these groups; `spans` are those of all of them, which end at `ends`.
+fn encode(groups: &[Group], ends: &[usize], spans: &[u8]) -> Vec<u8> {
+    let heads = groups.iter().map(|group| group.header.len() + HEADS_BYTES).sum::<usize>();
+    let mut out = Vec::with_capacity(heads + spans.len());
+    let scopes = [false, true].map(scope);
+    let mut start = 0;
+    for (Group { header, is_network, .. }, end) in groups.iter().zip(ends) {
+        let scope = &scopes[usize::from(*is_network)];
+        let spans = spans.get(start..*end).unwrap_or_default();
+        start = *end;
+        let scope_spans_len =
+            delimited_len(scope.len()) + spans.len() + delimited_len(SCHEMA_URL.len());
+        put_delimited_head(&mut out, RESOURCE_SPANS, header.len() + delimited_len(scope_spans_len));
+        out.extend_from_slice(header);
+        put_delimited_head(&mut out, SCOPE_SPANS, scope_spans_len);
+        put_delimited_head(&mut out, SCOPE, scope.len());
+        out.extend_from_slice(scope);
+        out.extend_from_slice(spans);
+        put_text(&mut out, SCOPE_SCHEMA_URL, SCHEMA_URL);
     }
-
-    /// In a fixed order: the same input gives the same bytes.
-    fn encode(self, resources: &Resources<'_>) -> Vec<u8> {
-        let headed = self.all.into_iter().map(|group| (resources.header(&group.resource), group));
-        let mut groups: Vec<_> = headed.collect();
-        groups.sort_by(|(one, group), (other, second)| {
-            (one, group.is_network).cmp(&(other, second.is_network))
-        });
-        let len = groups.iter().map(|(header, group)| header.len() + group.spans.len() + 200).sum();
-        let mut out = Vec::with_capacity(len);
-        for (header, Group { is_network, spans, .. }) in groups {
-            let scope = scope(is_network);
-            let scope_spans_len =
-                delimited_len(scope.len()) + spans.len() + delimited_len(SCHEMA_URL.len());
-            put_delimited_head(
-                &mut out,
-                RESOURCE_SPANS,
-                header.len() + delimited_len(scope_spans_len),
-            );
-            out.extend(header);
-            put_delimited_head(&mut out, SCOPE_SPANS, scope_spans_len);
-            put_delimited_head(&mut out, SCOPE, scope.len());
-            out.extend(scope);
-            out.extend(spans);
-            put_text(&mut out, SCOPE_SCHEMA_URL, SCHEMA_URL);
-        }
-        out
-    }
+    out
 }
+
+/// What a group takes beside its header and its spans.
+const HEADS_BYTES: usize = 200;
 
 /// An `InstrumentationScope`.
 fn scope(is_network: bool) -> Vec<u8> {

@@ -43,8 +43,11 @@ mod field_of {
 
 /// Key of the field `flags` (16), a fixed32: the only one whose key takes two bytes.
 const FLAGS_KEY: [u8; 2] = [0x85, 0x01];
-/// Room for most spans.
-const SPAN_BYTES: usize = 1024;
+/// What the fields `status` and `flags` take.
+const STATUS_BYTES: usize = 4;
+const FLAGS_BYTES: usize = 6;
+/// Room for what stands before most spans' attributes.
+const FRONT_BYTES: usize = 256;
 /// Wire types in keys of one byte.
 const FIXED64: u8 = 1;
 
@@ -58,7 +61,8 @@ pub(super) struct SpanWriter<'a> {
     kinds: (SystemKind, SystemKind),
     mask: Mask<'a>,
     attributes: Attributes,
-    span: Vec<u8>,
+    /// What stands before them.
+    front: Vec<u8>,
 }
 
 impl<'a> SpanWriter<'a> {
@@ -70,7 +74,8 @@ impl<'a> SpanWriter<'a> {
     ) -> Self {
         let attributes = Attributes::new(field_of::ATTRIBUTES);
         let mask = Mask::new(masking);
-        Self { trace_id, truncated, kinds, mask, attributes, span: Vec::with_capacity(SPAN_BYTES) }
+        let front = Vec::with_capacity(FRONT_BYTES);
+        Self { trace_id, truncated, kinds, mask, attributes, front }
     }
 
     /// What became of texts so far that may hold people's data.
@@ -78,13 +83,41 @@ impl<'a> SpanWriter<'a> {
         self.mask.texts
     }
 
-    /// The span's message.
-    pub(super) fn write(&mut self, id: SpanId, place: Place<'_>, found: &FoundSpan) -> &[u8] {
+    /// Appends the span as a field with this number.
+    pub(super) fn put(
+        &mut self,
+        out: &mut Vec<u8>,
+        number: u8,
+        id: SpanId,
+        place: Place<'_>,
+        found: &FoundSpan,
+    ) {
         self.attributes.clear();
         let description = describe(found, &mut self.mask, &mut self.attributes);
         let error = description.error.as_deref();
         self.more_attributes(found, error);
-        let out = &mut self.span;
+        self.put_front(id, place, found, &description.name);
+        let flags = place.flags & 0xff;
+        let status_len = if error.is_some() { STATUS_BYTES } else { 0 };
+        let flags_len = if flags == 0 { 0 } else { FLAGS_BYTES };
+        let attributes = self.attributes.bytes();
+        let len = self.front.len() + attributes.len() + status_len + flags_len;
+        put_delimited_head(out, number, len);
+        out.extend_from_slice(&self.front);
+        out.extend_from_slice(attributes);
+        if error.is_some() {
+            put_delimited_head(out, field_of::STATUS, 2);
+            put_enum(out, field_of::CODE, status::StatusCode::Error.into());
+        }
+        if flags != 0 {
+            out.extend_from_slice(&FLAGS_KEY);
+            out.extend_from_slice(&flags.to_le_bytes());
+        }
+    }
+
+    /// What stands before the attributes.
+    fn put_front(&mut self, id: SpanId, place: Place<'_>, found: &FoundSpan, name: &str) {
+        let out = &mut self.front;
         out.clear();
         put_id(out, field_of::TRACE_ID, &self.trace_id.to_wire());
         put_id(out, field_of::SPAN_ID, &id.to_wire());
@@ -94,21 +127,10 @@ impl<'a> SpanWriter<'a> {
         if let Some(parent) = place.parent {
             put_id(out, field_of::PARENT_SPAN_ID, &parent.to_wire());
         }
-        put_text(out, field_of::NAME, &description.name);
+        put_text(out, field_of::NAME, name);
         put_enum(out, field_of::KIND, kind(found.point, self.kinds).into());
         put_time(out, field_of::START_TIME, found.start_us);
         put_time(out, field_of::END_TIME, found.end_us.max(found.start_us));
-        out.extend_from_slice(self.attributes.bytes());
-        if error.is_some() {
-            put_delimited_head(out, field_of::STATUS, 2);
-            put_enum(out, field_of::CODE, status::StatusCode::Error.into());
-        }
-        let flags = place.flags & 0xff;
-        if flags != 0 {
-            out.extend(FLAGS_KEY);
-            out.extend(flags.to_le_bytes());
-        }
-        out
     }
 
     fn more_attributes(&mut self, found: &FoundSpan, error: Option<&str>) {
@@ -130,7 +152,8 @@ impl<'a> SpanWriter<'a> {
     }
 }
 
-fn put_id(out: &mut Vec<u8>, number: u8, id: &[u8]) {
+#[inline]
+fn put_id<const LEN: usize>(out: &mut Vec<u8>, number: u8, id: &[u8; LEN]) {
     put_delimited_head(out, number, id.len());
     out.extend_from_slice(id);
 }
@@ -142,7 +165,7 @@ fn put_enum(out: &mut Vec<u8>, number: u8, value: i32) {
 
 fn put_time(out: &mut Vec<u8>, number: u8, us: u64) {
     out.push(number << 3 | FIXED64);
-    out.extend(us.saturating_mul(1000).to_le_bytes());
+    out.extend_from_slice(&us.saturating_mul(1000).to_le_bytes());
 }
 
 /// Kinds for process spans and for network spans.
@@ -176,11 +199,12 @@ fn own(found: &FoundSpan, out: &mut Attributes) {
     out.some_text("deepflow.x_request_id_0", request);
     out.some_text("deepflow.x_request_id_1", response);
     own_numbers(found, out);
+    let row = found.row.to_string();
     if found.merged_rows.is_empty() {
-        out.texts("deepflow.ids", &[found.row.to_string()]);
+        out.texts("deepflow.ids", &[row]);
     } else {
-        let rows = std::iter::once(found.row).chain(found.merged_rows.iter().copied());
-        out.texts("deepflow.ids", &rows.map(|row| row.to_string()).collect::<Vec<_>>());
+        let rows = found.merged_rows.iter().map(u64::to_string);
+        out.texts("deepflow.ids", &std::iter::once(row).chain(rows).collect::<Vec<_>>());
     }
     if found.clock_correction_us != 0 {
         out.number("deepflow.clock_correction_us", found.clock_correction_us);
@@ -193,24 +217,30 @@ fn own(found: &FoundSpan, out: &mut Attributes) {
 }
 
 fn own_numbers(found: &FoundSpan, out: &mut Attributes) {
-    let mut number = |key: &str, value: u64| match i64::try_from(value) {
+    some_number(out, "deepflow.auto_service_type", found.service_type);
+    some_number(out, "deepflow.auto_instance_id", found.instance_id);
+    some_number(out, "deepflow.vtap_id", found.agent_id);
+    some_number(out, "deepflow.process_id", found.process_id);
+    some_number(out, "deepflow.flow_id", found.flow_id);
+    some_number(out, "deepflow.request_id", found.request_id.unwrap_or(0));
+    let [request, response] = found.tcp_seqs;
+    some_number(out, "deepflow.req_tcp_seq", request);
+    some_number(out, "deepflow.resp_tcp_seq", response);
+    let [request, response] = found.syscall_ids;
+    some_number(out, "deepflow.syscall_trace_id.request", request);
+    some_number(out, "deepflow.syscall_trace_id.response", response);
+}
+
+/// Adds a number, unless it is 0.
+#[allow(clippy::inline_always, reason = "so that the key's length is known")]
+#[inline(always)]
+fn some_number(out: &mut Attributes, key: &str, value: u64) {
+    match i64::try_from(value) {
         Ok(0) => {}
         Ok(value) => out.number(key, value),
         // Ids of 64 bits: OTLP's integers are signed.
         Err(_) => out.text(key, &value.to_string()),
-    };
-    number("deepflow.auto_service_type", found.service_type);
-    number("deepflow.auto_instance_id", found.instance_id);
-    number("deepflow.vtap_id", found.agent_id);
-    number("deepflow.process_id", found.process_id);
-    number("deepflow.flow_id", found.flow_id);
-    number("deepflow.request_id", found.request_id.unwrap_or(0));
-    let [request, response] = found.tcp_seqs;
-    number("deepflow.req_tcp_seq", request);
-    number("deepflow.resp_tcp_seq", response);
-    let [request, response] = found.syscall_ids;
-    number("deepflow.syscall_trace_id.request", request);
-    number("deepflow.syscall_trace_id.response", response);
+    }
 }
 
 fn point_words(point: ObservationPoint) -> &'static str {

@@ -15,7 +15,10 @@ use super::{
     turn::{Turn, turns},
 };
 use crate::{
-    trace::{AppSpan, Found, Fragment, NewParent, Plan, Sent, SentRow, SentSpan, SpanId, TraceId},
+    trace::{
+        AppSpan, Found, Fragment, NewParent, Plan, Sent, SentRow, SentSpan, SpanId, SpanRef,
+        TraceId,
+    },
     wire::{Level, layout::Layout},
 };
 
@@ -53,10 +56,21 @@ pub fn plan(part: &Part<'_>, found: Option<&Found>, config: &Config) -> Planned 
     let mut processes = Processes::default();
     let mut app: Vec<AppSpan> =
         sent.spans().iter().map(|span| known(span, sent, &mut processes)).collect();
-    app.extend(app_spans(part.fragments, &mut processes));
+    let mut received = Vec::new();
+    for fragment in part.fragments {
+        put_spans(fragment, &mut processes, &mut app, &mut received);
+    }
     let nothing = Found::default();
-    let evidence =
-        Evidence { part, sent, app: &app, processes, found: found.unwrap_or(&nothing), config };
+    let found_spans = found.unwrap_or(&nothing);
+    let evidence = Evidence {
+        part,
+        sent,
+        app: &app,
+        received: &received,
+        processes,
+        found: found_spans,
+        config,
+    };
     match found {
         None if part.sent.is_none() => evidence.unchanged(),
         _ => evidence.plan(found.is_some()),
@@ -68,6 +82,8 @@ struct Evidence<'a> {
     part: &'a Part<'a>,
     sent: &'a Sent,
     app: &'a [AppSpan],
+    /// The new spans' messages.
+    received: &'a [(SpanId, &'a [u8])],
     processes: Processes,
     found: &'a Found,
     config: &'a Config,
@@ -98,10 +114,9 @@ impl Evidence<'_> {
             &ids,
             &line.found_parents,
         );
-        let Part { id: trace_id, fragments, .. } = *self.part;
         let added = Added {
-            trace_id,
-            fragments,
+            trace_id: self.part.id,
+            received: self.received,
             found: self.found,
             ids: &ids,
             line: &line,
@@ -252,28 +267,41 @@ fn known(span: &SentSpan, sent: &Sent, processes: &mut Processes) -> AppSpan {
     }
 }
 
-fn app_spans(fragments: &[Fragment], processes: &mut Processes) -> Vec<AppSpan> {
-    let mut spans = Vec::new();
-    for fragment in fragments {
-        let own = fragment.span_refs();
-        let headers = headers(fragment, own.last().map_or(0, |span| span.resource));
-        let mut numbers: HashMap<u32, usize> = HashMap::default();
-        spans.extend(own.iter().map(|span| {
-            let process = *numbers.entry(span.resource).or_insert_with(|| {
+/// Appends a fragment's spans, and the message of each.
+fn put_spans<'a>(
+    fragment: &'a Fragment,
+    processes: &mut Processes,
+    app: &mut Vec<AppSpan>,
+    received: &mut Vec<(SpanId, &'a [u8])>,
+) {
+    let own = fragment.span_refs();
+    let headers = headers(fragment, own.last().map_or(0, |span| span.resource));
+    let mut last = None;
+    for span in &own {
+        // In wire order those of one resource stand together.
+        let process = match last {
+            Some((resource, process)) if resource == span.resource => process,
+            _ => {
                 let resource = usize::try_from(span.resource).unwrap_or(usize::MAX);
                 processes.number(headers.get(resource).cloned().unwrap_or_default(), span.id)
-            });
-            AppSpan {
-                id: span.id,
-                parent: span.parent,
-                kind: span.kind,
-                start_ns: span.start_ns,
-                end_ns: span.end_ns,
-                process,
             }
-        }));
+        };
+        last = Some((span.resource, process));
+        app.push(AppSpan {
+            id: span.id,
+            parent: span.parent,
+            kind: span.kind,
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            process,
+        });
+        received.push((span.id, body(fragment, span)));
     }
-    spans
+}
+
+fn body<'a>(fragment: &'a Fragment, span: &SpanRef) -> &'a [u8] {
+    let [start, len] = [span.offset, span.len].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+    fragment.bytes.own().get(start..start.saturating_add(len)).unwrap_or_default()
 }
 
 /// The header of each of the fragment's resources, up to the one with this number.

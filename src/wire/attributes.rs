@@ -46,14 +46,16 @@ impl Attributes {
     }
 
     /// Adds a text.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see `head`")]
+    #[inline(always)]
     pub fn text(&mut self, key: &str, value: &str) {
         self.head(key, delimited_len(value.len()));
         put_text(&mut self.bytes, STRING, value);
     }
 
     /// Adds a text, unless it is empty.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see `head`")]
+    #[inline(always)]
     pub fn some_text(&mut self, key: &str, value: &str) {
         if !value.is_empty() {
             self.text(key, value);
@@ -61,7 +63,8 @@ impl Attributes {
     }
 
     /// Adds a whole number.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see `head`")]
+    #[inline(always)]
     pub fn number(&mut self, key: &str, value: i64) {
         let value = usize::from_ne_bytes(value.to_ne_bytes());
         self.head(key, 1 + varint_len(value));

@@ -1,7 +1,7 @@
 //! What an answer of DeepFlow means: spans, nothing yet, a fault to wait out, or a refusal (DeepFlow contract,
 //! sections 2 and 15).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, mem};
 
 use foldhash::{HashMap, HashSet};
 use serde::de::IgnoredAny;
@@ -41,18 +41,22 @@ pub enum Outcome {
 /// (DeepFlow contract, sections 2 and 15).
 pub fn classify(http_status: u16, body: &[u8]) -> Outcome {
     let envelope = Envelope::parse(body);
-    let why = why(http_status, envelope.as_ref().ok(), body);
+    let why = |envelope| why(http_status, envelope, body);
     if matches!(http_status, 400 | 404 | 405 | 413) {
-        return Outcome::Reject(why);
+        return Outcome::Reject(why(envelope.as_ref().ok()));
     }
-    let Ok(envelope) = envelope else {
-        return Outcome::Retry(why);
+    let Ok(mut envelope) = envelope else {
+        return Outcome::Retry(why(None));
     };
     match envelope.verdict(http_status) {
-        Verdict::Read => envelope.outcome(why),
+        Verdict::Read => match envelope.found() {
+            Some(found) => Outcome::Found(found),
+            None if envelope.is_nothing_found() => Outcome::NotFound,
+            None => Outcome::Retry(why(Some(&envelope))),
+        },
         Verdict::NotFound => Outcome::NotFound,
-        Verdict::Retry => Outcome::Retry(why),
-        Verdict::Reject => Outcome::Reject(why),
+        Verdict::Retry => Outcome::Retry(why(Some(&envelope))),
+        Verdict::Reject => Outcome::Reject(why(Some(&envelope))),
     }
 }
 
@@ -130,18 +134,17 @@ impl<'a> Envelope<'a> {
         self.status == "PARTIAL_RESULT"
     }
 
-    fn outcome(self, why: String) -> Outcome {
-        let without_rows = self.without_rows(why);
-        let Data { tracing, host_clock_correction } = self.data;
-        let found = tracing.and_then(|rows| rows.into_found(&host_clock_correction));
-        found.map_or(without_rows, Outcome::Found)
+    /// The spans of the rows; `None` without any.
+    fn found(&mut self) -> Option<Found> {
+        let Data { tracing, host_clock_correction } = &mut self.data;
+        tracing.as_mut()?.found(host_clock_correction)
     }
 
     /// An answer without a single row: of v6.3 to v6.5 it says "nothing found", of a failed query and of anything
     /// that is no answer of DeepFlow's it says nothing.
-    fn without_rows(&self, why: String) -> Outcome {
+    fn is_nothing_found(&self) -> bool {
         let is_answer = self.status == "SUCCESS" || self.data.tracing.is_some();
-        if is_answer && !self.is_partial() { Outcome::NotFound } else { Outcome::Retry(why) }
+        is_answer && !self.is_partial()
     }
 }
 
@@ -230,53 +233,62 @@ impl<'a> Reading<'a> {
         }
         let (mut keys, mut texts) = (Keys::default(), Texts::default());
         while json.has_item()? {
-            rows.take(Row::read(json, &mut keys, &mut texts)?);
+            // Where it stays, if it is one.
+            let span = rows.next_span();
+            let row = Row::read(json, &mut keys, &mut texts, span)?;
+            if !rows.keeps(row) {
+                rows.spans.pop();
+            }
         }
         Ok(Some(rows))
     }
 
-    fn take(&mut self, row: Row<'a>) {
-        if row.is_app {
-            self.take_app(row);
-        } else {
-            self.take_found(row);
-        }
-    }
-
-    /// The span itself is ours and goes its own way; only what it hangs below is news.
-    fn take_app(&mut self, row: Row<'a>) {
-        if let Some(id) = row.span_id() {
-            self.named.entry(row.name).or_insert(FoundParent::App(id));
-            self.app_parent_names.push((id, row.parent_name));
-        }
-    }
-
-    fn take_found(&mut self, mut row: Row<'a>) {
-        self.rows += 1;
-        if self.spans.len() == ROWS_MAX {
-            return;
-        }
-        let Some(span) = row.take_span() else {
-            self.unusable += 1;
-            return;
-        };
+    /// A place for the next span, of which nothing is known.
+    fn next_span(&mut self) -> &mut FoundSpan {
         if self.spans.is_empty() {
             self.spans.reserve(ROWS_FEW);
             self.parent_names.reserve(ROWS_FEW);
             self.named.reserve(ROWS_FEW);
             self.places.reserve(ROWS_FEW);
         }
-        let new = self.spans.len();
-        let place = *self.places.entry((span.region.clone(), span.row)).or_insert(new);
-        self.named.entry(row.name).or_insert(FoundParent::Found(place));
-        if place == new {
-            self.spans.push(span);
-            self.parent_names.push(row.parent_name);
+        self.spans.push_mut(FoundSpan::default())
+    }
+
+    /// Takes the row of the last span; false if that is none, or none that is new.
+    fn keeps(&mut self, row: Row<'a>) -> bool {
+        if row.is_app {
+            self.take_app(row);
+            return false;
+        }
+        self.rows += 1;
+        self.spans.len() <= ROWS_MAX && self.keeps_found(row)
+    }
+
+    /// The span itself is ours and goes its own way; only what it hangs below is news.
+    fn take_app(&mut self, row: Row<'a>) {
+        if let Some(id) = row.span_id {
+            self.named.entry(row.name).or_insert(FoundParent::App(id));
+            self.app_parent_names.push((id, row.parent_name));
         }
     }
 
+    fn keeps_found(&mut self, mut row: Row<'a>) -> bool {
+        let new = self.parent_names.len();
+        let Some(span) = self.spans.last_mut() else { return false };
+        if row.complete(span).is_none() {
+            self.unusable += 1;
+            return false;
+        }
+        let place = *self.places.entry((span.region.clone(), span.row)).or_insert(new);
+        self.named.entry(row.name).or_insert(FoundParent::Found(place));
+        if place == new {
+            self.parent_names.push(row.parent_name);
+        }
+        place == new
+    }
+
     /// `None` when no system or network row was among them.
-    fn into_found(mut self, corrections: &Corrections) -> Option<Found> {
+    fn found(&mut self, corrections: &Corrections) -> Option<Found> {
         if self.spans.is_empty() {
             return None;
         }
@@ -288,7 +300,7 @@ impl<'a> Reading<'a> {
             app_edges: app_edges(&self.named, &self.app_parent_names),
             truncated: self.rows >= ROWS_TRUNCATED,
             unusable: self.unusable,
-            spans: self.spans,
+            spans: mem::take(&mut self.spans),
         })
     }
 }

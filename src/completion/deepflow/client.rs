@@ -1,12 +1,14 @@
 //! Asking over HTTP (DeepFlow contract, sections 2, 12 and 14): HTTP/1.1 with keep-alive, no compression, no proxy.
 
 use std::{
+    borrow::Cow,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use reqwest::Client;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::{Client, Request, Url};
 
 use super::{
     Endpoints,
@@ -48,7 +50,7 @@ const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
 #[derive(Debug)]
 pub(super) struct DeepflowClient {
     client: Client,
-    urls: Vec<String>,
+    urls: Vec<Url>,
     next: AtomicUsize,
     response_bytes_max: usize,
 }
@@ -78,22 +80,26 @@ impl DeepflowClient {
             idle_max: limits.connections,
         };
         let builder = http_client::client(connections, tls.as_ref())?;
-        let urls = endpoints.iter().map(|url| format!("{url}{PATH}")).collect();
+        let client = builder.build()?;
+        let url = |base| Ok(client.post(format!("{base}{PATH}")).build()?.url().clone());
+        let urls = endpoints.iter().map(url).collect::<Result<_, ClientError>>()?;
         let response_bytes_max = limits.response_bytes_max;
-        Ok(Self { client: builder.build()?, urls, next: AtomicUsize::new(0), response_bytes_max })
+        Ok(Self { client, urls, next: AtomicUsize::new(0), response_bytes_max })
     }
 
     /// Asks once. The caller limits the whole by a timeout.
     pub(super) async fn ask(&self, body: Vec<u8>, headers: HeaderMap) -> Reply {
         let turn = self.next.fetch_add(1, Relaxed);
-        let url = self.urls.get(turn % self.urls.len().max(1)).map_or("", String::as_str);
-        let request = self
-            .client
-            .post(url)
-            .headers(headers)
-            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(body);
-        match request.send().await {
+        let Some(url) = self.urls.get(turn % self.urls.len().max(1)) else {
+            let why = "there is no endpoint".to_owned();
+            return Reply { outcome: Outcome::Retry(why), retry_after: None, bytes: 0 };
+        };
+        let mut request = Request::new(Method::POST, url.clone());
+        *request.headers_mut() = headers;
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().append(header::CONTENT_TYPE, json);
+        *request.body_mut() = Some(body.into());
+        match self.client.execute(request).await {
             Ok(response) => self.read(response).await,
             Err(error) => {
                 Reply { outcome: Outcome::Retry(chain(&error)), retry_after: None, bytes: 0 }
@@ -104,22 +110,34 @@ impl DeepflowClient {
     async fn read(&self, mut response: reqwest::Response) -> Reply {
         let status = response.status();
         let retry_after = retry_after(response.headers(), clock::wall_us());
-        let mut body = Vec::new();
+        // Mostly there is one.
+        let mut chunks: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
         let outcome = loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > self.response_bytes_max => {
+                Ok(Some(chunk)) if bytes + chunk.len() > self.response_bytes_max => {
                     // A second ask would only bring the same.
                     let limit = self.response_bytes_max;
                     break Outcome::Reject(format!("the answer is larger than {limit} bytes"));
                 }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => {
+                    bytes += chunk.len();
+                    chunks.push(chunk);
+                }
                 Ok(None) if status == StatusCode::TOO_MANY_REQUESTS => {
                     break Outcome::Retry("429 Too Many Requests".to_owned());
                 }
-                Ok(None) => break classify(status.as_u16(), &body),
+                Ok(None) => break classify(status.as_u16(), &whole(&chunks)),
                 Err(error) => break Outcome::Retry(chain(&error)),
             }
         };
-        Reply { outcome, retry_after, bytes: body.len() }
+        Reply { outcome, retry_after, bytes }
+    }
+}
+
+fn whole(chunks: &[Bytes]) -> Cow<'_, [u8]> {
+    match chunks {
+        [whole] => Cow::Borrowed(whole),
+        chunks => Cow::Owned(chunks.concat()),
     }
 }

@@ -11,7 +11,13 @@ use serde::{
 };
 use serde_json::{Deserializer, Error, Result, StreamDeserializer, de::Read};
 
-use super::lenient::{Number, Whole, Words, whole_from_text};
+use super::{
+    lenient::{Number, Whole, Words, whole_from_text},
+    plain::{digits, starts_with, text_len, without_spaces},
+};
+
+/// Up to this number (2^53) every whole one has a float of its own.
+const EXACT_FLOAT_MAX: u64 = 1 << 53;
 
 /// What is left to read of a text.
 #[derive(Debug)]
@@ -21,6 +27,14 @@ pub(super) struct Json<'a> {
     text: Option<&'a str>,
     at: usize,
     /// Nothing was read yet of the object or list that was entered last.
+    is_first: bool,
+}
+
+/// A key of an object, with all that is between the value before it and its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<'a> {
+    bytes: &'a [u8],
+    /// The object begins with it.
     is_first: bool,
 }
 
@@ -70,21 +84,23 @@ impl<'a> Json<'a> {
         Ok(Some(key))
     }
 
-    /// Passes the next key of the object, if it is this one, without spaces around it.
-    pub(super) fn passes(&mut self, key: &str) -> bool {
-        let ((true, [b'"', rest @ ..]) | (false, [b',', b'"', rest @ ..])) =
-            (self.is_first, self.rest())
-        else {
-            return false;
-        };
-        match rest.split_at_checked(key.len()) {
-            Some((next, [b'"', b':', rest @ ..])) if next == key.as_bytes() => {
-                self.at = self.bytes.len() - rest.len();
-                self.is_first = false;
-                true
-            }
-            _ => false,
+    /// The same, and the key as it stands there, for objects with the same keys.
+    pub(super) fn standing_key(&mut self) -> Result<Option<(Cow<'a, str>, Key<'a>)>> {
+        let (start, is_first) = (self.at, self.is_first);
+        let key = self.key()?;
+        let bytes = self.bytes.get(start..self.at).unwrap_or_default();
+        Ok(key.map(|key| (key, Key { bytes, is_first })))
+    }
+
+    /// Passes the next key of the object, if it stands there as this one does.
+    #[inline]
+    pub(super) fn passes(&mut self, key: Key<'_>) -> bool {
+        let is_next = key.is_first == self.is_first && starts_with(self.rest(), key.bytes);
+        if is_next {
+            self.at += key.bytes.len();
+            self.is_first = false;
         }
+        is_next
     }
 
     /// The list goes on, with a value.
@@ -95,7 +111,10 @@ impl<'a> Json<'a> {
     /// The next value as a whole number.
     pub(super) fn number<N: Whole>(&mut self) -> Result<Option<N>> {
         match self.peek() {
-            Some(b'"') => self.text().map(|text| whole_from_text(&text)),
+            Some(b'"') => match self.plain_number_in_text() {
+                Some(number) => Ok(N::try_from(number).ok()),
+                None => self.text().map(|text| whole_from_text(&text)),
+            },
             Some(b'n') if self.passes_null() => Ok(None),
             _ => match self.plain_number() {
                 Some(number) => Ok(N::try_from(number).ok()),
@@ -118,6 +137,7 @@ impl<'a> Json<'a> {
         let is_passed = match self.peek() {
             Some(b'"') => self.plain_text().is_some(),
             Some(b'n') => self.passes_null(),
+            Some(b'[') => self.passes_texts(),
             _ => self.plain_number().is_some(),
         };
         if is_passed { Ok(()) } else { self.any::<IgnoredAny>().map(drop) }
@@ -137,7 +157,7 @@ impl<'a> Json<'a> {
 
     /// The next byte that is no space.
     fn peek(&mut self) -> Option<u8> {
-        let rest = plain(self.rest());
+        let rest = without_spaces(self.rest());
         self.at = self.bytes.len() - rest.len();
         rest.first().copied()
     }
@@ -170,18 +190,43 @@ impl<'a> Json<'a> {
         is_null
     }
 
-    /// Passes a number of digits alone that surely fits.
+    /// Passes a list of plain texts without spaces between them.
+    fn passes_texts(&mut self) -> bool {
+        let start = self.at;
+        while let [b'[' | b',', b'"', ..] = self.rest() {
+            self.at += 1;
+            if self.plain_text().is_none() {
+                break;
+            }
+            if self.rest().first() == Some(&b']') {
+                self.at += 1;
+                return true;
+            }
+        }
+        self.at = start;
+        false
+    }
+
+    /// Passes a number of digits alone that surely fits, or of those and a fraction of 0.
     fn plain_number(&mut self) -> Option<u64> {
-        let rest = self.rest();
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
-        let (number, len) = digits.take(20).fold((0_u64, 0), |(number, len), digit| {
-            (number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')), len + 1)
-        });
-        let is_plain = (1..20).contains(&len)
-            && !(len > 1 && rest.first() == Some(&b'0'))
-            && !matches!(rest.get(len), Some(b'.' | b'e' | b'E'));
-        self.at += if is_plain { len } else { 0 };
-        is_plain.then_some(number)
+        let (number, rest) = digits(self.rest())?;
+        let rest = match rest {
+            [b'.', b'0', rest @ ..] if number <= EXACT_FLOAT_MAX => rest,
+            rest => rest,
+        };
+        if let [b'.' | b'e' | b'E' | b'0'..=b'9', ..] = rest {
+            return None;
+        }
+        self.at = self.bytes.len() - rest.len();
+        Some(number)
+    }
+
+    /// Passes a text of digits alone that surely fit.
+    fn plain_number_in_text(&mut self) -> Option<u64> {
+        let (number, rest) = digits(self.rest().get(1..)?)?;
+        let [b'"', rest @ ..] = rest else { return None };
+        self.at = self.bytes.len() - rest.len();
+        Some(number)
     }
 
     fn text(&mut self) -> Result<Cow<'a, str>> {
@@ -222,42 +267,6 @@ fn first<'a, R: Read<'a>, T: Deserialize<'a>>(
 ) -> Result<(T, usize)> {
     let value = values.next().unwrap_or_else(|| Err(Error::custom("a value is expected")))?;
     Ok((value, values.byte_offset()))
-}
-
-/// What follows the spaces.
-#[inline]
-fn plain(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes;
-    while let [b' ' | b'\n' | b'\t' | b'\r', others @ ..] = rest {
-        rest = others;
-    }
-    rest
-}
-
-/// The bytes up to a closing quote; `None` if something comes before it that is not plain.
-fn text_len(bytes: &[u8]) -> Option<usize> {
-    let mut len = 0;
-    for chunk in bytes.as_chunks().0 {
-        let special = special(u64::from_le_bytes(*chunk));
-        if special != 0 {
-            // Of the marks the lowest one is right, as the first byte is the lowest.
-            len += usize::try_from(special.trailing_zeros() / 8).unwrap_or(0);
-            break;
-        }
-        len += chunk.len();
-    }
-    let rest = bytes.get(len..)?.iter();
-    let (more, byte) = rest.enumerate().find(|(_, byte)| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
-    (*byte == b'"').then_some(len + more)
-}
-
-/// Marks bytes that end a text or are not plain in it, by their highest bit; a byte above one of them may be marked, too
-/// (Mycroft's null byte detection).
-fn special(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
 }
 
 #[cfg(test)]
@@ -303,6 +312,17 @@ mod tests {
         let mut json = Json::new(bytes);
         json.skip()?;
         json.end()
+    }
+
+    /// The keys of an object of two numbers.
+    fn standing_keys(text: &str) -> [Key<'_>; 2] {
+        let mut json = Json::new(text.as_bytes());
+        assert!(json.enters_object());
+        [(); 2].map(|()| {
+            let (_, key) = json.standing_key().expect("JSON").expect("a key");
+            json.skip().expect("a number");
+            key
+        })
     }
 
     fn check(bytes: &[u8]) {
@@ -376,6 +396,24 @@ mod tests {
             "[[[[1]]]]",
             "\u{c}1",
             "{\"\\u0061\":1}",
+            "[\"a\",\"b\"]",
+            "[\"a\",\"b\",]",
+            "[\"a\" \"b\"]",
+            "[\"a\",1,[\"b\\n\"]]",
+            "[\"a\"",
+            "0.0",
+            "00.0",
+            "7.0",
+            "7.05",
+            "7.0e1",
+            "7.00",
+            "7.0.",
+            "9007199254740992.0",
+            "9007199254740993.0",
+            "\"07\"",
+            "\"7\"",
+            "\"7x\"",
+            "\"18446744073709551615\"",
         ] {
             check(text.as_bytes());
         }
@@ -416,17 +454,21 @@ mod tests {
 
         #[test]
         fn a_key_is_passed_if_it_is_next(key in "[a-z]{0,9}", other in "[a-z]{0,9}") {
-            let text = format!("{{\"{key}\":1,\"{other}\":2}}");
-            let mut json = Json::new(text.as_bytes());
+            let text = |key: &str, other: &str| format!("{{\"{key}\":1,\"{other}\":2}}");
+            let [same, longer] = [text(&key, &other), text(&other, &format!("{other}x"))];
+            let [first, second] = standing_keys(&same);
+            let [first_other, second_longer] = standing_keys(&longer);
+            let mut json = Json::new(same.as_bytes());
             prop_assert!(json.enters_object());
-            prop_assert_eq!(json.passes(&other), key == other);
+            prop_assert!(!json.passes(second));
+            prop_assert_eq!(json.passes(first_other), key == other);
             if key != other {
-                prop_assert!(json.passes(&key));
+                prop_assert!(json.passes(first));
             }
             prop_assert_eq!(json.number().unwrap(), Some(1_u64));
-            let longer = format!("{other}x");
-            prop_assert!(!json.passes(&longer));
-            prop_assert!(json.passes(&other));
+            prop_assert!(!json.passes(first));
+            prop_assert!(!json.passes(second_longer));
+            prop_assert!(json.passes(second));
             prop_assert_eq!(json.number().unwrap(), Some(2_u64));
             prop_assert_eq!(json.key().unwrap(), None);
         }

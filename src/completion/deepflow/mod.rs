@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod json;
 mod lenient;
+mod plain;
 mod request;
 mod row;
 #[cfg(test)]

@@ -8,7 +8,10 @@ use serde::{
 };
 use serde_json::Result;
 
-use super::{json::Json, texts::Texts};
+use super::{
+    json::{Json, Key},
+    texts::Texts,
+};
 use crate::trace::{Exchange, FoundSpan, ObservationPoint, ResponseStatus, SpanId, Text};
 
 /// `signal_source` of spans that came to DeepFlow by OTLP, or were posted by us.
@@ -16,7 +19,7 @@ const OTEL: u64 = 4;
 /// `signal_source` of eBPF rows.
 const EBPF: u64 = 3;
 
-/// One item of `DATA.tracing`, read straight into the span it may become.
+/// One item of `DATA.tracing`, beside the span it may become.
 #[derive(Debug, Default)]
 pub(super) struct Row<'a> {
     /// An application span: one that was posted, or DeepFlow's own copy of one. Then its span id and the names are all
@@ -26,10 +29,10 @@ pub(super) struct Row<'a> {
     pub(super) name: Cow<'a, str>,
     /// What the row that this one hangs below is called; empty for a root.
     pub(super) parent_name: Cow<'a, str>,
+    /// Of an application span: its id, if it is one in OTLP's sense.
+    pub(super) span_id: Option<SpanId>,
     ids: RowIds,
     signal_source: Option<u64>,
-    /// Not yet complete, see [`Row::take_span`].
-    span: FoundSpan,
 }
 
 /// The fields that are read.
@@ -94,7 +97,7 @@ impl Field {
 /// The keys of the rows so far, in their order: mostly the next row has the same.
 #[derive(Debug, Default)]
 pub(super) struct Keys<'a> {
-    known: Vec<(&'a str, Field)>,
+    known: Vec<(Key<'a>, Field)>,
     /// How many of them the row at hand has had.
     passed: usize,
 }
@@ -104,28 +107,22 @@ impl<'a> Keys<'a> {
     const MAX: usize = 200;
 
     /// The row's next field; `None` at its end.
+    #[inline]
     fn next(&mut self, json: &mut Json<'a>) -> Result<Option<Field>> {
         let place = self.passed;
         self.passed += 1;
-        let expected = self.known.get(place).copied();
-        if let Some((key, field)) = expected
-            && json.passes(key)
-        {
-            return Ok(Some(field));
+        match self.known.get(place) {
+            Some((key, field)) if json.passes(*key) => Ok(Some(*field)),
+            _ => self.learn(place, json),
         }
-        let Some(key) = json.key()? else { return Ok(None) };
-        let field = match expected {
-            Some((expected, field)) if expected == key => return Ok(Some(field)),
-            _ => Field::named(&key),
-        };
-        let new = match key {
-            Cow::Borrowed(key) => (key, field),
-            // With escapes it is not what stands there.
-            Cow::Owned(_) => ("", Field::Other),
-        };
+    }
+
+    fn learn(&mut self, place: usize, json: &mut Json<'a>) -> Result<Option<Field>> {
+        let Some((name, key)) = json.standing_key()? else { return Ok(None) };
+        let field = Field::named(&name);
         match self.known.get_mut(place) {
-            Some(expected) => *expected = new,
-            None if place < Self::MAX => self.known.push(new),
+            Some(known) => *known = (key, field),
+            None if place < Self::MAX => self.known.push((key, field)),
             None => {}
         }
         Ok(Some(field))
@@ -166,11 +163,13 @@ impl RowIds {
 }
 
 impl<'a> Row<'a> {
+    /// Reads a row, and what it says of a span into one of which nothing is known; [`Row::complete`] is to follow.
     /// Anything but an object is a row without fields.
     pub(super) fn read(
         json: &mut Json<'a>,
         keys: &mut Keys<'a>,
         texts: &mut Texts,
+        span: &mut FoundSpan,
     ) -> Result<Self> {
         let mut row = Self::default();
         if !json.enters_object() {
@@ -181,14 +180,19 @@ impl<'a> Row<'a> {
             if row.is_app {
                 row.read_app(field, json)?;
             } else {
-                row.read_field(field, json, texts)?;
+                row.read_field(field, json, texts, span)?;
             }
         }
         Ok(row)
     }
 
-    fn read_field(&mut self, field: Field, json: &mut Json<'a>, texts: &mut Texts) -> Result<()> {
-        let span = &mut self.span;
+    fn read_field(
+        &mut self,
+        field: Field,
+        json: &mut Json<'a>,
+        texts: &mut Texts,
+        span: &mut FoundSpan,
+    ) -> Result<()> {
         match field {
             Field::Ids => self.ids = RowIds::read(json)?,
             Field::Region => span.region = text(json, texts)?,
@@ -208,7 +212,8 @@ impl<'a> Row<'a> {
             Field::EndTimeUs => span.end_us = number_or_zero(json)?,
             Field::SpanId => {
                 let words = json.words()?;
-                span.span_id = words.parse().ok();
+                self.span_id = words.parse().ok();
+                span.span_id = self.span_id;
                 // A header may hold an id of another tracer, or a short one: no OTLP id, but still common to a
                 // request's rows.
                 let is_foreign = span.span_id.is_none() && words.bytes().any(|byte| byte != b'0');
@@ -255,7 +260,7 @@ impl<'a> Row<'a> {
     /// Reads a field of what is known to be an application span, which is ours and goes its own way.
     fn read_app(&mut self, field: Field, json: &mut Json<'a>) -> Result<()> {
         match field {
-            Field::SpanId => self.span.span_id = json.words()?.parse().ok(),
+            Field::SpanId => self.span_id = json.words()?.parse().ok(),
             Field::DeepflowSpanId => self.name = json.words()?,
             Field::DeepflowParentSpanId => self.parent_name = json.words()?,
             _ => json.skip()?,
@@ -263,17 +268,10 @@ impl<'a> Row<'a> {
         Ok(())
     }
 
-    /// The span id, if it is one in OTLP's sense.
-    pub(super) fn span_id(&self) -> Option<SpanId> {
-        self.span.span_id
-    }
-
-    /// The found span; its parent and clock correction are told by the rest of the answer.
+    /// Completes the span that was read; its parent and clock correction are told by the rest of the answer.
     /// `None` when the row has no id to make a stable span id from.
-    pub(super) fn take_span(&mut self) -> Option<FoundSpan> {
-        let row = self.ids.first?;
-        let mut span = std::mem::take(&mut self.span);
-        span.row = row;
+    pub(super) fn complete(&mut self, span: &mut FoundSpan) -> Option<()> {
+        span.row = self.ids.first?;
         span.merged_rows = std::mem::take(&mut self.ids.merged);
         span.point = point(&span.point_name);
         span.is_ebpf =
@@ -283,12 +281,15 @@ impl<'a> Row<'a> {
             span.start_us = span.end_us;
         }
         span.end_us = span.end_us.max(span.start_us);
-        Some(span)
+        Some(())
     }
 }
 
 fn text(json: &mut Json<'_>, texts: &mut Texts) -> Result<Text> {
-    json.words().map(|words| texts.shared(&words))
+    Ok(match json.words()? {
+        Cow::Borrowed(words) => texts.shared(words),
+        Cow::Owned(words) => texts.shared(&words),
+    })
 }
 
 /// 0 is DeepFlow's own word for "none".

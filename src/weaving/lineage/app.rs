@@ -1,5 +1,7 @@
 //! Received spans as a tree: one node per span id.
 
+use std::cell::LazyCell;
+
 use foldhash::{HashMap, HashSet};
 
 use super::{cycle, interval::Interval};
@@ -13,6 +15,9 @@ pub(super) struct Apps {
     /// Parents that some span names and nobody is.
     absent: HashSet<SpanId>,
 }
+
+/// Found spans' places by id, put together only if somebody asks.
+type Places<F> = LazyCell<HashMap<SpanId, usize>, F>;
 
 /// The spans that share an id. The earliest speaks for its copies.
 pub(super) struct Node {
@@ -32,7 +37,10 @@ pub(super) struct Node {
 }
 
 impl Apps {
-    pub(super) fn new(spans: &[AppSpan], found: &HashMap<SpanId, usize>) -> Self {
+    pub(super) fn new(
+        spans: &[AppSpan],
+        found: &Places<impl FnOnce() -> HashMap<SpanId, usize>>,
+    ) -> Self {
         let nodes = nodes(spans);
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
         let mut apps = Self {
@@ -103,7 +111,7 @@ impl Apps {
     }
 
     /// Fills in what needs all places: parents, children, absent parents.
-    fn join(&mut self, spans: &[AppSpan], found: &HashMap<SpanId, usize>) {
+    fn join(&mut self, spans: &[AppSpan], found: &Places<impl FnOnce() -> HashMap<SpanId, usize>>) {
         for span in spans {
             let (Some(child), Some(parent)) = (self.place(span.id), span.parent) else { continue };
             let woven_before = || found.get(&parent).map(|row| self.len() + row);

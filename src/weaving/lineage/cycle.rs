@@ -135,11 +135,35 @@ impl Parents {
 
 /// Place → the ring it is on: places from which one can go up and come back, numbered. `None` off all rings.
 pub(super) fn loops(parents: &Parents) -> Vec<Option<usize>> {
+    if is_forest(parents) {
+        return vec![None; parents.len()];
+    }
     let mut walk = Walk::new(parents);
     for place in 0..parents.len() {
         walk.start(place);
     }
     walk.rings
+}
+
+/// Each place has one parent at most, and no way up comes back: so it nearly always is, and that is seen quickly.
+fn is_forest(parents: &Parents) -> bool {
+    // Place → where the first way up that met it began, from 1.
+    let mut met = vec![0; parents.len()];
+    for start in 0..parents.len() {
+        let mut next = Some(start);
+        while let Some(place) = next.filter(|&place| met[place] == 0) {
+            met[place] = start + 1;
+            next = match parents.of(place) {
+                [] => None,
+                [parent] => Some(*parent),
+                _ => return false,
+            };
+        }
+        if next.is_some_and(|place| met[place] == start + 1) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Tarjan's strongly connected components, with a stack of its own: chains may be as long as a trace.

@@ -24,6 +24,8 @@ mod server;
 mod thread;
 mod tree;
 
+use std::cell::LazyCell;
+
 use self::{app::Apps, call::Calls, clock::Clocks, row::Rows, thread::Threads, tree::Tree};
 use crate::trace::{AppSpan, Found, SpanId};
 
@@ -81,7 +83,9 @@ impl<'a> Evidence<'a> {
     fn new(app: &[AppSpan], found: &'a Found, ids: &[SpanId]) -> Self {
         let order = row::in_order(found);
         let places = row::places(&order);
-        let apps = Apps::new(app, &ids.iter().copied().zip(places.iter().copied()).collect());
+        let place_of = || ids.iter().copied().zip(places.iter().copied()).collect();
+        // Only spans that were woven before hang below found ones, as they come.
+        let apps = Apps::new(app, &LazyCell::new(place_of));
         let rows = Rows::new(found, &order, places, &apps);
         let calls = Calls::new(&rows, &apps);
         let threads = Threads::new(&rows, &calls);
