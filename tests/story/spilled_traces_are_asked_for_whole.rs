@@ -19,7 +19,8 @@ async fn spilled_traces_are_asked_for_whole() {
         memory: MEMORY,
         buffer: "idle: 4s",
         journal: format!("directory: '{}'", directory.path().display()),
-        deepflow: "timeout: 20s, deadline: 30s, reask: []",
+        // All at a time: traces that wait for a slot may take a quarter of the memory, and others go on without.
+        deepflow: "timeout: 20s, deadline: 30s, reask: [], max_in_flight: 64",
         ..Setup::default()
     };
     let deepflow = DeepflowConfig { synthesise: true, ..DeepflowConfig::default() };
@@ -34,8 +35,11 @@ async fn spilled_traces_are_asked_for_whole() {
             sent.push(span);
         }
     }
-    let spilled = world.metric("tracestitch_buffer_spilled_bytes_total");
-    assert!(spilled > 0, "there was room for all of it");
+    // It is looked for memory a few times a second, and the last spans may be the ones that are too many.
+    support::until("some spans are on the disk alone", || {
+        world.metric("tracestitch_buffer_spilled_bytes_total") > 0
+    })
+    .await;
     world.settled(sent.len()).await;
 
     let asks = world.deepflow.requests();
