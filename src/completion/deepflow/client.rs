@@ -1,7 +1,6 @@
 //! Asking over HTTP (DeepFlow contract, sections 2, 12 and 14): HTTP/1.1 with keep-alive, no compression, no proxy.
 
 use std::{
-    borrow::Cow,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
@@ -110,34 +109,47 @@ impl DeepflowClient {
     async fn read(&self, mut response: reqwest::Response) -> Reply {
         let status = response.status();
         let retry_after = retry_after(response.headers(), clock::wall_us());
-        // Mostly there is one.
-        let mut chunks: Vec<Bytes> = Vec::new();
-        let mut bytes = 0;
+        let mut body = Body::default();
         let outcome = loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if bytes + chunk.len() > self.response_bytes_max => {
+                Ok(Some(chunk)) if body.bytes().len() + chunk.len() > self.response_bytes_max => {
                     // A second ask would only bring the same.
                     let limit = self.response_bytes_max;
                     break Outcome::Reject(format!("the answer is larger than {limit} bytes"));
                 }
-                Ok(Some(chunk)) => {
-                    bytes += chunk.len();
-                    chunks.push(chunk);
-                }
+                Ok(Some(chunk)) => body.add(chunk),
                 Ok(None) if status == StatusCode::TOO_MANY_REQUESTS => {
                     break Outcome::Retry("429 Too Many Requests".to_owned());
                 }
-                Ok(None) => break classify(status.as_u16(), &whole(&chunks)),
+                Ok(None) => break classify(status.as_u16(), body.bytes()),
                 Err(error) => break Outcome::Retry(chain(&error)),
             }
         };
-        Reply { outcome, retry_after, bytes }
+        Reply { outcome, retry_after, bytes: body.bytes().len() }
     }
 }
 
-fn whole(chunks: &[Bytes]) -> Cow<'_, [u8]> {
-    match chunks {
-        [whole] => Cow::Borrowed(whole),
-        chunks => Cow::Owned(chunks.concat()),
+/// An answer's bytes. Mostly they come in one chunk, which is not copied.
+#[derive(Default)]
+struct Body {
+    first: Bytes,
+    /// All of it, from the second chunk on.
+    all: Vec<u8>,
+}
+
+impl Body {
+    fn add(&mut self, chunk: Bytes) {
+        if self.first.is_empty() {
+            self.first = chunk;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&chunk);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        if self.all.is_empty() { &self.first } else { &self.all }
     }
 }
