@@ -101,10 +101,15 @@ impl Keeper {
         then: impl FnOnce(Result<Vec<(TraceId, Fragment)>, Refused>) + Send + 'static,
     ) {
         let meta = SpansMeta { arrived_us: clock::wall_us(), origin: headers(origin) };
+        // In an overload thousands of requests wait to be written.
+        let parts = fragments.iter().map(|(_, fragment)| &fragment.bytes);
+        let beside = u64::try_from(Journal::append_bytes(parts)).unwrap_or(u64::MAX);
+        let beside = self.budget.claim(Stage::Buffer, beside);
         let parts = fragments.iter_mut().map(|(_, fragment)| mem::take(&mut fragment.bytes));
         let parts = parts.collect();
         let full = self.full();
         self.journal.append_spans(meta.encode_to_vec(), parts, move |result| {
+            drop(beside);
             then(match result {
                 Ok(kept) => Ok(placed(fragments, kept)),
                 Err(AppendError::Full | AppendError::TooLarge(_)) => Err(full),

@@ -25,6 +25,14 @@ pub(super) struct Body {
     bytes: u64,
 }
 
+/// Memory that laying out a part takes until it is written, beside what is spliced into it: a slot in each list.
+const PART_BYTES: usize = size_of::<Spliced>() + 2 * size_of::<u32>();
+
+/// Memory that these parts take beside themselves while they wait to be written.
+pub(super) fn waiting_bytes<'a>(parts: impl Iterator<Item = &'a Spliced>) -> usize {
+    parts.map(|part| PART_BYTES + table_bytes(part.splices().len())).sum()
+}
+
 /// A part into which nothing is spliced.
 #[derive(Debug)]
 pub(super) struct Plain {

@@ -180,6 +180,11 @@ impl Journal {
         self.append(Append::Spans { meta: meta.into(), body, then });
     }
 
+    /// Memory that an append of these parts takes beside them until it is answered.
+    pub fn append_bytes<'a>(parts: impl Iterator<Item = &'a Spliced>) -> usize {
+        body::waiting_bytes(parts)
+    }
+
     /// Keeps plans: each of the trace that has these parts, in this order. On a full disk only small ones are. Their `then`
     /// are called as with `append_spans`, each for itself.
     pub fn append_plans<T>(&self, plans: impl IntoIterator<Item = (Vec<Place>, Bytes, T)>)

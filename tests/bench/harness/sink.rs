@@ -215,6 +215,9 @@ fn first_of_traces(layout: &Layout, ours: impl Fn(&SpanEntry) -> Option<u64>) ->
     first.collect()
 }
 
+/// The buffer looks at a trace so long before its time at most.
+const TOLERANCE_US: u64 = 20_000;
+
 impl Seen {
     fn note(&mut self, number: u64) {
         let Some(times) = place(number).and_then(|place| self.times.get_mut(place)) else { return };
@@ -233,10 +236,13 @@ impl Seen {
 
     fn note_wait(&mut self, sent_us: u64, idle: Duration, now_us: u64) {
         let idle_us = u64::try_from(idle.as_micros()).expect("fits");
-        match now_us.checked_sub(sent_us + idle_us) {
-            Some(beyond_us) => self.beyond_us.push(u32::try_from(beyond_us).unwrap_or(u32::MAX)),
-            None => self.early += 1,
+        let end_us = sent_us + idle_us;
+        if now_us + TOLERANCE_US < end_us {
+            self.early += 1;
+            return;
         }
+        let beyond_us = now_us.saturating_sub(end_us);
+        self.beyond_us.push(u32::try_from(beyond_us).unwrap_or(u32::MAX));
     }
 }
 
