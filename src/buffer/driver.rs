@@ -19,7 +19,7 @@ use crate::{
 
 /// How often the cache looks for idle traces: they are released within 20 to 150 ms of their time.
 const DRIVE_EVERY: Duration = Duration::from_millis(20);
-/// The same while there is no trace: half of what an idle program costs.
+/// The same while there is no trace: this thread is half of what an idle program costs.
 const DRIVE_EMPTY_EVERY: Duration = Duration::from_millis(50);
 /// How often the rate at which memory comes free is brought up to date, in drives.
 const RATE_EVERY: u32 = 12;

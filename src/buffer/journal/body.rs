@@ -40,9 +40,9 @@ pub(super) struct Plain {
     checksum: u32,
 }
 
-/// The stretches of a record, each once.
+/// What stands before the parts: the stretches, each once.
 #[derive(Debug, Default)]
-struct Stretches {
+struct Front {
     all: Vec<Arc<Shared>>,
     len: u64,
     /// By address.
@@ -60,14 +60,14 @@ struct Stretch {
 impl Body {
     /// These parts, with what they share.
     pub(super) fn of(parts: Vec<Spliced>) -> Self {
-        let mut stretches = Stretches::default();
+        let mut front = Front::default();
         for parts in parts.chunk_by(|one, next| ptr::eq(one.splices(), next.splices())) {
-            stretches.add(parts.first().map_or(&[], Spliced::splices));
+            front.add(parts.first().map_or(&[], Spliced::splices));
         }
         let entries = parts.iter().map(|part| table_bytes(part.splices().len())).sum();
         let mut body = Self {
-            stretches_len: stretches.len,
-            bytes: stretches.len,
+            stretches_len: front.len,
+            bytes: front.len,
             tables: Vec::with_capacity(entries),
             lens: Vec::with_capacity(parts.len()),
             checksums: Vec::with_capacity(parts.len()),
@@ -75,11 +75,11 @@ impl Body {
         };
         for part in &parts {
             let table = body.tables.len();
-            put_table(&mut body.tables, stretches.entries(part.splices(), body.bytes));
+            put_table(&mut body.tables, front.entries(part.splices(), body.bytes));
             let table = crc32c::crc32c(body.tables.get(table..).unwrap_or_default());
             body.note(part, crc32c::crc32c_append(table, part.own()));
         }
-        Self { stretches: stretches.all, parts, ..body }
+        Self { stretches: front.all, parts, ..body }
     }
 
     /// Parts that share nothing.
@@ -152,7 +152,7 @@ impl Plain {
     }
 }
 
-impl Stretches {
+impl Front {
     fn add(&mut self, splices: &[Splice]) {
         for Splice { shared, .. } in splices {
             let bytes = shared.bytes();

@@ -38,6 +38,7 @@ mod scan;
 mod shared;
 mod space;
 mod spares;
+mod stretches;
 mod survey;
 mod table;
 mod writer;

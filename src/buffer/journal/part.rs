@@ -1,42 +1,19 @@
 //! Parts as they are read: their own bytes, and the stretches that are spliced in. Those that neighbours share on the disk
 //! they share in memory, too.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use bytes::Bytes;
-use foldhash::HashMap;
-use parking_lot::Mutex;
 
 use super::{
     files::{SegmentFile, read_exact},
+    stretches::Stretches,
     table::{Entry, table},
 };
 use crate::{
     trace::Place,
     wire::{Shared, Splice, Spliced, Splices},
 };
-
-/// Of the stretches that were read last so many are remembered for all readers, 1 MiB of them …
-const RECENT_MAX: usize = 256;
-/// … and longer ones are not, which no fragment has.
-const RECENT_BYTES_MAX: usize = 4096;
-
-/// Stretches that were read: neighbouring parts have the same ones.
-#[derive(Debug)]
-pub(super) struct Stretches {
-    known: Mutex<HashMap<Key, Arc<Shared>>>,
-    most: usize,
-    longest: usize,
-}
-
-/// Where a stretch stands, and what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    segment: u32,
-    offset: u32,
-    len: u32,
-    checksum: u32,
-}
 
 /// Where parts are read from.
 pub(super) trait Source {
@@ -94,7 +71,7 @@ fn fit(own: &[u8], place: &Place, entries: &[Entry]) -> bool {
 }
 
 /// Bytes, `None` if they are not all there or have another checksum.
-fn read_checked(
+pub(super) fn read_checked(
     source: &(impl Source + ?Sized),
     offset: u32,
     len: u32,
@@ -104,56 +81,12 @@ fn read_checked(
     Ok(bytes.filter(|bytes| crc32c::crc32c(bytes) == checksum))
 }
 
-impl Stretches {
-    /// For parts that are read here and there.
-    pub(super) fn recent() -> Self {
-        Self { known: Mutex::default(), most: RECENT_MAX, longest: RECENT_BYTES_MAX }
-    }
-
-    /// For the parts of one record: each stretch is there once, however many they are.
-    pub(super) fn of_a_record() -> Self {
-        Self { known: Mutex::default(), most: usize::MAX, longest: usize::MAX }
-    }
-
-    /// A stretch of that part.
-    fn stretch(
-        &self,
-        source: &(impl Source + ?Sized),
-        place: &Place,
-        entry: &Entry,
-    ) -> io::Result<Option<Arc<Shared>>> {
-        let Entry { back, len, checksum, .. } = *entry;
-        // It stands before the part, and the part is in the file.
-        let offset = place.offset.get().checked_sub(back).filter(|_| len <= back);
-        let Some(offset) = offset else { return Ok(None) };
-        let key = Key { segment: place.segment, offset, len, checksum };
-        if let Some(known) = self.known.lock().get(&key) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        let Some(bytes) = read_checked(source, offset, len, checksum)? else { return Ok(None) };
-        let shared = Shared::new([&*bytes].into_iter());
-        if bytes.len() <= self.longest {
-            self.remember(key, &shared);
-        }
-        Ok(Some(shared))
-    }
-
-    fn remember(&self, key: Key, shared: &Arc<Shared>) {
-        let mut known = self.known.lock();
-        if known.len() >= self.most {
-            // What is read next is in records behind these.
-            known.clear();
-        }
-        known.insert(key, Arc::clone(shared));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::{buffer::journal::files::MemoryFiles, wire::Level};
+    use crate::wire::Level;
 
     fn place(offset: u32) -> Place {
         let offset = NonZeroU32::new(offset).expect("behind the first line");
@@ -173,28 +106,5 @@ mod tests {
         assert!(!fit(&own, &place(100), &[entry(0, 50), entry(0, 51)]), "more than there is");
         let most = entry(0, u32::MAX);
         assert!(!fit(&own, &place(u32::MAX), &[most, most]));
-    }
-
-    #[test]
-    fn a_stretch_is_read_where_it_stands_and_with_its_checksum() {
-        let files = MemoryFiles::new();
-        let path = std::path::Path::new("/segment");
-        let bytes: Vec<u8> = (0..100).collect();
-        files.put(path, bytes.clone());
-        let file = crate::buffer::journal::files::Files::open(&files, path).expect("is there");
-        let stretches = Stretches::recent();
-        let read = |at: u32, back, len: u32, checksum| {
-            let entry = Entry { before: 0, back, len, checksum, level: Level::Resource };
-            stretches.stretch(&*file, &place(at), &entry).expect("can be read")
-        };
-        let checksum = crc32c::crc32c(&bytes[40..60]);
-        let first = read(90, 50, 20, checksum).expect("as it was written");
-        assert_eq!(first.bytes(), &bytes[40..60]);
-        let again = read(80, 40, 20, checksum).expect("the same");
-        assert!(Arc::ptr_eq(&first, &again));
-        assert!(read(90, 50, 20, checksum + 1).is_none(), "not what was read before");
-        assert!(read(90, 50, 19, checksum).is_none());
-        assert!(read(90, 91, 20, checksum).is_none(), "before the file");
-        assert!(read(90, 19, 20, checksum).is_none(), "into the part");
     }
 }

@@ -14,8 +14,9 @@ use super::{
     error::AppendError,
     format::{Record, Stored, covers, heads},
     numbers::Numbers,
-    part::{Stretches, read_part},
+    part::read_part,
     scan::{Found, Scan},
+    stretches::Stretches,
     writer::Writer,
 };
 use crate::{

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::{
     files::{SegmentFile, read_exact, read_up_to},
     format::{FIRST_LINE, Ground, HEADER_BYTES, Header, MARKER, Record, Spot, other_version},
-    part::{Stretches, read_part},
+    part::read_part,
+    stretches::Stretches,
 };
 
 /// Read at a record's start: most heads are in it.

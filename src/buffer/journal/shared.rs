@@ -20,8 +20,9 @@ use super::{
     error::{AppendError, ReadError},
     files::{Files, SegmentFile},
     format::file_name,
-    part::{Source, Stretches, read_part},
+    part::{Source, read_part},
     space::Space,
+    stretches::Stretches,
 };
 use crate::{
     clock,

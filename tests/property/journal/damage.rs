@@ -8,7 +8,9 @@ use tracestitch::{
     trace::Place,
 };
 
-use super::{append, append_plan, by_number, bytes, open, patient, segment, settings};
+use super::{
+    append, append_plan, by_number, bytes, end, open, others_pass, patient, segment, settings,
+};
 
 /// What a record begins with.
 const MARKER: &[u8] = b"\xF1ts\xFEj\xC0\n\xFF";
@@ -56,9 +58,7 @@ impl Segment {
                 old = files.content(&segment(1)).expect("a segment");
                 first.extend(last.0);
             } else if !first.is_empty() {
-                journal.done(0, &first);
-                journal.done(1, &first);
-                journal.release(&std::mem::take(&mut first));
+                end(&journal, &std::mem::take(&mut first));
             }
             last = fill();
         }
@@ -245,12 +245,7 @@ fn a_moved_copy_counts_only_if_it_is_whole() {
     let (journal, recovery) = Journal::open(settings(Duration::from_hours(1))).expect("opens");
     drop(recovery);
     let slow = append(&journal, "slow", vec![bytes("slow")]).expect("kept");
-    for _ in 0..12 {
-        let fast = append(&journal, "fast", vec![Bytes::from(vec![7; 100])]).expect("kept");
-        journal.done(0, &fast);
-        journal.done(1, &fast);
-        journal.release(&fast);
-    }
+    others_pass(&journal);
     journal.close();
     let original = files.content(&segment(1)).expect("pinned by the slow one");
     let (journal, recovery) = Journal::open(settings(Duration::ZERO)).expect("opens");
@@ -282,12 +277,7 @@ fn a_part_that_cant_be_read_is_given_up_when_it_should_move() {
     let (journal, recovery) = Journal::open(patient(&files)).expect("opens");
     drop(recovery);
     let slow = append(&journal, "", vec![bytes("hit"), bytes("not hit")]).expect("kept");
-    for _ in 0..12 {
-        let fast = append(&journal, "", vec![Bytes::from(vec![7; 100])]).expect("kept");
-        journal.done(0, &fast);
-        journal.done(1, &fast);
-        journal.release(&fast);
-    }
+    others_pass(&journal);
     journal.close();
     let mut content = files.content(&segment(1)).expect("pinned by the slow ones");
     content[slow[0].offset.get() as usize] ^= 1;

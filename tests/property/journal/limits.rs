@@ -10,19 +10,12 @@ use tracestitch::{
     ledger::Ledger,
     memory::Budget,
     telemetry::Metrics,
-    trace::Place,
 };
 
-use super::{append, by_number, bytes, open, patient, segment, settings};
+use super::{append, by_number, bytes, end, open, patient, segment, settings};
 
 fn filled(size: usize) -> Vec<Bytes> {
     vec![Bytes::from(vec![5; size])]
-}
-
-fn end(journal: &Journal, places: &[Place]) {
-    journal.done(0, places);
-    journal.done(1, places);
-    journal.release(places);
 }
 
 #[test]

@@ -77,6 +77,22 @@ pub(crate) fn append(
     })
 }
 
+/// Every destination has them, and nobody needs them any more.
+pub(crate) fn end(journal: &Journal, places: &[Place]) {
+    for destination in 0..DESTINATIONS.len() {
+        journal.done(destination, places);
+    }
+    journal.release(places);
+}
+
+/// Others come and go: segments are filled, and nobody needs what is in them.
+pub(crate) fn others_pass(journal: &Journal) {
+    for _ in 0..12 {
+        let fast = append(journal, "fast", vec![Bytes::from(vec![7; 100])]).expect("kept");
+        end(journal, &fast);
+    }
+}
+
 /// The same parts; of each the middle and the end are spliced in, and equal ones are shared.
 fn spliced(parts: Vec<Bytes>) -> Vec<Spliced> {
     let mut known: BTreeMap<Bytes, Arc<Shared>> = BTreeMap::new();

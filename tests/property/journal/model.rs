@@ -9,7 +9,7 @@ use tracestitch::{
     trace::Place,
 };
 
-use super::{DESTINATIONS, append, append_plan, by_number, meta, open, patient, segment};
+use super::{DESTINATIONS, append, append_plan, by_number, end, meta, open, patient, segment};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -177,9 +177,7 @@ fn a_slow_trace_does_not_pin_the_disk() {
     journal.done(1, &slow);
     for round in 0..300 {
         let fast = append(&journal, "fast", vec![filled(round, 100)]).expect("kept");
-        journal.done(0, &fast);
-        journal.done(1, &fast);
-        journal.release(&fast);
+        end(&journal, &fast);
     }
     assert_eq!(journal.read(&slow[0]).expect("moved").to_bytes(), filled(1, 30));
     journal.close();
@@ -202,9 +200,7 @@ fn nothing_moves_while_it_is_recovered() {
     let slow = append(&journal, "slow", vec![filled(1, 30)]).expect("kept");
     for round in 0..12 {
         let fast = append(&journal, "fast", vec![filled(round, 100)]).expect("kept");
-        journal.done(0, &fast);
-        journal.done(1, &fast);
-        journal.release(&fast);
+        end(&journal, &fast);
     }
     journal.close();
     let (journal, mut recovery) = open(&files);

@@ -13,7 +13,7 @@ use tracestitch::{
     wire::{Level, Shared, Splice, Spliced, Splices},
 };
 
-use super::{append, by_number, patient, segment, settings};
+use super::{append, by_number, end, others_pass, patient, segment, settings};
 
 const HEADER: &[u8] = b"a resource that says much of itself";
 
@@ -56,12 +56,7 @@ fn shared_headers_are_written_once_and_move_along() {
     let places = append_shared(&journal, given.clone());
     assert_eq!(headers_in(&files, 1), 1);
     check(&journal, &places, &given);
-    for _ in 0..12 {
-        let fast = append(&journal, "", vec![Bytes::from(vec![7; 100])]).expect("kept");
-        journal.done(0, &fast);
-        journal.done(1, &fast);
-        journal.release(&fast);
-    }
+    others_pass(&journal);
     journal.close();
     let original = files.content(&segment(1));
     let (journal, recovery) =
@@ -117,9 +112,7 @@ fn however_many_headers_there_are_each_moves_once() {
     append(&journal, "", vec![Bytes::from(vec![7; 900_000])]).expect("kept");
     append(&journal, "", vec![Bytes::from(vec![7; 900_000])]).expect("kept");
     let before = journal.used_bytes();
-    journal.done(0, &fast);
-    journal.done(1, &fast);
-    journal.release(&fast);
+    end(&journal, &fast);
     journal.close();
     let (journal, recovery) =
         Journal::open(Settings { segment_bytes: 1 << 20, max_bytes: 64 << 20, ..settings(&files) })
