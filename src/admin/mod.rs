@@ -31,7 +31,7 @@ use crate::{
     auth::AuthConfig,
     clock,
     config::{ListenAddress, Problems},
-    listen::{Limits, Listener, Protocol, STREAMS},
+    listen::{Limits, Listener, Protocol, STREAM_WINDOW_BYTES, STREAMS},
     telemetry::{
         Watched,
         catalogue::{Listening, UPKEEP},
@@ -108,6 +108,7 @@ const LIMITS: Limits = Limits {
     protocol: Protocol::Any,
     connections: 256,
     streams: STREAMS,
+    stream_window_bytes: STREAM_WINDOW_BYTES,
     head_wait: Duration::from_secs(20),
     idle_wait: Duration::from_mins(2),
     age: None,

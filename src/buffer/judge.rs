@@ -100,12 +100,9 @@ impl Judge {
         let mut heard = Vec::with_capacity(MESSAGES_AT_ONCE);
         let mut ended = false;
         while !ended && self.next(&mut messages, &mut heard, &beat).await {
-            for message in heard.drain(..) {
-                ended |= matches!(message, Message::End);
-                if let Some(quiet) = self.hear(message) {
-                    beat.during(self.send(quiet)).await;
-                }
-            }
+            ended = heard.iter().any(|message| matches!(message, Message::End));
+            let released = heard.drain(..).filter_map(|message| self.hear(message)).collect();
+            beat.during(self.send(released)).await;
             self.show();
         }
         // A trace may have been put back just before draining began.
@@ -113,16 +110,14 @@ impl Judge {
             store.close_all();
         }
         while let Ok(message) = messages.try_recv() {
-            if let Some(quiet) = self.hear(message) {
-                beat.during(self.send(quiet)).await;
-            }
+            let released = self.hear(message).into_iter().collect();
+            beat.during(self.send(released)).await;
         }
         // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
         while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
             let Some(message) = beat.during(messages.recv()).await else { return };
-            if let Some(quiet) = self.hear(message) {
-                beat.during(self.send(quiet)).await;
-            }
+            let released = self.hear(message).into_iter().collect();
+            beat.during(self.send(released)).await;
         }
     }
 
@@ -148,6 +143,7 @@ impl Judge {
     /// What was held back for the next part of a trace goes out with a last one, when no spans came any more.
     async fn release_last_parts(&mut self) {
         let now = clock::now();
+        let mut released = Vec::new();
         while let Some(key) = self.last_parts.pop_due(now) {
             let waits = self.store().is_some_and(|store| store.has(&key));
             let recalled = self.tombstones.recall(now, &key);
@@ -168,20 +164,21 @@ impl Judge {
                 sent: None,
                 lease,
             };
-            if let Some(last) = self.order.begin(&key, Box::new(last)) {
-                self.send(last).await;
-            }
+            released.extend(self.order.begin(&key, Box::new(last)));
         }
+        let released = released.into_iter().map(|last| self.informed(last)).collect();
+        self.send(released).await;
     }
 
     /// Gives the part whose turn it is now.
     fn hear(&mut self, message: Message) -> Option<Box<QuietTrace>> {
-        match message {
+        let next = match message {
             Message::Closed(closed) => self.judge(closed),
             Message::Recovered(key, trace, release) => self.release(key, *trace, release),
             Message::Woven(key, sent) => self.woven(key, sent),
             Message::End => None,
-        }
+        };
+        next.map(|next| self.informed(next))
     }
 
     fn judge(&mut self, closed: Closed) -> Option<Box<QuietTrace>> {
@@ -223,8 +220,8 @@ impl Judge {
         self.order.begin(&key, quiet)
     }
 
-    /// Hands on a part whose turn it is, with what earlier ones left.
-    async fn send(&mut self, mut quiet: Box<QuietTrace>) {
+    /// A part whose turn it is, with what earlier ones left.
+    fn informed(&mut self, mut quiet: Box<QuietTrace>) -> Box<QuietTrace> {
         if let Some(recalled) = self.tombstones.recall(clock::now(), &quiet.key) {
             if recalled.sent.is_ended() {
                 let age_s = recalled.age.as_secs_f64();
@@ -232,8 +229,19 @@ impl Judge {
             }
             quiet.sent = Some(recalled.sent);
         }
-        // The pipeline is gone only when the process ends.
-        let _gone = self.released.send(quiet).await;
+        quiet
+    }
+
+    /// Hands parts on, as many as there is room for at once: a task that waits for each of them has its turn taken away
+    /// after 128 ("coop" in tokio's documentation), which under load is a tenth of what comes in meanwhile.
+    async fn send(&self, quiet: Vec<Box<QuietTrace>>) {
+        let mut quiet = quiet.into_iter();
+        while quiet.len() > 0 {
+            // The pipeline is gone only when the process ends.
+            let room = self.released.reserve_many(quiet.len().min(MESSAGES_AT_ONCE)).await;
+            let Ok(room) = room else { return };
+            room.zip(quiet.by_ref()).for_each(|(room, quiet)| room.send(quiet));
+        }
     }
 
     fn woven(&mut self, key: TraceKey, sent: Option<Sent>) -> Option<Box<QuietTrace>> {

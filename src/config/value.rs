@@ -18,7 +18,7 @@ pub struct ByteSize(u64);
 /// A share of the memory there is (`60%`) or a [`ByteSize`].
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum MemoryLimit {
-    /// Percent of the cgroup's or machine's memory.
+    /// Percent of what there is.
     Percent(u8),
     /// Bytes.
     Bytes(ByteSize),
@@ -180,6 +180,16 @@ impl fmt::Display for ByteSize {
         let unit = binary.into_iter().find(|(_, unit)| self.0 > 0 && self.0.is_multiple_of(*unit));
         let (name, unit) = unit.unwrap_or(&("B", 1));
         write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
+impl MemoryLimit {
+    /// In bytes, where there are so many.
+    pub fn of(self, all_bytes: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.get(),
+            Self::Percent(percent) => all_bytes / 100 * u64::from(percent),
+        }
     }
 }
 

@@ -111,6 +111,7 @@ impl Exporters {
     pub fn start(
         config: &Config,
         dead_letter: &DeadLetterConfig,
+        memory_limit_bytes: u64,
         metrics: &Metrics,
         watchdog: &Arc<Watchdog>,
         reloads: &Reloads,
@@ -131,7 +132,8 @@ impl Exporters {
             });
             let transport = Transport::new(name, exporter, reloads)?;
             relays.extend(transport.relay().map(|relay| (name.clone(), relay)));
-            queues.push(Queue::start(transport, Limits::of(exporter), outage, watchdog));
+            let limits = Limits::of(exporter);
+            queues.push(Queue::start(transport, limits, outage, memory_limit_bytes, watchdog));
         }
         let all = (0..queues.len()).map(Destination).collect();
         Ok(Self { queues, relays, all, dead_letters, relieved })

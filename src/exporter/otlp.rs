@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OnOutage, Profile};
 use crate::{
-    config::{ByteSize, Headers, HttpUrl, Interval, Problems},
+    config::{ByteSize, Headers, HttpUrl, Interval, MemoryLimit, Problems},
     tls::ClientTlsConfig,
 };
 
@@ -162,8 +162,8 @@ pub struct BatchConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// In bytes, requests under way included.
-    pub max_size: ByteSize,
+    /// A share of memory.limit, or bytes, requests under way included.
+    pub max_size: MemoryLimit,
 }
 
 /// What to do when a destination can't take a request now.
@@ -200,7 +200,7 @@ impl Default for BatchConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { max_size: ByteSize::from_mib(64) }
+        Self { max_size: MemoryLimit::Percent(12) }
     }
 }
 
@@ -272,7 +272,9 @@ impl Shared<'_> {
         if batch.max_size.get() < 64 * 1024 || batch.max_size > ByteSize::from_mib(1024) {
             problems.push("batch.max_size", "must be between 64KiB and 1GiB", None);
         }
-        if self.sending_queue.max_size < batch.max_size {
+        if let MemoryLimit::Bytes(bytes) = self.sending_queue.max_size
+            && bytes < batch.max_size
+        {
             problems.push("sending_queue.max_size", "is smaller than one request", None);
         }
         if self.max_in_flight == 0 {

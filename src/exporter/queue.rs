@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     clock,
+    config::MemoryLimit,
     ledger::{Account, DropReason},
     retry::Backoff,
     trace::{EnrichedTrace, Piece},
@@ -30,7 +31,7 @@ use crate::{
 /// Limits of one destination.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    queue_bytes: u64,
+    queue: MemoryLimit,
     pub(super) target_bytes: usize,
     pub(super) batch_bytes_max: usize,
     batch_wait: Duration,
@@ -57,7 +58,7 @@ impl Limits {
         let RetryConfig { initial_interval, max_interval, max_elapsed_time } =
             *config.retry_on_failure;
         Self {
-            queue_bytes: config.sending_queue.max_size.get(),
+            queue: config.sending_queue.max_size,
             target_bytes: config.batch.target_size.len(),
             batch_bytes_max: config.batch.max_size.len(),
             batch_wait: config.batch.max_wait.get(),
@@ -66,6 +67,14 @@ impl Limits {
             backoff: Backoff { initial_interval, max_interval },
             elapsed_max: max_elapsed_time.get(),
         }
+    }
+}
+
+impl Limits {
+    /// Bytes that may wait and be under way: a request at least.
+    fn queue_bytes(&self, memory_limit_bytes: u64) -> u64 {
+        let request = u64::try_from(self.batch_bytes_max).unwrap_or(u64::MAX);
+        self.queue.of(memory_limit_bytes).max(request)
     }
 }
 
@@ -121,15 +130,17 @@ impl Queue {
         transport: Transport,
         limits: Limits,
         outage: Arc<Outage>,
+        memory_limit_bytes: u64,
         watchdog: &Arc<Watchdog>,
     ) -> Self {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
-        let places = Places::new(limits.queue_bytes);
+        let queue_bytes = limits.queue_bytes(memory_limit_bytes);
+        let places = Places::new(queue_bytes);
         let missed = Arc::new(Missed::default());
         let Accounts { name, metrics, .. } = &*outage.accounts;
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
-        metrics.queue_capacity_bytes.set(limits.queue_bytes as f64);
+        metrics.queue_capacity_bytes.set(queue_bytes as f64);
         let (abandon, abandoned) = watch::channel(false);
         let courier = Courier::new(name, transport, &limits, Arc::clone(metrics));
         let sender = Sender { courier, outage: Arc::clone(&outage), abandoned };

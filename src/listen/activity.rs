@@ -142,7 +142,15 @@ mod tests {
 
     fn limits() -> Limits {
         let protocol = Protocol::Any;
-        Limits { protocol, connections: 1, streams: 1, head_wait: HEAD, idle_wait: IDLE, age: None }
+        Limits {
+            protocol,
+            connections: 1,
+            streams: 1,
+            stream_window_bytes: 0,
+            head_wait: HEAD,
+            idle_wait: IDLE,
+            age: None,
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Limits {
     pub connections: usize,
     /// Requests of one connection of HTTP/2 at a time; further ones wait in their sender.
     pub streams: u32,
+    /// What each of them may send ahead of being read, and in one frame.
+    pub stream_window_bytes: u32,
     /// For the first request's head, from the connection's start, and for further ones of HTTP/1 from their first byte.
     pub head_wait: Duration,
     /// Without a request.
@@ -42,8 +44,12 @@ pub struct Age {
     pub grace: Duration,
 }
 
-/// Bytes a request may send ahead of being read: more would be memory that nobody accounts for.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Bytes a request may send ahead of being read, where nothing else is said: that is memory that nobody accounts for.
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same where there is much memory: an SDK's request comes in one frame then, and nobody asks for more of it four times.
+const STREAM_WINDOW_BYTES_MAX: u32 = 512 * 1024;
+/// Windows are so small a part of the memory.
+const STREAM_WINDOW_SHARE: u64 = 8192;
 /// Requests of one connection at a time, where nothing else is said.
 pub const STREAMS: u32 = 32;
 /// Of a request's head. Tokens with many claims have some KiB.
@@ -53,11 +59,17 @@ const PING_EVERY: Duration = Duration::from_mins(1);
 /// For the answer to a ping.
 const PONG_WAIT: Duration = Duration::from_secs(20);
 
+/// The window of a stream where so many bytes of memory may be used.
+pub fn stream_window_bytes(memory_bytes: u64) -> u32 {
+    let share = u32::try_from(memory_bytes / STREAM_WINDOW_SHARE).unwrap_or(u32::MAX);
+    share.clamp(STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES_MAX)
+}
+
 impl Limits {
     /// Room for all streams: otherwise requests that wait for their turn take the window of those that have it, and
     /// nobody gets on until the waiting ones are refused.
     fn connection_window_bytes(&self) -> u32 {
-        self.streams.saturating_mul(STREAM_WINDOW_BYTES)
+        self.streams.saturating_mul(self.stream_window_bytes)
     }
 
     pub(super) fn builder(&self) -> Builder<TokioExecutor> {
@@ -75,8 +87,9 @@ impl Limits {
         builder
             .http2()
             .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_stream_window_size(self.stream_window_bytes)
             .initial_connection_window_size(self.connection_window_bytes())
+            .max_frame_size(self.stream_window_bytes)
             .max_concurrent_streams(self.streams)
             .max_header_list_size(HEAD_BYTES_MAX)
             .keep_alive_interval(PING_EVERY)

@@ -2,6 +2,7 @@
 
 pub mod brim;
 pub mod machine;
+mod pace;
 pub mod resident;
 
 use std::{
@@ -101,6 +102,11 @@ impl Budget {
     /// So full that nothing more should be taken into memory that can wait outside.
     pub fn is_short(&self) -> bool {
         self.brim.is_short(self.used_bytes())
+    }
+
+    /// How long the answer to a sender is to wait, so that what goes out keeps up with what comes in.
+    pub fn pace(&self) -> Duration {
+        pace::pace(self.stage_bytes(Stage::Export), self.limit_bytes)
     }
 
     /// A refusal with its delay.

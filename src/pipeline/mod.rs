@@ -167,10 +167,7 @@ impl Config {
     }
 
     fn memory_limit_bytes(&self) -> u64 {
-        match self.memory.limit {
-            MemoryLimit::Bytes(bytes) => bytes.get(),
-            MemoryLimit::Percent(percent) => machine::memory_bytes() / 100 * u64::from(percent),
-        }
+        self.memory.limit.of(machine::memory_bytes())
     }
 }
 
@@ -240,9 +237,14 @@ impl Pipeline {
         };
         let reloads = Reloads::default();
         let admin = admin::Admin::start(&config.admin, watched.clone(), &reloads).await?;
-        let dead_letter = &config.dead_letter;
-        let exporters =
-            Exporters::start(&config.exporters, dead_letter, &metrics, &watchdog, &reloads)?;
+        let exporters = Exporters::start(
+            &config.exporters,
+            &config.dead_letter,
+            config.memory_limit_bytes(),
+            &metrics,
+            &watchdog,
+            &reloads,
+        )?;
         let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) =

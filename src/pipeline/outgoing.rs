@@ -23,6 +23,8 @@ use crate::{
 
 /// From this share of the journal's size on, further destinations no longer hold traces in it.
 const RELIEVE_FILL: f64 = 0.9;
+/// Traces taken up in one round: a task that asks for each has its turn taken away after 128.
+const TRACES_AT_ONCE: usize = 128;
 /// How often it is looked who has room.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Traces brought back at a time, and bytes, unless a single trace is more.
@@ -52,8 +54,11 @@ impl Outgoing {
         // Not bounded by number: what is in it has its bytes in the memory budget.
         let (traces, mut outgoing) = mpsc::unbounded_channel();
         let work = |beat: Beat| async move {
-            while let Some(trace) = beat.during(outgoing.recv()).await {
-                beat.during(exporters.send(trace)).await;
+            let mut traces = Vec::with_capacity(TRACES_AT_ONCE);
+            while beat.during(outgoing.recv_many(&mut traces, TRACES_AT_ONCE)).await > 0 {
+                for trace in traces.drain(..) {
+                    beat.during(exporters.send(trace)).await;
+                }
             }
         };
         let handing = tokio::spawn(watched.watchdog.supervise("outgoing traces", work));

@@ -62,7 +62,8 @@ pub struct GrpcConfig {
     pub tls: ServerTlsConfig,
     /// Open at a time. When one more comes, those go that have been silent for longest.
     pub max_connections: usize,
-    /// Requests of one connection at a time; further ones wait in their sender. Each may send 64KiB ahead of being read.
+    /// Requests of one connection at a time; further ones wait in their sender. Each may send an 8192nd of memory.limit
+    /// ahead of being read, 64KiB at least and 512KiB at most.
     pub max_concurrent_streams: u32,
     /// Tells clients like grpcurl which services and messages there are.
     pub reflection: bool,
@@ -175,7 +176,7 @@ impl Default for HttpConfig {
 /// For the first request of a connection of OTLP/gRPC, unless it greets as HTTP/2.
 const GREETING_WAIT: Duration = Duration::from_secs(20);
 
-/// So many streams of a connection take 64 MiB of windows.
+/// So many streams of a connection take 64 MiB of windows, or an eighth of the memory where that is more.
 const STREAMS_MAX: u32 = 1024;
 
 impl GrpcConfig {
@@ -192,13 +193,14 @@ impl GrpcConfig {
         }
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self, stream_window_bytes: u32) -> Limits {
         let keepalive = &self.keepalive;
         let (max, grace) = (keepalive.max_connection_age, keepalive.max_connection_age_grace);
         Limits {
             protocol: Protocol::Http2,
             connections: self.max_connections,
             streams: self.max_concurrent_streams,
+            stream_window_bytes,
             head_wait: GREETING_WAIT,
             idle_wait: keepalive.max_connection_idle.get(),
             age: (!max.is_zero()).then(|| Age { max: max.get(), grace: grace.get() }),
@@ -236,11 +238,12 @@ impl HttpConfig {
         }
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self, stream_window_bytes: u32) -> Limits {
         Limits {
             protocol: Protocol::Any,
             connections: self.max_connections,
             streams: STREAMS,
+            stream_window_bytes,
             head_wait: self.read_header_timeout.get(),
             idle_wait: self.idle_timeout.get(),
             age: None,

@@ -49,7 +49,7 @@ const READERS_MIN: u64 = 16;
 /// A request that can't be read for so long is refused.
 pub(super) const READING_WAIT: Duration = Duration::from_secs(2);
 
-/// A request's turn to be read; ends when it is answered.
+/// A request's turn to be read; ends when its spans are safe.
 #[derive(Debug)]
 pub(super) struct Turn(#[expect(dead_code, reason = "ends on drop")] OwnedSemaphorePermit);
 
@@ -210,8 +210,25 @@ impl Door {
         Ok(self.origins.intern(values))
     }
 
-    /// Takes a whole request; returns when its spans are safe, with what is refused of it.
+    /// Takes a whole request; returns when its spans are safe and the next request may come, with what is refused of it.
     pub(super) async fn take(
+        &self,
+        transport: Transport,
+        origin: &Origin,
+        request: Bytes,
+        (turn, memory): (Turn, Reservation),
+    ) -> Result<PartialSuccess, DoorError> {
+        let partial = self.keep(transport, origin, request, memory).await?;
+        drop(turn);
+        let pace = self.budget.pace();
+        if !pace.is_zero() {
+            self.metrics(transport).paced_requests.increment(1);
+            tokio::time::sleep(pace).await;
+        }
+        Ok(partial)
+    }
+
+    async fn keep(
         &self,
         transport: Transport,
         origin: &Origin,

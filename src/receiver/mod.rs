@@ -25,7 +25,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     clock,
     config::ListenAddress,
-    listen::{Limits, Listener},
+    listen::{Limits, Listener, stream_window_bytes},
     memory::Budget,
     telemetry::{Metrics, catalogue::Listening},
     tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
@@ -87,18 +87,25 @@ impl Receivers {
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
         let Protocols { grpc, http } = &config.otlp.protocols;
+        let window = stream_window_bytes(budget.limit_bytes());
         // Both listen before either serves: a program that can't start takes no spans.
         let grpc = match grpc {
             Some(grpc) => {
                 let tls = tls(&grpc.tls, Alpn::Http2, Listening::Grpc, reloads)?;
-                Some(listen(&grpc.endpoint, tls, grpc.limits(), metrics, Listening::Grpc).await?)
+                Some(
+                    listen(&grpc.endpoint, tls, grpc.limits(window), metrics, Listening::Grpc)
+                        .await?,
+                )
             }
             None => None,
         };
         let http = match http {
             Some(http) => {
                 let tls = tls(&http.tls, Alpn::Any, Listening::Http, reloads)?;
-                Some(listen(&http.endpoint, tls, http.limits(), metrics, Listening::Http).await?)
+                Some(
+                    listen(&http.endpoint, tls, http.limits(window), metrics, Listening::Http)
+                        .await?,
+                )
             }
             None => None,
         };

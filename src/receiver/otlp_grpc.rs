@@ -106,10 +106,11 @@ async fn export(door: &Door, request: HttpRequest) -> HttpResponse {
 async fn take(door: &Door, coding: Coding, request: HttpRequest) -> Result<Bytes, DoorError> {
     let (head, body) = request.into_parts();
     let origin = door.origin(&head.headers)?;
-    let (_turn, memory) = door.turn(STEP_BYTES).await?;
+    let (turn, memory) = door.turn(STEP_BYTES).await?;
     let read = reading::message(body, coding, door.request_bytes_max(), memory.into());
     let (request, held) = read.await?;
-    let partial = door.take(Transport::Grpc, &origin, request, held.into_memory()).await?;
+    let held = (turn, held.into_memory());
+    let partial = door.take(Transport::Grpc, &origin, request, held).await?;
     Ok(partial.response(Encoding::Protobuf))
 }
 

@@ -120,11 +120,12 @@ async fn take(door: &Door, form: Form, request: Request) -> Result<Bytes, DoorEr
     let (turn, memory) = door.turn(STEP_BYTES).await?;
     let read = reading::whole(body, form.coding, door.request_bytes_max(), memory.into());
     let (request, held) = read.await?;
-    let (request, held, _turn) = match form.encoding {
+    let (request, held, turn) = match form.encoding {
         Encoding::Protobuf => (request, held, turn),
         Encoding::Json => protobuf(request, held, turn).await?,
     };
-    let partial = door.take(Transport::Http, &origin, request, held.into_memory()).await?;
+    let held = (turn, held.into_memory());
+    let partial = door.take(Transport::Http, &origin, request, held).await?;
     Ok(partial.response(form.encoding))
 }
 

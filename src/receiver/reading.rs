@@ -93,7 +93,7 @@ where
     let mut incoming = Incoming::new(body, bytes_max);
     let mut unpacker = Unpacker::new(coding, Room::new(held, bytes_max, announced))?;
     while let Some(data) = incoming.next().await? {
-        unpacker.take(&data).await?;
+        unpacker.take(data).await?;
     }
     unpacker.end()
 }
@@ -128,7 +128,7 @@ where
     let mut unpacker = Unpacker::new(coding, Room::new(held, bytes_max, announced))?;
     loop {
         let part = usize::try_from(left).unwrap_or(usize::MAX).min(data.len());
-        unpacker.take(&data.split_to(part)).await?;
+        unpacker.take(data.split_to(part)).await?;
         left -= u64::try_from(part).unwrap_or(left);
         if !data.is_empty() {
             return Err(no_message("not alone: a call of OTLP has one"));

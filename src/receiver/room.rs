@@ -10,6 +10,8 @@ use super::{door::DoorError, held::Held};
 #[derive(Debug)]
 pub(super) struct Room {
     bytes: Vec<u8>,
+    /// All of them, where they came in one piece: it stays where it is.
+    whole: Option<Bytes>,
     /// More are refused.
     bytes_max: usize,
     /// More are not to be expected: it does not grow beyond on its own.
@@ -26,7 +28,8 @@ impl Room {
     pub(super) fn new(held: Held, bytes_max: usize, announced: Option<u64>) -> Self {
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
         let expected = announced.unwrap_or(bytes_max).min(bytes_max);
-        Self { bytes: Vec::new(), bytes_max, expected, held, beside_bytes: 0, refusal: None }
+        let (bytes, whole) = (Vec::new(), None);
+        Self { bytes, whole, bytes_max, expected, held, beside_bytes: 0, refusal: None }
     }
 
     /// Who unpacks them holds this much now.
@@ -35,8 +38,25 @@ impl Room {
         self.hold(self.bytes.capacity())
     }
 
+    /// Takes bytes that may be all there are, if there is room.
+    pub(super) fn put_piece(&mut self, piece: Bytes) -> Result<(), DoorError> {
+        if self.bytes.is_empty() && self.whole.is_none() && piece.len() == self.expected {
+            self.hold(piece.len())?;
+            self.whole = Some(piece);
+            return Ok(());
+        }
+        self.put(&piece)
+    }
+
     /// Takes bytes, if there is room.
     pub(super) fn put(&mut self, data: &[u8]) -> Result<(), DoorError> {
+        if let Some(whole) = self.whole.take() {
+            self.copy(&whole)?;
+        }
+        self.copy(data)
+    }
+
+    fn copy(&mut self, data: &[u8]) -> Result<(), DoorError> {
         let len = self.bytes.len().saturating_add(data.len());
         if len > self.bytes_max {
             return Err(DoorError::TooLarge(number(self.bytes_max)));
@@ -79,6 +99,10 @@ impl Room {
 
     /// All bytes, with exactly their memory.
     pub(super) fn end(mut self) -> (Bytes, Held) {
+        if let Some(whole) = self.whole {
+            self.held.resize(number(whole.len()));
+            return (whole, self.held);
+        }
         self.held.resize(number(self.bytes.capacity()));
         (self.bytes.into(), self.held)
     }
@@ -126,6 +150,21 @@ mod tests {
             unknown.put(&[7; 10]).unwrap();
         }
         assert_eq!(unknown.end().1.bytes(), 100);
+    }
+
+    #[test]
+    fn what_comes_in_one_piece_stays_where_it_is() {
+        let piece = Bytes::from(vec![7; 90]);
+        let mut alone = room(100, 1000, Some(90));
+        alone.put_piece(piece.clone()).unwrap();
+        let (bytes, held) = alone.end();
+        assert_eq!((bytes.as_ptr(), bytes.len(), held.bytes()), (piece.as_ptr(), 90, 90));
+        // It was not alone, after all.
+        let mut followed = room(1000, 1000, Some(90));
+        followed.put_piece(piece.clone()).unwrap();
+        followed.put_piece(Bytes::from_static(b"more")).unwrap();
+        assert_eq!(followed.end().0, [&piece[..], b"more"].concat());
+        assert!(matches!(room(80, 80, None).put_piece(piece), Err(DoorError::TooLarge(80))));
     }
 
     #[test]

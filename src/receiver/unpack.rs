@@ -44,9 +44,9 @@ impl Unpacker {
     }
 
     /// Takes the next bytes.
-    pub(super) async fn take(&mut self, data: &[u8]) -> Result<(), DoorError> {
+    pub(super) async fn take(&mut self, data: Bytes) -> Result<(), DoorError> {
         if let Self::Plain(room) = self {
-            return room.put(data);
+            return room.put_piece(data);
         }
         for piece in data.chunks(PIECE_BYTES) {
             self.unpack(piece)?;
@@ -212,7 +212,7 @@ mod tests {
         let held = budget.reserve(Stage::Receiving, 0).unwrap();
         let mut unpacker = Unpacker::new(coding, Room::new(held.into(), 1 << 20, None))?;
         for piece in data.chunks(piece) {
-            unpacker.take(piece).await?;
+            unpacker.take(Bytes::copy_from_slice(piece)).await?;
         }
         unpacker.end().map(|(bytes, _)| bytes)
     }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{share::Share, *};
 use crate::{
-    config::{ByteSize, Interval},
+    config::{ByteSize, Interval, MemoryLimit},
     demo::backend::{Backend, BackendFault},
     ledger::{Account, Books, DropReason, Ledger},
     memory::Budget,
@@ -73,7 +73,9 @@ fn exporter(backend: &Backend, queue_bytes: u64, on_outage: Option<OnOutage>) ->
             max_size: ByteSize::from_bytes(64 * 1024),
             ..BatchConfig::default()
         },
-        sending_queue: QueueConfig { max_size: ByteSize::from_bytes(queue_bytes) },
+        sending_queue: QueueConfig {
+            max_size: MemoryLimit::Bytes(ByteSize::from_bytes(queue_bytes)),
+        },
         retry_on_failure: RetryConfig {
             initial_interval: Interval::from_millis(20),
             max_interval: Interval::from_millis(40),
@@ -107,7 +109,8 @@ impl Scene {
         let letters = DeadLetterConfig { directory: directory.path().to_owned(), ..letters };
         let (metrics, watchdog) = (Metrics::new(&config.names()), Watchdog::new());
         let exporters =
-            Exporters::start(&config, &letters, &metrics, &watchdog, &Reloads::default()).unwrap();
+            Exporters::start(&config, &letters, 1 << 30, &metrics, &watchdog, &Reloads::default())
+                .unwrap();
         Self {
             exporters,
             backends,

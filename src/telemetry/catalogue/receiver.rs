@@ -59,6 +59,8 @@ pub struct TransportMetrics {
     pub rejected_spans: Family<Counter>,
     /// By [`RequestOutcome`].
     pub requests: Family<Counter>,
+    /// Requests whose answer waited for the way out.
+    pub paced_requests: Counter,
 }
 
 impl TransportMetrics {
@@ -90,6 +92,11 @@ impl TransportMetrics {
                 "outcome",
                 &RequestOutcome::LABELS,
                 "Export requests by how they ended.",
+            ),
+            paced_requests: declare.counter(
+                "tracestitch_receiver_paced_requests_total",
+                labels,
+                "Requests taken whose answer waited up to 50 ms: what goes out is behind what comes in.",
             ),
         }
     }
