@@ -19,10 +19,12 @@ use crate::{
 
 /// How often the cache looks for idle traces: they are released within 20 to 150 ms of their time.
 const DRIVE_EVERY: Duration = Duration::from_millis(20);
-/// The same while there is no trace: this thread is half of what an idle program costs.
-const DRIVE_EMPTY_EVERY: Duration = Duration::from_millis(50);
-/// How often the rate at which memory comes free is brought up to date, in drives.
-const RATE_EVERY: u32 = 12;
+/// The same while there is no trace, and never less than a few times while the next one waits: each waking up is a good
+/// part of what an idle program costs.
+const DRIVE_EMPTY_EVERY: Duration = Duration::from_millis(250);
+const DRIVES_WHILE_IDLE: u32 = 4;
+/// How often the rate at which memory comes free is brought up to date.
+const RATE_EVERY: Duration = Duration::from_millis(240);
 
 /// See the module. A thread of its own, since a call into the cache can take 100 ms.
 pub(super) struct Driver {
@@ -30,6 +32,8 @@ pub(super) struct Driver {
     pub(super) deadlines: Arc<Mutex<Deadlines>>,
     pub(super) budget: Arc<Budget>,
     pub(super) metrics: Arc<Metrics>,
+    /// What the first trace waits at least.
+    pub(super) idle: Duration,
 }
 
 impl Driver {
@@ -41,22 +45,26 @@ impl Driver {
 
     fn run(self, beat: &Beat) {
         let mut rated = clock::now();
-        for round in 0_u32.. {
+        loop {
             let Some(store) = self.store.upgrade() else { return };
             beat.beat();
             store.run_pending_tasks();
             self.wake_due(&store);
             self.spill(&store);
             self.show(&store);
-            let every = if store.traces() == 0 { DRIVE_EMPTY_EVERY } else { DRIVE_EVERY };
+            let every = if store.traces() == 0 { self.empty_every() } else { DRIVE_EVERY };
             drop(store);
-            if round.is_multiple_of(RATE_EVERY) {
-                let now = clock::now();
+            let now = clock::now();
+            if now.saturating_duration_since(rated) >= RATE_EVERY {
                 self.budget.brim().tick(now.saturating_duration_since(rated));
                 rated = now;
             }
             thread::park_timeout(every);
         }
+    }
+
+    fn empty_every(&self) -> Duration {
+        DRIVE_EMPTY_EVERY.min(self.idle / DRIVES_WHILE_IDLE).max(DRIVE_EVERY)
     }
 
     fn wake_due(&self, store: &Store) {

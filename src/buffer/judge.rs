@@ -283,6 +283,9 @@ impl Judge {
             release,
         };
         let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
+        if life.is_none() {
+            self.metrics.buffer.untold_traces.increment(1);
+        }
         let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).remembered(life.as_ref());
         let lease = match &self.keeper {
             Some(keeper) => {

@@ -59,7 +59,7 @@ macro_rules! otlp_destination {
                     compression: Compression::None,
                     timeout: Interval::from_secs(10),
                     connect_timeout: Interval::from_secs(5),
-                    max_in_flight: 4,
+                    max_in_flight: 10,
                     on_outage: None,
                     profile: Profile::None,
                     batch: BatchConfig::default(),

@@ -56,6 +56,9 @@ impl Stage {
     }
 }
 
+/// A part of the limit that is next to nothing: what is remembered for people is more.
+const IDLE_SHARE: u64 = 8;
+
 /// Bytes that may be held, and are.
 #[derive(Debug)]
 pub struct Budget {
@@ -128,6 +131,11 @@ impl Budget {
     /// the allocator keeps) has no reservations, but must find room.
     pub fn adjust(&self, resident_bytes: u64, resident_max_bytes: u64) {
         self.brim.adjust(self.used_bytes(), resident_bytes, resident_max_bytes);
+    }
+
+    /// Next to nothing is held.
+    pub fn is_idle(&self) -> bool {
+        self.used_bytes() < self.limit_bytes / IDLE_SHARE
     }
 
     /// At least half of the limit is held.

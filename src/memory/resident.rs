@@ -2,16 +2,17 @@
 
 use std::{fs, future, hint, sync::Arc, time::Duration};
 
-use tokio::time::MissedTickBehavior;
-
 use super::{Budget, machine::told};
-use crate::watchdog::Beat;
+use crate::{clock, watchdog::Beat};
 
 /// How often it is looked: at the highest rate seen a process grows by about 10 MiB in that time.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// How often free pages are given back to the system, in looks.
-const GIVE_BACK_EVERY: u32 = 20;
+/// The same while next to nothing is held.
+const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
+
+/// How often free pages are given back to the system.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the process within `limit_bytes`: while more is resident the budget allows less. Never ends.
 pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
@@ -21,11 +22,13 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
         );
         return beat.during(future::pending()).await;
     }
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for tick in 0_u32.. {
-        beat.during(ticks.tick()).await;
-        if tick.is_multiple_of(GIVE_BACK_EVERY) {
+    let mut given_back = clock::now();
+    loop {
+        let every = if budget.is_idle() { LOOK_IDLE_EVERY } else { LOOK_EVERY };
+        beat.during(tokio::time::sleep(every)).await;
+        let now = clock::now();
+        if now.saturating_duration_since(given_back) >= GIVE_BACK_EVERY {
+            given_back = now;
             give_back();
         }
         // Little that is held can't be what is too much: an idle process does not look.

@@ -25,8 +25,11 @@ use crate::{
 const RELIEVE_FILL: f64 = 0.9;
 /// Traces taken up in one round: a task that asks for each has its turn taken away after 128.
 const TRACES_AT_ONCE: usize = 128;
-/// How often it is looked who has room.
+/// How often it is looked who has room …
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// … and how full the journal is while nothing waits in it and it is half empty.
+const LOOK_IDLE_EVERY: Duration = Duration::from_secs(1);
+const IDLE_FILL: f64 = 0.5;
 /// Traces brought back at a time, and bytes, unless a single trace is more.
 const REVIVED_MAX: usize = 64;
 const REVIVED_BYTES: u64 = 4 * 1024 * 1024;
@@ -191,6 +194,7 @@ pub(super) async fn send_parked(
             beat.during(exporters.send_to(trace, &lacking)).await;
         }
         let pause = match bytes {
+            0 if keeper.parked_traces() == 0 && keeper.fill() < IDLE_FILL => LOOK_IDLE_EVERY,
             0 => LOOK_EVERY,
             _ => Duration::from_micros((bytes * 1_000_000).checked_div(rate_bytes).unwrap_or(0)),
         };

@@ -4,6 +4,7 @@ use std::{
     collections::{VecDeque, hash_map::RandomState},
     hash::BuildHasher,
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -16,6 +17,11 @@ use crate::{
     clock::Instant,
     memory::{Budget, Stage},
 };
+
+/// So many lives begin within a second, or as many as are remembered: a ring that turns over faster than anybody can look at it
+/// costs a twentieth of a trace's way and tells nobody anything.
+const BEGUN_MIN: usize = 1000;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Remembers the last traces; with none to remember it does nothing.
 #[derive(Debug)]
@@ -34,6 +40,20 @@ struct Ring {
     last: VecDeque<Arc<Life>>,
     /// Lives begun so far: the number of the next one.
     begun: u64,
+    /// Since when, and how many were begun in the second since then.
+    second: Option<(Instant, usize)>,
+}
+
+impl Ring {
+    /// One of at most so many a second may begin.
+    fn takes(&mut self, now: Instant, begun_max: usize) -> bool {
+        let running =
+            self.second.filter(|(since, _)| now.saturating_duration_since(*since) < SECOND);
+        let (since, begun) = running.unwrap_or((now, 0));
+        let takes = begun < begun_max;
+        self.second = Some((since, begun + usize::from(takes)));
+        takes
+    }
 }
 
 impl Lives {
@@ -49,7 +69,7 @@ impl Lives {
     }
 
     /// A trace was released; the oldest one is forgotten for it. Where memory is short, so are the memories: they never
-    /// take room that spans need, and then there is no life.
+    /// take room that spans need, and then there is no life; nor is there beyond a thousand a second.
     pub fn begin(
         &self,
         key: &TraceKey,
@@ -61,7 +81,10 @@ impl Lives {
             return None;
         }
         let mut ring = self.ring.lock();
-        let Ring { last, begun } = &mut *ring;
+        if !ring.takes(now, self.lives_max.max(BEGUN_MIN)) {
+            return None;
+        }
+        let Ring { last, begun, .. } = &mut *ring;
         if last.len() >= self.lives_max {
             last.pop_front();
         }
@@ -115,8 +138,6 @@ impl Lives {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::{
         super::{
             AskOutcome, Origins, Release, Skip,
@@ -212,6 +233,18 @@ mod tests {
         assert_eq!(lives.budget.used_bytes(), 0);
         let next = lives.begin(&key(4), arrivals(now), now, 0).expect("there is room");
         assert_eq!((next.number(), lives.again(0).is_none()), (4, true));
+    }
+
+    #[test]
+    fn no_more_than_a_thousand_a_second_are_remembered() {
+        let lives = lives(2, 1 << 20);
+        let start = clock::now();
+        let begin = |at| lives.begin(&key(1), arrivals(start), at, 0).is_some();
+        let of_1500 = |at| (0..1500).filter(|_| begin(at)).count();
+        assert_eq!(of_1500(start), 1000);
+        assert_eq!(of_1500(start + SECOND / 2), 0);
+        assert_eq!(of_1500(start + SECOND), 1000);
+        assert_eq!(of_1500(start + SECOND * 10), 1000);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct BufferMetrics {
     pub released_traces: Family<Counter>,
     /// Time from first span to release.
     pub trace_age_seconds: Histogram,
+    /// Released traces whose life is not told.
+    pub untold_traces: Counter,
     /// Traces remembered after they went on.
     pub tombstones: Gauge,
     /// Traces forgotten before their time.
@@ -46,6 +48,11 @@ impl BufferMetrics {
                 "tracestitch_buffer_trace_age_seconds",
                 &[],
                 "Time from a trace's first span to its release.",
+            ),
+            untold_traces: declare.counter(
+                "tracestitch_buffer_untold_traces_total",
+                &[],
+                "Released traces that explain and /traces know nothing of: they were more than 1000 a second, memory was short, or admin.recent_traces is 0.",
             ),
             tombstones: declare.gauge(
                 "tracestitch_buffer_tombstones",
