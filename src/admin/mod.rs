@@ -51,8 +51,8 @@ pub struct Config {
     /// Who may look at more than /livez, /readyz and /metrics. Without tokens only who is on this machine: where endpoint
     /// is not a loopback address nobody.
     pub auth: AuthConfig,
-    /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Each takes less than
-    /// 1 KiB of memory.limit. 0 remembers none.
+    /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Of more than 1000 a
+    /// second (or more than this) only the first ones are. Each takes less than 1 KiB of memory.limit. 0 remembers none.
     pub recent_traces: usize,
 }
 

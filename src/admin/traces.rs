@@ -49,6 +49,6 @@ fn unknown(id: TraceId, recent_traces: usize) -> String {
     }
     format!(
         "nothing is known of trace {id}: it has not come, is still open (buffer.idle), or is not among the last \
-         {recent_traces} that were released (admin.recent_traces; of more than 1000 a second only some are)\n"
+         {recent_traces} that were released (admin.recent_traces; of more than 1000 a second the first ones are)\n"
     )
 }

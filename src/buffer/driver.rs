@@ -19,10 +19,8 @@ use crate::{
 
 /// How often the cache looks for idle traces: they are released within 20 to 150 ms of their time.
 const DRIVE_EVERY: Duration = Duration::from_millis(20);
-/// The same while there is no trace, and never less than a few times while the next one waits: each waking up is a good
-/// part of what an idle program costs.
+/// The same while there is no trace; the next one wakes it. Each waking up is a good part of what an idle program costs.
 const DRIVE_EMPTY_EVERY: Duration = Duration::from_millis(250);
-const DRIVES_WHILE_IDLE: u32 = 4;
 /// How often the rate at which memory comes free is brought up to date.
 const RATE_EVERY: Duration = Duration::from_millis(240);
 
@@ -32,8 +30,6 @@ pub(super) struct Driver {
     pub(super) deadlines: Arc<Mutex<Deadlines>>,
     pub(super) budget: Arc<Budget>,
     pub(super) metrics: Arc<Metrics>,
-    /// What the first trace waits at least.
-    pub(super) idle: Duration,
 }
 
 impl Driver {
@@ -45,6 +41,9 @@ impl Driver {
 
     fn run(self, beat: &Beat) {
         let mut rated = clock::now();
+        if let Some(store) = self.store.upgrade() {
+            store.driven_by(thread::current());
+        }
         loop {
             let Some(store) = self.store.upgrade() else { return };
             beat.beat();
@@ -52,7 +51,7 @@ impl Driver {
             self.wake_due(&store);
             self.spill(&store);
             self.show(&store);
-            let every = if store.traces() == 0 { self.empty_every() } else { DRIVE_EVERY };
+            let every = if store.traces() == 0 { DRIVE_EMPTY_EVERY } else { DRIVE_EVERY };
             drop(store);
             let now = clock::now();
             if now.saturating_duration_since(rated) >= RATE_EVERY {
@@ -61,10 +60,6 @@ impl Driver {
             }
             thread::park_timeout(every);
         }
-    }
-
-    fn empty_every(&self) -> Duration {
-        DRIVE_EMPTY_EVERY.min(self.idle / DRIVES_WHILE_IDLE).max(DRIVE_EVERY)
     }
 
     fn wake_due(&self, store: &Store) {

@@ -142,7 +142,6 @@ impl Buffer {
                 deadlines: Arc::clone(&deadlines),
                 budget: Arc::clone(budget),
                 metrics: Arc::clone(metrics),
-                idle: wait.idle,
             };
             driver.start(watchdog)?;
         }

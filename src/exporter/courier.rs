@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use super::{
-    ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
-    otlp_http::OtlpHttp, queue::Limits,
+    ExporterConfig, StartError, batch::Batch, behind::Failing, debug, error::ExportError,
+    otlp_grpc::OtlpGrpc, otlp_http::OtlpHttp, queue::Limits,
 };
 use crate::{
     clock::{self, Instant},
@@ -65,6 +65,7 @@ pub(super) struct Courier {
     /// Zero: never give up.
     elapsed_max: Duration,
     refused_size: Mutex<RefusedSize>,
+    failing: Failing,
     metrics: Arc<ExporterMetrics>,
 }
 
@@ -88,8 +89,13 @@ impl Courier {
             backoff: limits.backoff.clone(),
             elapsed_max: limits.elapsed_max,
             refused_size: Mutex::default(),
+            failing: Failing::default(),
             metrics,
         }
+    }
+
+    pub(super) fn failing(&self) -> Failing {
+        self.failing.clone()
     }
 
     /// Delivers these batches, the last one first, and says of every part of them how it ended. What is left in
@@ -124,7 +130,9 @@ impl Courier {
         let mut waits = self.backoff.waits();
         let mut warned = false;
         loop {
-            let (after, why) = match self.attempt(batch).await {
+            let attempt = self.attempt(batch).await;
+            self.failing.set(matches!(attempt, Err(ExportError::Retry { .. })));
+            let (after, why) = match attempt {
                 Ok(partial) => {
                     self.metrics.requests.add(SendOutcome::Ok as usize, 1);
                     return Carried::Taken(partial);

@@ -4,6 +4,7 @@
 mod accounts;
 mod addresses;
 mod batch;
+mod behind;
 mod body;
 mod config;
 mod courier;
@@ -36,6 +37,7 @@ use std::{
 
 use self::{
     accounts::Accounts,
+    behind::Behind,
     courier::Transport,
     dead_letter::DeadLetters,
     outage::Outage,
@@ -54,7 +56,7 @@ pub use self::{
 use crate::{
     clock,
     ledger::Destination,
-    memory::Stage,
+    memory::{Budget, Stage},
     telemetry::Metrics,
     tls::{Reloads, TlsError},
     trace::{EnrichedTrace, Relay},
@@ -107,11 +109,11 @@ pub struct Exporters {
 }
 
 impl Exporters {
-    /// Starts every destination. Connections are made when they are needed, and again when they break.
+    /// Starts every destination; how far they are behind is to be seen in the budget. Connections are made when they are needed, and again when they break.
     pub fn start(
         config: &Config,
         dead_letter: &DeadLetterConfig,
-        memory_limit_bytes: u64,
+        budget: &Budget,
         metrics: &Metrics,
         watchdog: &Arc<Watchdog>,
         reloads: &Reloads,
@@ -133,8 +135,9 @@ impl Exporters {
             let transport = Transport::new(name, exporter, reloads)?;
             relays.extend(transport.relay().map(|relay| (name.clone(), relay)));
             let limits = Limits::of(exporter);
-            queues.push(Queue::start(transport, limits, outage, memory_limit_bytes, watchdog));
+            queues.push(Queue::start(transport, limits, outage, budget.limit_bytes(), watchdog));
         }
+        budget.goes_out_by(Arc::new(Behind(queues.iter().map(Queue::behind).collect())));
         let all = (0..queues.len()).map(Destination).collect();
         Ok(Self { queues, relays, all, dead_letters, relieved })
     }

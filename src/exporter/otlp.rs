@@ -162,7 +162,8 @@ pub struct BatchConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// A share of memory.limit, or bytes, requests under way included.
+    /// A share of what memory.limit leaves to spans, or bytes, requests under way included; never less than
+    /// batch.max_size.
     pub max_size: MemoryLimit,
 }
 
@@ -263,6 +264,9 @@ impl OtlpHttpConfig {
     }
 }
 
+/// A queue that is larger finds memory full before it is.
+const QUEUE_PERCENT_MAX: u8 = 50;
+
 impl Shared<'_> {
     fn check(&self, include_metadata: &[String], problems: &mut Problems) {
         let batch = self.batch;
@@ -271,6 +275,10 @@ impl Shared<'_> {
         }
         if batch.max_size.get() < 64 * 1024 || batch.max_size > ByteSize::from_mib(1024) {
             problems.push("batch.max_size", "must be between 64KiB and 1GiB", None);
+        }
+        if let MemoryLimit::Percent(QUEUE_PERCENT_MAX..) = self.sending_queue.max_size {
+            let hint = Some("what waits elsewhere needs memory, too; 12% is the default");
+            problems.push("sending_queue.max_size", "must be below 50%", hint);
         }
         if let MemoryLimit::Bytes(bytes) = self.sending_queue.max_size
             && bytes < batch.max_size

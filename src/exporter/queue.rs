@@ -11,6 +11,7 @@ use super::{
     ExporterConfig, OtlpConfig, Profile, RetryConfig,
     accounts::Accounts,
     batch::{Batch, Batches},
+    behind::Failing,
     courier::{Courier, Transport},
     missed::Missed,
     otlp::Shared,
@@ -72,9 +73,9 @@ impl Limits {
 
 impl Limits {
     /// Bytes that may wait and be under way: a request at least.
-    fn queue_bytes(&self, memory_limit_bytes: u64) -> u64 {
+    fn queue_bytes(&self, memory_bytes: u64) -> u64 {
         let request = u64::try_from(self.batch_bytes_max).unwrap_or(u64::MAX);
-        self.queue.of(memory_limit_bytes).max(request)
+        self.queue.of(memory_bytes).max(request)
     }
 }
 
@@ -85,13 +86,14 @@ pub(super) struct Queue {
     places: Places,
     missed: Arc<Missed>,
     outage: Arc<Outage>,
+    failing: Failing,
     abandon: watch::Sender<bool>,
     worker: JoinHandle<()>,
 }
 
 /// Room in the queue, in KiB: a semaphore has 32 bits for what is taken at once.
 #[derive(Debug, Clone)]
-struct Places {
+pub(super) struct Places {
     free: Arc<Semaphore>,
     max: u32,
 }
@@ -120,6 +122,11 @@ impl Places {
         Arc::clone(&self.free).acquire_many_owned(self.needed(trace)).await.ok()
     }
 
+    pub(super) fn taken_bytes(&self) -> u64 {
+        let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
+        u64::from(self.max.saturating_sub(free)) * PLACE_BYTES
+    }
+
     fn are_half_free(&self) -> bool {
         self.free.available_permits() > usize::try_from(self.max).unwrap_or(usize::MAX) / 2
     }
@@ -130,12 +137,12 @@ impl Queue {
         transport: Transport,
         limits: Limits,
         outage: Arc<Outage>,
-        memory_limit_bytes: u64,
+        memory_bytes: u64,
         watchdog: &Arc<Watchdog>,
     ) -> Self {
         // Bounded by the places, in bytes.
         let (entries, receiver) = mpsc::unbounded_channel();
-        let queue_bytes = limits.queue_bytes(memory_limit_bytes);
+        let queue_bytes = limits.queue_bytes(memory_bytes);
         let places = Places::new(queue_bytes);
         let missed = Arc::new(Missed::default());
         let Accounts { name, metrics, .. } = &*outage.accounts;
@@ -143,6 +150,7 @@ impl Queue {
         metrics.queue_capacity_bytes.set(queue_bytes as f64);
         let (abandon, abandoned) = watch::channel(false);
         let courier = Courier::new(name, transport, &limits, Arc::clone(metrics));
+        let failing = courier.failing();
         let sender = Sender { courier, outage: Arc::clone(&outage), abandoned };
         let worker = Worker {
             sender: Arc::new(sender),
@@ -155,7 +163,7 @@ impl Queue {
         let task = format!("exporter {}", outage.accounts.name);
         let worker = watchdog.supervise(&task, |beat| worker.run(receiver, beat));
         let worker = tokio::spawn(worker);
-        Self { entries, places, missed, outage, abandon, worker }
+        Self { entries, places, missed, outage, failing, abandon, worker }
     }
 
     /// Takes a trace, or does with it what is to be done while there is no room. False: the trace is not taken, and
@@ -187,6 +195,11 @@ impl Queue {
         let queued = Queued::new(Arc::clone(trace), place, &self.outage.accounts);
         // The worker ends after the last sender is gone.
         let _gone = self.entries.send(queued);
+    }
+
+    /// What says how far the destination is behind.
+    pub(super) fn behind(&self) -> (Places, Failing) {
+        (self.places.clone(), self.failing.clone())
     }
 
     /// Less than half of it is taken, or what finds no room is not held.

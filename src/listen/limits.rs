@@ -25,7 +25,7 @@ pub struct Limits {
     pub connections: usize,
     /// Requests of one connection of HTTP/2 at a time; further ones wait in their sender.
     pub streams: u32,
-    /// What each of them may send ahead of being read, and in one frame.
+    /// What each of them may send ahead of being read; a frame of it is a quarter of that.
     pub stream_window_bytes: u32,
     /// For the first request's head, from the connection's start, and for further ones of HTTP/1 from their first byte.
     pub head_wait: Duration,
@@ -46,10 +46,13 @@ pub struct Age {
 
 /// Bytes a request may send ahead of being read, where nothing else is said: that is memory that nobody accounts for.
 pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same where there is much memory: an SDK's request comes in one frame then, and nobody asks for more of it four times.
-const STREAM_WINDOW_BYTES_MAX: u32 = 512 * 1024;
+/// The same where there is much memory: an SDK's request comes at once then, and nobody asks for more of it four times.
+const STREAM_WINDOW_BYTES_MAX: u32 = 256 * 1024;
 /// Windows are so small a part of the memory.
-const STREAM_WINDOW_SHARE: u64 = 8192;
+const STREAM_WINDOW_SHARE: u64 = 16 * 1024;
+/// A frame is read whole before its request gets on: of a slow one the first bytes count for nothing until its last ones
+/// are there, and what there is of it nobody accounts for. 16 KiB is the least that HTTP/2 allows.
+const FRAME_SHARE: u32 = 4;
 /// Requests of one connection at a time, where nothing else is said.
 pub const STREAMS: u32 = 32;
 /// Of a request's head. Tokens with many claims have some KiB.
@@ -89,11 +92,23 @@ impl Limits {
             .timer(TokioTimer::new())
             .initial_stream_window_size(self.stream_window_bytes)
             .initial_connection_window_size(self.connection_window_bytes())
-            .max_frame_size(self.stream_window_bytes)
+            .max_frame_size(self.stream_window_bytes / FRAME_SHARE)
             .max_concurrent_streams(self.streams)
             .max_header_list_size(HEAD_BYTES_MAX)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PONG_WAIT);
         builder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_grow_with_the_memory_between_two_bounds() {
+        const GIB: u64 = 1024 * 1024 * 1024;
+        let of = |memory_bytes| stream_window_bytes(memory_bytes) / 1024;
+        assert_eq!([0, GIB, 2 * GIB, 4 * GIB, u64::MAX].map(of), [64, 64, 128, 256, 256]);
     }
 }

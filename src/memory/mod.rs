@@ -6,8 +6,9 @@ mod pace;
 pub mod resident;
 
 use std::{
+    fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -56,7 +57,14 @@ impl Stage {
     }
 }
 
-/// A part of the limit that is next to nothing: what is remembered for people is more.
+/// What goes out, as the way in sees it.
+pub trait WayOut: fmt::Debug + Send + Sync {
+    /// The most bytes that wait for a destination which takes what it is sent: what waits for one that fails is not on its
+    /// way.
+    fn behind_bytes(&self) -> u64;
+}
+
+/// A part of the limit that is next to nothing.
 const IDLE_SHARE: u64 = 8;
 
 /// Bytes that may be held, and are.
@@ -66,6 +74,7 @@ pub struct Budget {
     used_bytes: AtomicU64,
     stages: [AtomicU64; Stage::ALL.len()],
     brim: Brim,
+    way_out: OnceLock<Arc<dyn WayOut>>,
 }
 
 /// The budget has no room for what was asked.
@@ -84,6 +93,7 @@ impl Budget {
             used_bytes: AtomicU64::new(0),
             stages: Default::default(),
             brim: Brim::new(limit_bytes),
+            way_out: OnceLock::new(),
         })
     }
 
@@ -107,9 +117,19 @@ impl Budget {
         self.brim.is_short(self.used_bytes())
     }
 
+    /// What goes out is to be seen here from now on; said once.
+    pub fn goes_out_by(&self, way_out: Arc<dyn WayOut>) {
+        let _said_before = self.way_out.set(way_out);
+    }
+
+    /// See [`WayOut::behind_bytes`].
+    pub fn behind_bytes(&self) -> u64 {
+        self.way_out.get().map_or(0, |way_out| way_out.behind_bytes())
+    }
+
     /// How long the answer to a sender is to wait, so that what goes out keeps up with what comes in.
     pub fn pace(&self) -> Duration {
-        pace::pace(self.stage_bytes(Stage::Export), self.limit_bytes)
+        pace::pace(self.behind_bytes())
     }
 
     /// A refusal with its delay.
@@ -133,9 +153,10 @@ impl Budget {
         self.brim.adjust(self.used_bytes(), resident_bytes, resident_max_bytes);
     }
 
-    /// Next to nothing is held.
+    /// Next to nothing is held, and all may be.
     pub fn is_idle(&self) -> bool {
         self.used_bytes() < self.limit_bytes / IDLE_SHARE
+            && self.allowed_bytes() == self.limit_bytes
     }
 
     /// At least half of the limit is held.

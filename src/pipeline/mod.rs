@@ -240,7 +240,7 @@ impl Pipeline {
         let exporters = Exporters::start(
             &config.exporters,
             &config.dead_letter,
-            config.memory_limit_bytes(),
+            &budget,
             &metrics,
             &watchdog,
             &reloads,

@@ -62,8 +62,8 @@ pub struct GrpcConfig {
     pub tls: ServerTlsConfig,
     /// Open at a time. When one more comes, those go that have been silent for longest.
     pub max_connections: usize,
-    /// Requests of one connection at a time; further ones wait in their sender. Each may send an 8192nd of memory.limit
-    /// ahead of being read, 64KiB at least and 512KiB at most.
+    /// Requests of one connection at a time; further ones wait in their sender. Each may send 64KiB ahead of being
+    /// read, and up to 256KiB where memory.limit is above 1GiB.
     pub max_concurrent_streams: u32,
     /// Tells clients like grpcurl which services and messages there are.
     pub reflection: bool,
@@ -176,7 +176,7 @@ impl Default for HttpConfig {
 /// For the first request of a connection of OTLP/gRPC, unless it greets as HTTP/2.
 const GREETING_WAIT: Duration = Duration::from_secs(20);
 
-/// So many streams of a connection take 64 MiB of windows, or an eighth of the memory where that is more.
+/// So many streams of a connection take 64 MiB of windows, or a sixteenth of the memory where that is more.
 const STREAMS_MAX: u32 = 1024;
 
 impl GrpcConfig {

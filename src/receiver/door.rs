@@ -37,7 +37,7 @@ pub struct Door {
     origins: Origins,
     include_metadata: Vec<HeaderName>,
     request_bytes_max: usize,
-    /// Requests that may be read at a time: those that wait hold no memory but their sender's.
+    /// Requests that may be read at a time: those that wait hold no memory but their sender's, and their window.
     reading: Arc<Semaphore>,
     closing: AtomicBool,
 }

@@ -23,7 +23,8 @@ use crate::{
 const BEGUN_MIN: usize = 1000;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Remembers the last traces; with none to remember it does nothing.
+/// Remembers the last traces, or the first ones of each second where they are too many; with none to remember it does
+/// nothing.
 #[derive(Debug)]
 pub struct Lives {
     lives_max: usize,

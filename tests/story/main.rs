@@ -55,6 +55,7 @@ mod tls_files_change_without_a_failed_request;
 mod trace_tells_its_life;
 mod traces_in_parts_are_woven_as_one;
 mod traces_too_large_for_tempo_lose_network_spans;
+mod way_in_waits_for_the_way_out;
 mod weave_works_offline;
 mod what_deepflow_read_goes_out_masked;
 mod wrong_tokens_are_refused_before_the_body;

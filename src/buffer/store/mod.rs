@@ -20,6 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    thread::Thread,
     time::Duration,
 };
 
@@ -83,6 +84,11 @@ impl Store {
     /// The trace is open; asking does not keep it open longer.
     pub(super) fn has(&self, key: &TraceKey) -> bool {
         self.open.has(key)
+    }
+
+    /// This thread looks for idle traces, and is woken by the first one.
+    pub(super) fn driven_by(&self, driver: Thread) {
+        let _driven_before = self.open.driver.set(driver);
     }
 
     /// Adds spans to their trace, or opens it; also the way back for a trace that was closed too early.

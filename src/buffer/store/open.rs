@@ -3,7 +3,8 @@
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
-    sync::atomic::Ordering::Relaxed,
+    sync::{OnceLock, atomic::Ordering::Relaxed},
+    thread::Thread,
     time::Duration,
 };
 
@@ -35,7 +36,8 @@ const LARGE_BYTES: u64 = 64 * 1024;
 /// See the module.
 pub(super) struct OpenTraces {
     shards: Vec<Mutex<HashMap<TraceKey, Box<OpenTrace>>>>,
-    hasher: RandomState,
+    /// Odd, and another one in each process.
+    multiplier: u128,
     pub(super) held: Held,
     alarms: Mutex<Alarms>,
     growing: Mutex<Cohort>,
@@ -43,6 +45,8 @@ pub(super) struct OpenTraces {
     rejoin_after: Duration,
     brim_bytes: u64,
     closed: Box<dyn Fn(Closed) + Send + Sync>,
+    /// Sleeps longer while there is no trace.
+    pub(super) driver: OnceLock<Thread>,
 }
 
 impl std::fmt::Debug for OpenTraces {
@@ -61,6 +65,8 @@ impl OpenTraces {
         closed: impl Fn(Closed) + Send + Sync + 'static,
     ) -> Self {
         let hasher = RandomState::new();
+        let [high, low] = [0, 1].map(|half| u128::from(hasher.hash_one(half)));
+        let multiplier = high << 64 | low | 1;
         let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
@@ -71,13 +77,16 @@ impl OpenTraces {
             rejoin_after,
             brim_bytes,
             closed: Box::new(closed),
-            hasher,
+            driver: OnceLock::new(),
+            multiplier,
         }
     }
 
     fn shard(&self, key: &TraceKey) -> Option<Shard<'_>> {
-        // Bits that the map itself does not look at first.
-        let number = usize::try_from(self.hasher.hash_one(key) >> 48).unwrap_or(0) % SHARDS;
+        // Ids that somebody chose to meet in one shard only wait for each other: it takes no hash that can't be guessed.
+        let id = u128::from_be_bytes(key.id.to_wire());
+        let bits = id.wrapping_mul(self.multiplier) >> (u128::BITS - SHARDS.ilog2());
+        let number = usize::try_from(bits).unwrap_or(0);
         self.shards.get(number).map(Mutex::lock)
     }
 
@@ -97,7 +106,11 @@ impl OpenTraces {
             let joins = joins(trace, now, self.rejoin_after);
             (&*trace, joins)
         } else {
-            self.held.traces.fetch_add(1, Relaxed);
+            if self.held.traces.fetch_add(1, Relaxed) == 0
+                && let Some(driver) = self.driver.get()
+            {
+                driver.unpark();
+            }
             let weighed = addition.needed_bytes.max(self.held.likely_bytes());
             let mut trace = Box::new(addition);
             trace.alarm = Alarm { joined: now, weighed, cached: true };

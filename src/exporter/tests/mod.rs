@@ -107,16 +107,17 @@ impl Scene {
         let config = Config::new(exporters);
         let directory = tempfile::tempdir().unwrap();
         let letters = DeadLetterConfig { directory: directory.path().to_owned(), ..letters };
+        let budget = Budget::new(1 << 30);
         let (metrics, watchdog) = (Metrics::new(&config.names()), Watchdog::new());
         let exporters =
-            Exporters::start(&config, &letters, 1 << 30, &metrics, &watchdog, &Reloads::default())
+            Exporters::start(&config, &letters, &budget, &metrics, &watchdog, &Reloads::default())
                 .unwrap();
         Self {
             exporters,
             backends,
             journal: Arc::default(),
             ledger: Ledger::new(config.names()),
-            budget: Budget::new(1 << 30),
+            budget,
             directory,
             metrics,
             watchdog,

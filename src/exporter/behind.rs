@@ -1,0 +1,34 @@
+//! How far destinations are behind.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use super::queue::Places;
+use crate::memory::WayOut;
+
+/// Whether the last request to a destination found it unable to take any.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failing(Arc<AtomicBool>);
+
+impl Failing {
+    pub(super) fn set(&self, fails: bool) {
+        self.0.store(fails, Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What waits for each destination.
+#[derive(Debug)]
+pub(super) struct Behind(pub(super) Vec<(Places, Failing)>);
+
+impl WayOut for Behind {
+    fn behind_bytes(&self) -> u64 {
+        let taking = self.0.iter().filter(|(_, failing)| !failing.get());
+        taking.map(|(places, _)| places.taken_bytes()).max().unwrap_or(0)
+    }
+}
