@@ -234,6 +234,7 @@ impl Judge {
 
     /// Hands parts on, as many as there is room for at once: a task that waits for each of them has its turn taken away
     /// after 128 ("coop" in tokio's documentation), which under load is a tenth of what comes in meanwhile.
+    #[allow(clippy::vec_box, reason = "as the channel takes them")]
     async fn send(&self, quiet: Vec<Box<QuietTrace>>) {
         let mut quiet = quiet.into_iter();
         while quiet.len() > 0 {
