@@ -354,3 +354,31 @@ impl Sender {
         metrics.cut_attributes.increment(fitted.cut_attributes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::ByteSize, exporter::DebugConfig};
+
+    #[test]
+    fn a_queue_is_a_share_and_has_room_for_a_request() {
+        const MIB: u64 = 1024 * 1024;
+        let debug = ExporterConfig::Debug(DebugConfig::default());
+        let limits = |queue| Limits { queue, ..Limits::of(&debug) };
+        let share = limits(MemoryLimit::Percent(12));
+        assert_eq!(share.queue_bytes(1000 * MIB), 120 * MIB);
+        assert_eq!(share.queue_bytes(10 * MIB), 4 * MIB, "batch.max_size");
+        let bytes = limits(MemoryLimit::Bytes(ByteSize::from_mib(64)));
+        assert_eq!(bytes.queue_bytes(10 * MIB), 64 * MIB);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_of_the_room_is_told() {
+        let places = Places::new(100 * PLACE_BYTES);
+        assert_eq!(places.taken_bytes(), 0);
+        let room = Arc::clone(&places.free).acquire_many_owned(30).await;
+        assert_eq!(places.taken_bytes(), 30 * PLACE_BYTES);
+        drop(room);
+        assert_eq!(places.taken_bytes(), 0);
+    }
+}

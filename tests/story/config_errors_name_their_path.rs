@@ -193,6 +193,14 @@ fn each_mistake_has_path_line_problem_and_hint() {
             &[("exporters.otlp/a.batch.target_size", 3, "is larger than max_size", "")],
         ),
         (
+            "exporters:\n  otlp/a:\n    sending_queue: {max_size: 50%}\n",
+            &[("exporters.otlp/a.sending_queue.max_size", 3, "must be below 50%", "12%")],
+        ),
+        (
+            "exporters:\n  otlp/a:\n    sending_queue: {max_size: 1MiB}\n",
+            &[("exporters.otlp/a.sending_queue.max_size", 3, "smaller than one request", "")],
+        ),
+        (
             "exporters:\n  otlp/a:\n    tls:\n      cert_file: a.pem\n      server_name_override: 'a b'\n",
             &[
                 // The section's line: the key itself is not in the file.
