@@ -204,7 +204,7 @@ impl Judge {
         mut trace: OpenTrace,
         release: Release,
     ) -> Option<Box<QuietTrace>> {
-        if self.budget.brim().is_spilling(self.budget.used_bytes()) {
+        if self.budget.is_spilling() {
             trace.spill();
         }
         let quiet = self.quiet_trace(key, trace, release);

@@ -303,7 +303,7 @@ impl Shared {
         receipt: Receipt,
     ) {
         self.ledger.accept(fragments.iter().map(|(_, fragment)| u64::from(fragment.spans)).sum());
-        let spill = self.budget.brim().is_spilling(self.budget.used_bytes());
+        let spill = self.budget.is_spilling();
         for (id, fragment) in fragments {
             let key = TraceKey { id, origin: origin.clone() };
             let share = memory.split(fragment.held_bytes());

@@ -26,9 +26,19 @@ impl Failing {
 #[derive(Debug)]
 pub(super) struct Behind(pub(super) Vec<(Places, Failing)>);
 
+impl Behind {
+    fn bytes(&self, fails: bool) -> u64 {
+        let those = self.0.iter().filter(|(_, failing)| failing.get() == fails);
+        those.map(|(places, _)| places.taken_bytes()).max().unwrap_or(0)
+    }
+}
+
 impl WayOut for Behind {
     fn behind_bytes(&self) -> u64 {
-        let taking = self.0.iter().filter(|(_, failing)| !failing.get());
-        taking.map(|(places, _)| places.taken_bytes()).max().unwrap_or(0)
+        self.bytes(false)
+    }
+
+    fn stuck_bytes(&self) -> u64 {
+        self.bytes(true)
     }
 }

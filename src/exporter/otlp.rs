@@ -201,7 +201,7 @@ impl Default for BatchConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { max_size: MemoryLimit::Percent(12) }
+        Self { max_size: MemoryLimit::Percent(25) }
     }
 }
 
@@ -277,7 +277,7 @@ impl Shared<'_> {
             problems.push("batch.max_size", "must be between 64KiB and 1GiB", None);
         }
         if let MemoryLimit::Percent(QUEUE_PERCENT_MAX..) = self.sending_queue.max_size {
-            let hint = Some("what waits elsewhere needs memory, too; 12% is the default");
+            let hint = Some("what waits elsewhere needs memory, too; 25% is the default");
             problems.push("sending_queue.max_size", "must be below 50%", hint);
         }
         if let MemoryLimit::Bytes(bytes) = self.sending_queue.max_size

@@ -62,6 +62,9 @@ pub trait WayOut: fmt::Debug + Send + Sync {
     /// The most bytes that wait for a destination which takes what it is sent: what waits for one that fails is not on its
     /// way.
     fn behind_bytes(&self) -> u64;
+
+    /// The most bytes that wait for a destination which fails.
+    fn stuck_bytes(&self) -> u64;
 }
 
 /// A part of the limit that is next to nothing.
@@ -127,9 +130,21 @@ impl Budget {
         self.way_out.get().map_or(0, |way_out| way_out.behind_bytes())
     }
 
+    /// Bytes on their way out, without what waits for a destination that fails.
+    pub fn leaving_bytes(&self) -> u64 {
+        let stuck = self.way_out.get().map_or(0, |way_out| way_out.stuck_bytes());
+        self.stage_bytes(Stage::Export).saturating_sub(stuck)
+    }
+
     /// How long the answer to a sender is to wait, so that what goes out keeps up with what comes in.
     pub fn pace(&self) -> Duration {
-        pace::pace(self.behind_bytes())
+        // Further up who may not come is refused, and who may is to come soon: traces are to become whole.
+        if self.is_spilling() { Duration::ZERO } else { pace::pace(self.behind_bytes()) }
+    }
+
+    /// So full that spans leave memory.
+    pub fn is_spilling(&self) -> bool {
+        self.brim.is_spilling(self.used_bytes())
     }
 
     /// A refusal with its delay.

@@ -79,9 +79,9 @@ impl Outgoing {
         let Some(keeper) = self.keeper.clone().filter(|_| traces.iter().any(is_spilled)) else {
             return traces.into_iter().map(Ok).collect();
         };
-        // What is on its way out makes room, if it is: what waits for a destination that fails does not.
+        // What is on its way out makes room, but for what waits for a destination that fails.
         let enough = budget.limit_bytes() / LEAVING_SHARE;
-        while budget.is_short() && budget.behind_bytes() > enough {
+        while budget.is_short() && budget.leaving_bytes() > enough {
             tokio::time::sleep(LOAD_EVERY).await;
         }
         let load = move |(mut trace, answer): Completed| {

@@ -194,7 +194,7 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         (
             "exporters:\n  otlp/a:\n    sending_queue: {max_size: 50%}\n",
-            &[("exporters.otlp/a.sending_queue.max_size", 3, "must be below 50%", "12%")],
+            &[("exporters.otlp/a.sending_queue.max_size", 3, "must be below 50%", "25%")],
         ),
         (
             "exporters:\n  otlp/a:\n    sending_queue: {max_size: 1MiB}\n",
