@@ -233,13 +233,15 @@ impl Judge {
     }
 
     /// Hands parts on, as many as there is room for at once: a task that waits for each of them has its turn taken away
-    /// after 128 ("coop" in tokio's documentation), which under load is a tenth of what comes in meanwhile.
+    /// after 128 ("coop" in tokio's documentation), which under load is a tenth of what comes in meanwhile. While memory fills
+    /// that is as it should be: what is left to the journal is read back for them, and would fill it.
     #[allow(clippy::vec_box, reason = "as the channel takes them")]
     async fn send(&self, quiet: Vec<Box<QuietTrace>>) {
         let mut quiet = quiet.into_iter();
         while quiet.len() > 0 {
             // The pipeline is gone only when the process ends.
-            let room = self.released.reserve_many(quiet.len().min(MESSAGES_AT_ONCE)).await;
+            let most = if self.budget.is_spilling() { 1 } else { MESSAGES_AT_ONCE };
+            let room = self.released.reserve_many(quiet.len().min(most)).await;
             let Ok(room) = room else { return };
             room.zip(quiet.by_ref()).for_each(|(room, quiet)| room.send(quiet));
         }

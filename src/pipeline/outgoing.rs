@@ -56,9 +56,11 @@ impl Outgoing {
     ) -> (Self, JoinHandle<()>) {
         // Not bounded by number: what is in it has its bytes in the memory budget.
         let (traces, mut outgoing) = mpsc::unbounded_channel();
+        let budget = Arc::clone(&watched.budget);
         let work = |beat: Beat| async move {
             let mut traces = Vec::with_capacity(TRACES_AT_ONCE);
-            while beat.during(outgoing.recv_many(&mut traces, TRACES_AT_ONCE)).await > 0 {
+            let most = || if budget.is_spilling() { 1 } else { TRACES_AT_ONCE };
+            while beat.during(outgoing.recv_many(&mut traces, most())).await > 0 {
                 for trace in traces.drain(..) {
                     beat.during(exporters.send(trace)).await;
                 }
