@@ -11,4 +11,4 @@ pub use address::{HttpUrl, ListenAddress, UrlPath};
 pub use error::{ConfigError, Problem, Problems};
 pub use headers::Headers;
 pub use load::{Environment, ProcessEnvironment, load, load_file};
-pub use value::{ByteSize, Interval, MemoryLimit, NameOrNone, Secret, SyncMode};
+pub use value::{ByteSize, Interval, MemoryShare, NameOrNone, Secret, SyncMode};

@@ -17,7 +17,7 @@ pub struct ByteSize(u64);
 
 /// A share of the memory there is (`60%`) or a [`ByteSize`].
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum MemoryLimit {
+pub enum MemoryShare {
     /// Percent of what there is.
     Percent(u8),
     /// Bytes.
@@ -183,7 +183,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl MemoryLimit {
+impl MemoryShare {
     /// In bytes, where there are so many.
     pub fn of(self, all_bytes: u64) -> u64 {
         match self {
@@ -193,7 +193,7 @@ impl MemoryLimit {
     }
 }
 
-impl FromStr for MemoryLimit {
+impl FromStr for MemoryShare {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -207,7 +207,7 @@ impl FromStr for MemoryLimit {
     }
 }
 
-impl fmt::Display for MemoryLimit {
+impl fmt::Display for MemoryShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Percent(percent) => write!(f, "{percent}%"),
@@ -327,7 +327,7 @@ macro_rules! textual {
 textual! {
     Interval "duration" "15s";
     ByteSize "byte-size" "64MiB";
-    MemoryLimit "memory-limit" "60%";
+    MemoryShare "memory-share" "60%";
     SyncMode "sync-mode" "200ms";
     ListenAddress "host-port" "127.0.0.1:4317";
     HttpUrl "url" "http://tempo:4317";
@@ -401,8 +401,8 @@ mod tests {
             assert_eq!(sync.as_deref(), Ok(text));
         }
         assert!("0s".parse::<SyncMode>().is_err() && "often".parse::<SyncMode>().is_err());
-        assert_eq!("60%".parse(), Ok(MemoryLimit::Percent(60)));
-        assert!("100%".parse::<MemoryLimit>().is_err());
+        assert_eq!("60%".parse(), Ok(MemoryShare::Percent(60)));
+        assert!("100%".parse::<MemoryShare>().is_err());
         assert_eq!(format!("{:?}", Secret("x".to_owned())), "***");
     }
 }

@@ -1,26 +1,7 @@
 //! How far destinations are behind.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
-
-use super::queue::Places;
+use super::{courier::Failing, queue::Places};
 use crate::memory::WayOut;
-
-/// Whether the last request to a destination found it unable to take any.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Failing(Arc<AtomicBool>);
-
-impl Failing {
-    pub(super) fn set(&self, fails: bool) {
-        self.0.store(fails, Relaxed);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Relaxed)
-    }
-}
 
 /// What waits for each destination.
 #[derive(Debug)]

@@ -1,12 +1,18 @@
 //! Carries requests to one destination: again and again if need be, in halves when they are too large.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
 use super::{
-    ExporterConfig, StartError, batch::Batch, behind::Failing, debug, error::ExportError,
-    otlp_grpc::OtlpGrpc, otlp_http::OtlpHttp, queue::Limits,
+    ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
+    otlp_http::OtlpHttp, queue::Limits,
 };
 use crate::{
     clock::{self, Instant},
@@ -69,6 +75,20 @@ pub(super) struct Courier {
     metrics: Arc<ExporterMetrics>,
 }
 
+/// Whether the last request to a destination found it unable to take any.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Failing(Arc<AtomicBool>);
+
+impl Failing {
+    fn set(&self, fails: bool) {
+        self.0.store(fails, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
 /// What became of one request.
 enum Carried {
     Taken(PartialSuccess),
@@ -94,6 +114,7 @@ impl Courier {
         }
     }
 
+    /// To be seen by others.
     pub(super) fn failing(&self) -> Failing {
         self.failing.clone()
     }

@@ -109,7 +109,8 @@ pub struct Exporters {
 }
 
 impl Exporters {
-    /// Starts every destination; how far they are behind is to be seen in the budget. Connections are made when they are needed, and again when they break.
+    /// Starts every destination; how far they are behind is to be seen in the budget. Connections are made when they are
+    /// needed, and again when they break.
     pub fn start(
         config: &Config,
         dead_letter: &DeadLetterConfig,

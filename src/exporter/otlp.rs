@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OnOutage, Profile};
 use crate::{
-    config::{ByteSize, Headers, HttpUrl, Interval, MemoryLimit, Problems},
+    config::{ByteSize, Headers, HttpUrl, Interval, MemoryShare, Problems},
     tls::ClientTlsConfig,
 };
 
@@ -164,7 +164,7 @@ pub struct BatchConfig {
 pub struct QueueConfig {
     /// A share of what memory.limit leaves to spans, or bytes, requests under way included; never less than
     /// batch.max_size.
-    pub max_size: MemoryLimit,
+    pub max_size: MemoryShare,
 }
 
 /// What to do when a destination can't take a request now.
@@ -201,7 +201,7 @@ impl Default for BatchConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { max_size: MemoryLimit::Percent(25) }
+        Self { max_size: MemoryShare::Percent(25) }
     }
 }
 
@@ -276,11 +276,11 @@ impl Shared<'_> {
         if batch.max_size.get() < 64 * 1024 || batch.max_size > ByteSize::from_mib(1024) {
             problems.push("batch.max_size", "must be between 64KiB and 1GiB", None);
         }
-        if let MemoryLimit::Percent(QUEUE_PERCENT_MAX..) = self.sending_queue.max_size {
+        if let MemoryShare::Percent(QUEUE_PERCENT_MAX..) = self.sending_queue.max_size {
             let hint = Some("what waits elsewhere needs memory, too; 25% is the default");
             problems.push("sending_queue.max_size", "must be below 50%", hint);
         }
-        if let MemoryLimit::Bytes(bytes) = self.sending_queue.max_size
+        if let MemoryShare::Bytes(bytes) = self.sending_queue.max_size
             && bytes < batch.max_size
         {
             problems.push("sending_queue.max_size", "is smaller than one request", None);

@@ -11,8 +11,7 @@ use super::{
     ExporterConfig, OtlpConfig, Profile, RetryConfig,
     accounts::Accounts,
     batch::{Batch, Batches},
-    behind::Failing,
-    courier::{Courier, Transport},
+    courier::{Courier, Failing, Transport},
     missed::Missed,
     otlp::Shared,
     outage::{Outage, Overflow},
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::MemoryLimit,
+    config::MemoryShare,
     ledger::{Account, DropReason},
     retry::Backoff,
     trace::{EnrichedTrace, Piece},
@@ -32,7 +31,7 @@ use crate::{
 /// Limits of one destination.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    queue: MemoryLimit,
+    queue: MemoryShare,
     pub(super) target_bytes: usize,
     pub(super) batch_bytes_max: usize,
     batch_wait: Duration,
@@ -69,9 +68,7 @@ impl Limits {
             elapsed_max: max_elapsed_time.get(),
         }
     }
-}
 
-impl Limits {
     /// Bytes that may wait and be under way: a request at least.
     fn queue_bytes(&self, memory_bytes: u64) -> u64 {
         let request = u64::try_from(self.batch_bytes_max).unwrap_or(u64::MAX);
@@ -365,10 +362,10 @@ mod tests {
         const MIB: u64 = 1024 * 1024;
         let debug = ExporterConfig::Debug(DebugConfig::default());
         let limits = |queue| Limits { queue, ..Limits::of(&debug) };
-        let share = limits(MemoryLimit::Percent(12));
+        let share = limits(MemoryShare::Percent(12));
         assert_eq!(share.queue_bytes(1000 * MIB), 120 * MIB);
         assert_eq!(share.queue_bytes(10 * MIB), 4 * MIB, "batch.max_size");
-        let bytes = limits(MemoryLimit::Bytes(ByteSize::from_mib(64)));
+        let bytes = limits(MemoryShare::Bytes(ByteSize::from_mib(64)));
         assert_eq!(bytes.queue_bytes(10 * MIB), 64 * MIB);
     }
 

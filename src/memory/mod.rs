@@ -138,7 +138,7 @@ impl Budget {
 
     /// How long the answer to a sender is to wait, so that what goes out keeps up with what comes in.
     pub fn pace(&self) -> Duration {
-        // Further up who may not come is refused, and who may is to come soon: traces are to become whole.
+        // From that mark on senders of new traces are refused before long, and those of open ones are to come soon.
         if self.is_spilling() { Duration::ZERO } else { pace::pace(self.behind_bytes()) }
     }
 

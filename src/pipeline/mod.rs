@@ -20,7 +20,7 @@ use crate::{
     buffer::{self, Keeper},
     clock,
     completion::{self, Ending, deepflow::ClientError},
-    config::{Interval, MemoryLimit, Problem, Problems},
+    config::{Interval, MemoryShare, Problem, Problems},
     exporter::{self, Exporters},
     ledger::Ledger,
     memory::{Budget, machine, resident},
@@ -68,7 +68,7 @@ pub struct Config {
 pub struct MemoryConfig {
     /// A share of the cgroup's or machine's memory, or bytes, for everything that holds spans. Beyond it senders are
     /// asked to come again later.
-    pub limit: MemoryLimit,
+    pub limit: MemoryShare,
 }
 
 /// What happens at SIGTERM.
@@ -98,7 +98,7 @@ pub enum ShutdownMode {
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { limit: MemoryLimit::Percent(60) }
+        Self { limit: MemoryShare::Percent(60) }
     }
 }
 
@@ -142,7 +142,7 @@ impl Config {
         problems.within("dead_letter", |problems| self.dead_letter.check(problems));
         problems.within("admin", |problems| self.admin.check(problems));
         problems.within("logs", |problems| self.logs.check(problems));
-        if let MemoryLimit::Bytes(bytes) = self.memory.limit
+        if let MemoryShare::Bytes(bytes) = self.memory.limit
             && bytes.get() < MEMORY_BYTES_MIN
         {
             problems.push("memory.limit", "must be at least 64MiB", None);

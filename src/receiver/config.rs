@@ -176,7 +176,7 @@ impl Default for HttpConfig {
 /// For the first request of a connection of OTLP/gRPC, unless it greets as HTTP/2.
 const GREETING_WAIT: Duration = Duration::from_secs(20);
 
-/// So many streams of a connection take 64 MiB of windows, or a sixteenth of the memory where that is more.
+/// So many streams of a connection take 64 MiB of windows, up to 256 where there is much memory.
 const STREAMS_MAX: u32 = 1024;
 
 impl GrpcConfig {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{share::Share, *};
 use crate::{
-    config::{ByteSize, Interval, MemoryLimit},
+    config::{ByteSize, Interval, MemoryShare},
     demo::backend::{Backend, BackendFault},
     ledger::{Account, Books, DropReason, Ledger},
     memory::Budget,
@@ -74,7 +74,7 @@ fn exporter(backend: &Backend, queue_bytes: u64, on_outage: Option<OnOutage>) ->
             ..BatchConfig::default()
         },
         sending_queue: QueueConfig {
-            max_size: MemoryLimit::Bytes(ByteSize::from_bytes(queue_bytes)),
+            max_size: MemoryShare::Bytes(ByteSize::from_bytes(queue_bytes)),
         },
         retry_on_failure: RetryConfig {
             initial_interval: Interval::from_millis(20),
