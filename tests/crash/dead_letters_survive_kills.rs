@@ -2,7 +2,13 @@
 //! while the program is killed under load; later the file is sent with `tracestitch replay`.
 //! Guarantees: the first destination has everything; the second has everything after the replay.
 
-use std::{collections::HashSet, fs, path::Path, process::Command};
+use std::{
+    collections::HashSet,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::PathBuf,
+    process::Command,
+};
 
 use crate::world::{Setup, World, is_full};
 
@@ -23,6 +29,7 @@ async fn all_is_in_the_file() {
         program.kill();
         world.killed();
     }
+    tear_a_line(&world);
     let mut program = world.real();
     let addresses = program.ready().await.expect("it starts");
     world.load.to(addresses.grpc);
@@ -35,12 +42,11 @@ async fn all_is_in_the_file() {
     let lacks = world.undelivered(1);
     assert!(lacks > 0, "letters were written");
 
-    let letters = fs::read_dir(world.letters()).expect("the letters").filter_map(Result::ok);
     let replay = Command::new(env!("CARGO_BIN_EXE_tracestitch"))
         .arg("replay")
         .arg("--config")
         .arg(world.config_file())
-        .args(letters.map(|letter| letter.path()).filter(|path| has_lines(path)))
+        .args(letters(&world))
         .output()
         .expect("it runs");
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
@@ -50,6 +56,20 @@ async fn all_is_in_the_file() {
     assert_eq!((first.missing.len(), second.missing.len(), second.altered), (0, 0, 0));
 }
 
-fn has_lines(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "jsonl")
+/// As a kill in the middle of a letter leaves it, which real ones seldom do; it is written again.
+fn tear_a_line(world: &World) {
+    let file = letters(world).pop().expect("letters were written before the kill");
+    let letters = fs::read(&file).expect("letters");
+    let torn = letters.get(..100).expect("no letter is as short as that");
+    let mut file = OpenOptions::new().append(true).open(file).expect("it is there");
+    file.write_all(torn).expect("half a line");
+}
+
+/// The files, the last one last.
+fn letters(world: &World) -> Vec<PathBuf> {
+    let entries = fs::read_dir(world.letters()).into_iter().flatten().filter_map(Result::ok);
+    let is_letters = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "jsonl");
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(is_letters).collect();
+    files.sort();
+    files
 }

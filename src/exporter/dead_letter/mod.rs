@@ -5,6 +5,7 @@
 
 pub(super) mod line;
 mod series;
+mod torn;
 mod writer;
 
 use std::{

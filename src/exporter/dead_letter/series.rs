@@ -2,10 +2,12 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
+
+use super::torn;
 
 /// How much is kept for one destination, and where.
 #[derive(Debug, Clone)]
@@ -153,21 +155,12 @@ fn has_room(bytes: u64, line_bytes: u64, max: u64) -> bool {
 
 impl OpenFile {
     fn open(path: PathBuf) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let options = options.read(true).append(true).create(true).mode(0o600);
-        let mut file = options.open(&path)?;
-        let bytes = file.metadata()?.len();
-        let mut open_file = Self { path, bytes, is_safe: false, file: file.try_clone()? };
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         // The program may have ended in the middle of a line: what follows must not become part of it.
-        if bytes > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            let mut last = [0];
-            file.read_exact(&mut last)?;
-            if last != *b"\n" {
-                open_file.append(b"\n", 1)?;
-            }
-        }
-        Ok(open_file)
+        torn::mend(&path)?;
+        torn::lock(&file);
+        let bytes = file.metadata()?.len();
+        Ok(Self { file, path, bytes, is_safe: false })
     }
 
     /// A line is there whole or not at all, as far as that is in our hands.
@@ -256,11 +249,13 @@ mod tests {
     fn a_torn_line_of_an_earlier_run_spoils_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let mut first = series(directory.path());
+        first.append(b"0\n").unwrap();
         first.append(b"torn").unwrap();
+        drop(first);
         let mut second = series(directory.path());
         second.append(b"1\n").unwrap();
         second.append(b"2\n").unwrap();
-        assert_eq!(files(directory.path())[0].1, "torn\n1\n2\n");
+        assert_eq!(files(directory.path())[0].1, "0\n1\n2\n");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::{
 use super::{
     Letter, Posted,
     line::{self, Letterhead},
-    series::{AppendError, FileLimits, Series},
+    series::{self, AppendError, FileLimits, Series},
+    torn,
 };
 use crate::{
     clock::{self, Instant},
@@ -56,6 +57,7 @@ impl Writer {
 
     /// Writes until nobody can send any more.
     pub(super) fn run(mut self, letters: &Receiver<Posted>) {
+        torn::mend_all(&self.limits.directory);
         loop {
             self.beat.beat();
             match letters.recv_timeout(BEAT_EVERY) {
@@ -137,8 +139,6 @@ impl Writer {
         failed
     }
 }
-
-use super::series;
 
 /// The parts of a letter, a line each.
 fn lines(parts: Parts) -> Vec<Parts> {
