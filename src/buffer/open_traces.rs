@@ -1,7 +1,9 @@
 //! Open traces in a plain map, by a time that is passed in: for what an earlier run left, whose time is the journal's, and
 //! for simulations.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, hash_map::Entry};
+
+use foldhash::HashMap;
 
 use super::{
     open_trace::OpenTrace,
@@ -15,7 +17,8 @@ use crate::{
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct OpenTraces {
-    traces: HashMap<TraceKey, (OpenTrace, u64)>,
+    /// In boxes, for the map moves what is in it as it grows.
+    traces: HashMap<TraceKey, (Box<OpenTrace>, u64)>,
     /// By when each has to be looked at; the least recently touched ones first.
     order: BTreeMap<(Instant, u64), TraceKey>,
     /// Over a limit: to be looked at now.
@@ -27,18 +30,24 @@ pub(super) struct OpenTraces {
 impl OpenTraces {
     /// Adds spans to their trace, or opens it.
     pub(super) fn add(&mut self, key: TraceKey, addition: OpenTrace) {
-        let trace = match self.take(&key) {
-            Some(mut trace) => {
-                trace.merge(addition);
-                trace
-            }
-            None => addition,
-        };
         self.sequence += 1;
-        self.bytes += trace.bytes();
-        self.order.insert((trace.last, self.sequence), key.clone());
         self.full.push(key.clone());
-        self.traces.insert(key, (trace, self.sequence));
+        let (trace, sequence) = match self.traces.entry(key.clone()) {
+            Entry::Occupied(entry) => {
+                let (trace, sequence) = entry.into_mut();
+                self.order.remove(&(trace.last, *sequence));
+                self.bytes = self.bytes.saturating_sub(trace.bytes());
+                trace.merge(addition);
+                (trace, sequence)
+            }
+            Entry::Vacant(entry) => {
+                let (trace, sequence) = entry.insert((Box::new(addition), 0));
+                (trace, sequence)
+            }
+        };
+        *sequence = self.sequence;
+        self.bytes += trace.bytes();
+        self.order.insert((trace.last, self.sequence), key);
     }
 
     /// A trace that is quiet at this time, and why.
@@ -46,7 +55,7 @@ impl OpenTraces {
         &mut self,
         now: Instant,
         wait: &Wait,
-    ) -> Option<(TraceKey, OpenTrace, Release)> {
+    ) -> Option<(TraceKey, Box<OpenTrace>, Release)> {
         while let Some(key) = self.full.pop() {
             if let Some(found) = self.judge(key, now, wait) {
                 return Some(found);
@@ -58,7 +67,7 @@ impl OpenTraces {
     }
 
     /// The least recently touched trace, if they all take more than so many bytes.
-    pub(super) fn pop_oldest(&mut self, bytes_max: u64) -> Option<(TraceKey, OpenTrace)> {
+    pub(super) fn pop_oldest(&mut self, bytes_max: u64) -> Option<(TraceKey, Box<OpenTrace>)> {
         if self.bytes <= bytes_max {
             return None;
         }
@@ -68,7 +77,7 @@ impl OpenTraces {
     }
 
     /// All that are left.
-    pub(super) fn into_rest(self) -> impl Iterator<Item = (TraceKey, OpenTrace)> {
+    pub(super) fn into_rest(self) -> impl Iterator<Item = (TraceKey, Box<OpenTrace>)> {
         self.traces.into_iter().map(|(key, (trace, _))| (key, trace))
     }
 
@@ -77,7 +86,7 @@ impl OpenTraces {
         key: TraceKey,
         now: Instant,
         wait: &Wait,
-    ) -> Option<(TraceKey, OpenTrace, Release)> {
+    ) -> Option<(TraceKey, Box<OpenTrace>, Release)> {
         let (trace, _) = self.traces.get(&key)?;
         let shape = Shape { spans: trace.spans, bytes: trace.wire_bytes, ..Shape::default() };
         match quiet(now, trace.first, trace.last, shape, wait) {
@@ -89,7 +98,7 @@ impl OpenTraces {
         }
     }
 
-    fn take(&mut self, key: &TraceKey) -> Option<OpenTrace> {
+    fn take(&mut self, key: &TraceKey) -> Option<Box<OpenTrace>> {
         let (trace, sequence) = self.traces.remove(key)?;
         self.order.remove(&(trace.last, sequence));
         self.bytes = self.bytes.saturating_sub(trace.bytes());

@@ -77,7 +77,7 @@ impl Reader {
                 }
             }
         }
-        open.into_rest().for_each(|(key, trace)| (self.put_back)(key, trace));
+        open.into_rest().for_each(|(key, trace)| (self.put_back)(key, *trace));
         let took_ms = clock::now().saturating_duration_since(started).as_millis();
         tracing::info!(parts, plans, took_ms, "the journal of the last run was read");
     }
@@ -165,9 +165,9 @@ impl Reader {
         }
     }
 
-    fn release(&self, key: TraceKey, trace: OpenTrace, release: Release) {
+    fn release(&self, key: TraceKey, trace: Box<OpenTrace>, release: Release) {
         // The judge is gone only when the process ends.
-        let _gone = self.messages.send(Message::Recovered(key, Box::new(trace), release));
+        let _gone = self.messages.send(Message::Recovered(key, trace, release));
     }
 }
 
