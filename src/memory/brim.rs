@@ -16,8 +16,13 @@ const NEW_TRACES_PERCENT: u64 = 85;
 /// … until so much is free again.
 const NEW_TRACES_END_PERCENT: u64 = 75;
 
-/// Of the memory limit: with less resident the budget allows more again.
-const RESIDENT_LOW_PERCENT: u64 = 95;
+/// Of the memory limit: with more resident the budget allows less, so that the marks come down; spans of open traces are
+/// still taken, for a trace of which a part has to wait comes in pieces …
+const RESIDENT_HIGH_PERCENT: u64 = 97;
+/// … but no longer with so much resident …
+const RESIDENT_FULL_PERCENT: u64 = 101;
+/// … and with less than this it allows more again.
+const RESIDENT_LOW_PERCENT: u64 = 93;
 
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
@@ -27,6 +32,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 pub struct Brim {
     limit_bytes: u64,
     allowed_bytes: AtomicU64,
+    /// The limit, or as much as is allowed.
+    most_bytes: AtomicU64,
     new_traces_refused: AtomicBool,
     given_back_bytes: AtomicU64,
     /// Bytes a second, smoothed; 0 as long as nothing was seen.
@@ -39,6 +46,7 @@ impl Brim {
         Self {
             limit_bytes,
             allowed_bytes: AtomicU64::new(limit_bytes),
+            most_bytes: AtomicU64::new(limit_bytes),
             new_traces_refused: AtomicBool::new(false),
             given_back_bytes: AtomicU64::new(0),
             drain_rate_bytes: AtomicU64::new(0),
@@ -57,17 +65,25 @@ impl Brim {
 
     /// See [`super::Budget::adjust`].
     pub(super) fn adjust(&self, used_bytes: u64, resident_bytes: u64, resident_max_bytes: u64) {
+        let is_above = |percent| resident_bytes > resident_max_bytes / 100 * percent;
         let allowed = self.allowed_bytes();
-        let next = if resident_bytes > resident_max_bytes {
+        let next = if is_above(RESIDENT_HIGH_PERCENT) {
             // From what is held, not from what was allowed: less must come to be held.
             used_bytes.min(allowed).saturating_sub(self.limit_bytes / 32)
-        } else if resident_bytes < resident_max_bytes / 100 * RESIDENT_LOW_PERCENT {
-            allowed + self.limit_bytes / 64
-        } else {
+        } else if is_above(RESIDENT_LOW_PERCENT) {
             allowed
+        } else {
+            allowed + self.limit_bytes / 64
         };
         let next = next.clamp(self.limit_bytes / 2, self.limit_bytes);
         self.allowed_bytes.store(next, Relaxed);
+        let most = if is_above(RESIDENT_FULL_PERCENT) { next } else { self.limit_bytes };
+        self.most_bytes.store(most, Relaxed);
+    }
+
+    /// Bytes that may be held at most, of open traces too.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.most_bytes.load(Relaxed)
     }
 
     /// Bytes that waiting spans should give up; 0 below the mark.
@@ -158,10 +174,10 @@ mod tests {
             brim.adjust(used, resident, 10_000);
             brim.allowed_bytes()
         };
-        assert_eq!(allowed(6000, 10_000), 6400, "within the limit");
-        assert_eq!([allowed(6000, 10_001), allowed(6000, 10_001)], [5800, 5600]);
-        assert_eq!(allowed(5000, 10_001), 4800, "what is held comes down");
-        assert_eq!([allowed(4800, 9_500), allowed(4800, 9_499)], [4800, 4900]);
+        assert_eq!(allowed(6000, 9_700), 6400, "not too large");
+        assert_eq!([allowed(6000, 9_701), allowed(6000, 9_701)], [5800, 5600]);
+        assert_eq!(allowed(5000, 9_701), 4800, "what is held comes down");
+        assert_eq!([allowed(4800, 9_301), allowed(4800, 9_300)], [4800, 4900]);
         assert_eq!(allowed(100, 20_000), 3200, "never less than half");
         for _ in 0..100 {
             allowed(100, 0);
@@ -169,6 +185,22 @@ mod tests {
         assert_eq!(allowed(100, 0), 6400);
         allowed(3000, 20_000);
         assert!(!brim.takes_new_traces(3000), "the marks come down with it");
+    }
+
+    #[test]
+    fn open_traces_are_taken_longer_than_new_ones() {
+        let brim = Brim::new(6400);
+        let most = |resident| {
+            brim.adjust(6000, resident, 10_000);
+            (brim.takes_new_traces(6000), brim.most_bytes())
+        };
+        assert_eq!(
+            most(10_100),
+            (false, 6400),
+            "the marks are below what is held, the limit is not"
+        );
+        assert_eq!(most(10_101), (false, 5600));
+        assert_eq!(most(10_100), (false, 6400));
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Budget {
         self.limit_bytes
     }
 
-    /// Bytes that may be held now: the limit, or down to half of it while the process is larger than it should be.
+    /// Bytes that the marks go by: the limit, or down to half of it while the process is larger than it should be.
     pub fn allowed_bytes(&self) -> u64 {
         self.brim.allowed_bytes()
     }
@@ -238,7 +238,7 @@ impl Reservation {
 
     /// Takes more, if the budget has room.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Full> {
-        let limit = self.budget.allowed_bytes();
+        let limit = self.budget.brim.most_bytes();
         self.budget
             .used_bytes
             .fetch_update(Relaxed, Relaxed, |used| {

@@ -1,9 +1,10 @@
 //! The rooms put together: receiver → buffer → completion → weaving → exporter.
 
 mod outgoing;
+mod threads;
 mod weavers;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -13,6 +14,7 @@ use tokio::{
 
 use self::{
     outgoing::{Outgoing, send_parked},
+    threads::Threads,
     weavers::start_weavers,
 };
 use crate::{
@@ -189,6 +191,9 @@ pub enum StartError {
     /// See the source.
     #[error(transparent)]
     Admin(#[from] admin::StartError),
+    /// The operating system gives no threads.
+    #[error("cannot start the threads that send to the destinations")]
+    Threads(#[source] io::Error),
 }
 
 /// A running pipeline.
@@ -203,6 +208,8 @@ pub struct Pipeline {
     parked: Option<JoinHandle<()>>,
     parked_end: watch::Sender<bool>,
     exporters: Arc<Exporters>,
+    /// Where they run: it ends after them.
+    _threads: Threads,
     admin: admin::Admin,
     ending: watch::Sender<Ending>,
     shutdown: ShutdownConfig,
@@ -237,14 +244,11 @@ impl Pipeline {
         };
         let reloads = Reloads::default();
         let admin = admin::Admin::start(&config.admin, watched.clone(), &reloads).await?;
-        let exporters = Exporters::start(
-            &config.exporters,
-            &config.dead_letter,
-            &budget,
-            &metrics,
-            &watchdog,
-            &reloads,
-        )?;
+        let threads = Threads::start().map_err(StartError::Threads)?;
+        let exporters = threads.within(|| {
+            let (exporters, letters) = (&config.exporters, &config.dead_letter);
+            Exporters::start(exporters, letters, &budget, &metrics, &watchdog, &reloads)
+        })?;
         let exporters = Arc::new(exporters);
         let capacity_bytes = buffer_share(config, &budget);
         let (buffer, quiet) =
@@ -263,7 +267,8 @@ impl Pipeline {
             &reloads,
         )?;
         let keeper = buffer.keeper().cloned();
-        let (outgoing, handing) = Outgoing::start(keeper, Arc::clone(&exporters), &watched);
+        let (outgoing, handing) =
+            threads.within(|| Outgoing::start(keeper, Arc::clone(&exporters), &watched));
         let weavers = start_weavers(completed, &config.weaving, &buffer, &outgoing, &watched);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;
@@ -285,6 +290,7 @@ impl Pipeline {
             parked,
             parked_end,
             exporters,
+            _threads: threads,
             admin,
             ending,
             shutdown: config.shutdown.clone(),

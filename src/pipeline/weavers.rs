@@ -1,6 +1,6 @@
 //! The heart of the pipeline: traces and answers in, enriched traces out, on as many cores as there are.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc},
@@ -9,19 +9,25 @@ use tokio::{
 
 use super::outgoing::Outgoing;
 use crate::{
-    buffer,
+    buffer, clock,
     completion::Completed,
     memory::Budget,
     telemetry::{Metrics, Watched},
-    trace::{Additions, Event, Fragment},
+    trace::{Additions, Answer, Event, Fragment},
     watchdog::Beat,
     weaving::{self, Woven, WovenTrace},
 };
 
-/// Traces that a weaver takes at once.
-const WOVEN_AT_ONCE: usize = 16;
-/// Bytes that it brings back from the journal at once, unless a single trace is more.
+/// Traces that a weaver takes at once. Where cores are short it has its turn after hundreds of asks: with few at a time,
+/// answers would pile up before it.
+const WOVEN_AT_ONCE: usize = 128;
+/// Bytes, received or found, that it weaves at once, and brings back from the journal before, unless a single trace is
+/// more.
 const LOADED_BYTES: u64 = 1024 * 1024;
+/// About what a found span takes.
+const FOUND_SPAN_BYTES: usize = 1024;
+/// After so long it is somebody else's turn, too.
+const TURN_MAX: Duration = Duration::from_millis(5);
 
 /// Starts them; they end with `completed`.
 pub(super) fn start_weavers(
@@ -65,7 +71,12 @@ impl Weaver {
             if beat.during(next).await == 0 {
                 return;
             }
+            let mut turn = clock::now();
             for traces in loads(traces) {
+                if clock::now().saturating_duration_since(turn) > TURN_MAX {
+                    tokio::task::yield_now().await;
+                    turn = clock::now();
+                }
                 let loaded = beat.during(self.outgoing.load(traces, &self.budget)).await;
                 let mut told = Vec::with_capacity(loaded.len());
                 let woven = loaded.into_iter().filter_map(|loaded| match loaded {
@@ -96,11 +107,20 @@ impl Weaver {
     }
 }
 
-/// What is brought back at once.
+fn work_bytes((trace, answer): &Completed) -> u64 {
+    let received: u64 = trace.fragments.iter().map(Fragment::wire_bytes).sum();
+    let found = match answer {
+        Answer::Found(found) => found.spans.len() * FOUND_SPAN_BYTES,
+        Answer::Skipped(_) => 0,
+    };
+    received + u64::try_from(found).unwrap_or(u64::MAX)
+}
+
+/// What is brought back and woven at once.
 fn loads(traces: Vec<Completed>) -> Vec<Vec<Completed>> {
     let (mut loads, mut load, mut bytes) = (Vec::new(), Vec::new(), 0);
     for completed in traces {
-        let own: u64 = completed.0.fragments.iter().map(Fragment::wire_bytes).sum();
+        let own = work_bytes(&completed);
         if !load.is_empty() && bytes + own > LOADED_BYTES {
             loads.push(mem::take(&mut load));
             bytes = 0;

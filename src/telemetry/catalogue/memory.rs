@@ -23,7 +23,7 @@ impl MemoryMetrics {
             allowed: declare.gauge(
                 "tracestitch_memory_allowed_bytes",
                 &[],
-                "Of the limit, what may be held now: less while the process is larger than memory.limit.",
+                "Of the limit, what the marks go by at which spans leave memory and senders are refused: less while the process is close to memory.limit.",
             ),
             stages: declare.gauges(
                 "tracestitch_memory_bytes",
