@@ -1,39 +1,42 @@
 //! Waits that are not the cache's: a keyed list of times. A time that comes only wakes; what is due is asked of the trace.
 
-use std::collections::BTreeMap;
-
-use foldhash::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::{clock::Instant, trace::TraceKey};
 
 /// Times by trace, one each. Pure: time is passed in.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    order: BTreeMap<(Instant, u64), TraceKey>,
+    order: BTreeSet<(Instant, u64)>,
     traces: HashMap<TraceKey, (Instant, u64)>,
+    keys: HashMap<u64, TraceKey>,
     sequence: u64,
 }
 
 impl Deadlines {
     /// The trace is looked at then, and at no other time.
     pub(super) fn set(&mut self, key: TraceKey, at: Instant) {
+        if let Some(entry) = self.traces.remove(&key) {
+            self.order.remove(&entry);
+            self.keys.remove(&entry.1);
+        }
         self.sequence += 1;
         let entry = (at, self.sequence);
-        if let Some(before) = self.traces.insert(key.clone(), entry) {
-            self.order.remove(&before);
-        }
-        self.order.insert(entry, key);
+        self.order.insert(entry);
+        self.keys.insert(self.sequence, key.clone());
+        self.traces.insert(key, entry);
     }
 
     /// The first time that comes.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.order.first_key_value().map(|((at, _), _)| *at)
+        self.order.first().map(|(at, _)| *at)
     }
 
     /// A trace whose time has come.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<TraceKey> {
-        let first = self.order.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let key = first.remove();
+        let first = *self.order.first().filter(|(at, _)| *at <= now)?;
+        self.order.remove(&first);
+        let key = self.keys.remove(&first.1)?;
         self.traces.remove(&key);
         Some(key)
     }

@@ -1,8 +1,6 @@
 //! One part of a trace after the other: the next one is woven with what the one before left behind.
 
-use std::collections::VecDeque;
-
-use foldhash::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::trace::TraceKey;
 
@@ -16,7 +14,7 @@ pub(super) struct Order<T> {
 
 impl<T> Default for Order<T> {
     fn default() -> Self {
-        Self { under_way: HashMap::default(), waiting: 0 }
+        Self { under_way: HashMap::new(), waiting: 0 }
     }
 }
 

@@ -119,7 +119,7 @@ impl Exporters {
         watchdog: &Arc<Watchdog>,
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
-        let dead_letters = DeadLetters::start(dead_letter, watchdog)?;
+        let dead_letters = DeadLetters::start(dead_letter, config.names(), watchdog)?;
         let relieved = Arc::new(AtomicBool::new(false));
         let (mut queues, mut relays) = (Vec::new(), Vec::new());
         for (number, (name, exporter)) in config.0.iter().enumerate() {

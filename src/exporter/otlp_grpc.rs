@@ -5,6 +5,7 @@ use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use tokio::{
+    runtime::Handle,
     task::JoinSet,
     time::{error::Elapsed, timeout_at},
 };
@@ -72,7 +73,10 @@ impl OtlpGrpc {
         let failed = |source| StartError::Endpoint { exporter: exporter.to_owned(), source };
         endpoint(config, config.endpoint.to_string()).map_err(failed)?;
         let (wait, shared) = (connect_wait(config), config.clone());
+        // A connection runs where its exporter does, whoever calls first: metrics and logs are passed on from elsewhere.
+        let home = Handle::try_current().ok();
         let connect = move |address: SocketAddr| {
+            let _there = home.as_ref().map(Handle::enter);
             let scheme = if shared.endpoint.is_tls() { "https" } else { "http" };
             let endpoint = endpoint(&shared, format!("{scheme}://{address}"));
             let endpoint =

@@ -1,6 +1,6 @@
 //! What happens as memory fills, step by step: first waiting spans stay on disk only, then new traces are refused, at the
-//! limit everything is. Each step ends below where it began, so that it does not flutter. The marks are of what the budget
-//! allows: its limit, or less while the process is larger than it should be.
+//! limit everything is. Each step but the last ends below where it began, so that it does not flutter. The marks are of what
+//! the budget allows: its limit, or less while the process is close to its own.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -58,7 +58,7 @@ impl Brim {
         self.allowed_bytes() / 100 * percent
     }
 
-    /// Bytes that may be held now.
+    /// Bytes that the marks go by.
     pub(super) fn allowed_bytes(&self) -> u64 {
         self.allowed_bytes.load(Relaxed)
     }

@@ -157,7 +157,7 @@ impl Budget {
         self.limit_bytes
     }
 
-    /// Bytes that the marks go by: the limit, or down to half of it while the process is larger than it should be.
+    /// Bytes that the marks go by: the limit, or down to half of it while the process is close to its own.
     pub fn allowed_bytes(&self) -> u64 {
         self.brim.allowed_bytes()
     }

@@ -14,7 +14,7 @@ const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
 /// How often free pages are given back to the system.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps the process within `limit_bytes`: while more is resident the budget allows less. Never ends.
+/// Keeps the process within `limit_bytes`: close to that the budget allows less. Never ends.
 pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
     if resident_bytes().is_none() {
         tracing::warn!(

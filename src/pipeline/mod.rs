@@ -191,8 +191,8 @@ pub enum StartError {
     /// See the source.
     #[error(transparent)]
     Admin(#[from] admin::StartError),
-    /// The operating system gives no threads.
-    #[error("cannot start the threads that send to the destinations")]
+    /// The operating system refuses.
+    #[error("cannot start the runtime that sends to the destinations")]
     Threads(#[source] io::Error),
 }
 

@@ -13,11 +13,11 @@ use tokio::runtime::{Builder, Runtime};
 pub(super) struct Threads(Option<Runtime>);
 
 impl Threads {
-    /// Half as many as there are cores: sending is less than half of the work.
+    /// As many as there are cores, and two at least: one destination must not stop another.
     pub(super) fn start() -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(cores.div_ceil(2)).thread_name("exporter").enable_all();
+        builder.worker_threads(cores.max(2)).thread_name("exporter").enable_all();
         builder.build().map(|runtime| Self(Some(runtime)))
     }
 
@@ -30,7 +30,8 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // A runtime must not be waited for in another one. What counts has ended before: exporters are closed.
+        // A runtime must not be waited for in another one. After [`super::Pipeline::end`] nothing is left in it; what is let
+        // go of before that ends as its leases say.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

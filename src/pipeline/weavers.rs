@@ -26,6 +26,8 @@ const WOVEN_AT_ONCE: usize = 128;
 const LOADED_BYTES: u64 = 1024 * 1024;
 /// About what a found span takes.
 const FOUND_SPAN_BYTES: usize = 1024;
+/// So many are enough for a turn: others may have the next traces.
+const TAKEN_BYTES: u64 = 4 * LOADED_BYTES;
 /// After so long it is somebody else's turn, too.
 const TURN_MAX: Duration = Duration::from_millis(5);
 
@@ -66,9 +68,8 @@ struct Weaver {
 impl Weaver {
     async fn run(self, completed: Arc<Mutex<mpsc::UnboundedReceiver<Completed>>>, beat: Beat) {
         loop {
-            let mut traces = Vec::with_capacity(WOVEN_AT_ONCE);
-            let next = async { completed.lock().await.recv_many(&mut traces, WOVEN_AT_ONCE).await };
-            if beat.during(next).await == 0 {
+            let traces = beat.during(take(&completed)).await;
+            if traces.is_empty() {
                 return;
             }
             let mut turn = clock::now();
@@ -105,6 +106,20 @@ impl Weaver {
         woven.lease.note(Event::Woven(additions(woven.woven)));
         woven
     }
+}
+
+/// The next traces, as many as are there and are enough for a turn; none is the end.
+async fn take(completed: &Mutex<mpsc::UnboundedReceiver<Completed>>) -> Vec<Completed> {
+    let mut completed = completed.lock().await;
+    let mut next = completed.recv().await;
+    let (mut traces, mut bytes) = (Vec::with_capacity(WOVEN_AT_ONCE), 0);
+    while let Some(trace) = next {
+        bytes += work_bytes(&trace);
+        traces.push(trace);
+        let is_enough = traces.len() >= WOVEN_AT_ONCE || bytes >= TAKEN_BYTES;
+        next = if is_enough { None } else { completed.try_recv().ok() };
+    }
+    traces
 }
 
 fn work_bytes((trace, answer): &Completed) -> u64 {

@@ -106,6 +106,7 @@ impl DeadLetters {
     /// `None` when it is switched off. Directory and files are made when they are needed.
     pub(super) fn start(
         config: &DeadLetterConfig,
+        destinations: Vec<String>,
         watchdog: &Arc<Watchdog>,
     ) -> Result<Option<Arc<Self>>, StartError> {
         if !config.enabled {
@@ -119,7 +120,7 @@ impl DeadLetters {
         let (sender, letters) = mpsc::channel::<Posted>();
         let (end, ended) = oneshot::channel();
         let work = watchdog.supervise_thread("dead letters", move |beat| {
-            Writer::new(limits, beat).run(&letters);
+            Writer::new(limits, destinations, beat).run(&letters);
             // Nobody may be waiting for it.
             let _gone = end.send(());
         });

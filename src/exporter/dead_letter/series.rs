@@ -70,6 +70,16 @@ impl Series {
         Self { limits, stem, open: None, unsafe_file: None }
     }
 
+    /// Cuts off what an earlier run did not finish, which can only be at the end of the last file.
+    pub(super) fn mend(&self) -> Result<(), AppendError> {
+        let last = self.numbers().ok().and_then(|numbers| numbers.into_iter().max());
+        let Some(path) = last.map(|last| self.path(last)) else { return Ok(()) };
+        match OpenFile::open(path.clone()) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(AppendError::Io { path, source }),
+        }
+    }
+
     /// Appends a line, to the next file if this one is full.
     pub(super) fn append(&mut self, line: &[u8]) -> Result<(), AppendError> {
         let line_bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
@@ -155,10 +165,11 @@ fn has_room(bytes: u64, line_bytes: u64, max: u64) -> bool {
 
 impl OpenFile {
     fn open(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).append(true).create(true).mode(0o600);
+        let mut file = options.open(&path)?;
         // The program may have ended in the middle of a line: what follows must not become part of it.
-        torn::mend(&path)?;
-        torn::lock(&file);
+        torn::lock(&mut file, &path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { file, path, bytes, is_safe: false })
     }
@@ -256,6 +267,20 @@ mod tests {
         second.append(b"1\n").unwrap();
         second.append(b"2\n").unwrap();
         assert_eq!(files(directory.path())[0].1, "0\n1\n2\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_before_anything_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        series(directory.path()).mend().unwrap();
+        let mut first = series(directory.path());
+        for line in ["1234\n", "5678\n", "9\n", "torn"] {
+            first.append(line.as_bytes()).unwrap();
+        }
+        drop(first);
+        series(directory.path()).mend().unwrap();
+        let texts: Vec<_> = files(directory.path()).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["1234\n5678\n", "9\n"]);
     }
 
     #[test]

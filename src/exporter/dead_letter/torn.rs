@@ -1,10 +1,10 @@
 //! The torn line that a run leaves at the end of a file when it is killed while it writes.
 //!
-//! Its spans were not settled: what the journal has of them comes again, as another letter. So it is cut off, and does
-//! not make a replay of the file fail that lacks nothing.
+//! Its spans were not settled: where there is a journal they come again, as another letter. So it is cut off, and does not
+//! make a replay of the file fail that lacks nothing.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
 };
@@ -14,28 +14,24 @@ use super::line;
 /// Read at once while looking for where the line begins.
 const STRIDE_BYTES: u64 = 64 * 1024;
 
-/// Mends all files of a directory, when there is one. What can't be mended now is, before it is written to.
-pub(super) fn mend_all(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
-        let path = entry.path();
-        if path.extension().is_some_and(|ending| ending == "jsonl")
-            && let Err(error) = mend(&path)
-        {
-            let path = path.display().to_string();
-            tracing::warn!(path, %error, "cannot look for a torn line at the end of a dead-letter file");
+/// Says to other programs that this one writes to the file, until it is closed, after it cut off the torn line at the end
+/// of it. A whole letter that only lacks its end gets it, and so does a torn one when somebody else writes to the file.
+///
+/// Where the file system has no locks it is taken that nobody else does.
+pub(super) fn lock(file: &mut File, path: &Path) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => end_line(file)?,
+        Ok(()) | Err(TryLockError::Error(_)) => {
+            cut(file, path)?;
+            let _unsupported = file.unlock();
         }
     }
+    let _unsupported = file.try_lock_shared();
+    Ok(())
 }
 
-/// Cuts off the torn line at the end of a file; a whole letter that only lacks its end gets it.
-///
-/// A file that somebody else has open for writing (see [`lock`]) is left alone.
-pub(super) fn mend(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
-    if file.try_lock().is_err() {
-        return Ok(());
-    }
-    let begin = last_line(&mut file)?;
+fn cut(file: &mut File, path: &Path) -> io::Result<()> {
+    let begin = last_line(file)?;
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(begin))?;
     file.read_to_end(&mut text)?;
@@ -51,16 +47,15 @@ pub(super) fn mend(path: &Path) -> io::Result<()> {
     tracing::warn!(
         path,
         bytes = text.len(),
-        "cut off a dead letter that an earlier run was killed while writing; its spans are still in the journal, \
+        "cut off an unfinished dead letter; of a run that was killed while it wrote, the journal has the spans, \
          if there is one"
     );
     Ok(())
 }
 
-/// Says to other programs that this one writes to the file, until it is closed. Where file systems have no locks
-/// nobody is told, and nobody asks.
-pub(super) fn lock(file: &File) {
-    let _unsupported = file.try_lock_shared();
+/// What is written next must not become part of a line without an end.
+fn end_line(file: &mut File) -> io::Result<()> {
+    if file.metadata()?.len() == last_line(file)? { Ok(()) } else { file.write_all(b"\n") }
 }
 
 /// Where the line begins that has no end; the end of the file when all have one.
@@ -82,6 +77,8 @@ fn last_line(file: &mut File) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, OpenOptions};
+
     use super::{super::line::Letterhead, *};
 
     /// What is left of these bytes.
@@ -89,8 +86,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("otlp-000001.jsonl");
         fs::write(&path, bytes).unwrap();
-        mend(&path).unwrap();
+        lock(&mut open(&path), &path).unwrap();
         fs::read(&path).unwrap()
+    }
+
+    fn open(path: &Path) -> File {
+        OpenOptions::new().read(true).append(true).open(path).unwrap()
     }
 
     #[test]
@@ -119,16 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_writes_to_is_left_alone() {
+    fn in_a_file_that_somebody_writes_to_nothing_is_cut_off_and_nothing_glued_on() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("otlp-000001.jsonl");
-        fs::write(&path, "1\nto").unwrap();
-        let writer = File::open(&path).unwrap();
-        lock(&writer);
-        mend(&path).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\nto");
-        drop(writer);
-        mend(&path).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"1\n");
+        fs::write(&path, "1\n").unwrap();
+        let (mut one, mut other) = (open(&path), open(&path));
+        lock(&mut one, &path).unwrap();
+        one.write_all(b"to").unwrap();
+        lock(&mut other, &path).unwrap();
+        other.write_all(b"2\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"1\nto\n2\n");
+        // Both said so.
+        drop(one);
+        assert!(matches!(open(&path).try_lock(), Err(TryLockError::WouldBlock)));
     }
 }

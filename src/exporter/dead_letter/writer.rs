@@ -13,7 +13,6 @@ use super::{
     Letter, Posted,
     line::{self, Letterhead},
     series::{self, AppendError, FileLimits, Series},
-    torn,
 };
 use crate::{
     clock::{self, Instant},
@@ -35,6 +34,8 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 /// The files of all destinations.
 pub(super) struct Writer {
     limits: FileLimits,
+    /// All that may ever be written for.
+    destinations: Vec<String>,
     beat: Beat,
     series: HashMap<String, Series>,
     complaints: Complaints,
@@ -51,13 +52,20 @@ struct Written {
 }
 
 impl Writer {
-    pub(super) fn new(limits: FileLimits, beat: Beat) -> Self {
-        Self { limits, beat, series: HashMap::new(), complaints: Complaints::default() }
+    pub(super) fn new(limits: FileLimits, destinations: Vec<String>, beat: Beat) -> Self {
+        let (series, complaints) = (HashMap::new(), Complaints::default());
+        Self { limits, destinations, beat, series, complaints }
     }
 
     /// Writes until nobody can send any more.
     pub(super) fn run(mut self, letters: &Receiver<Posted>) {
-        torn::mend_all(&self.limits.directory);
+        for destination in &self.destinations {
+            self.beat.beat();
+            let series = Series::new(self.limits.clone(), series::stem(destination));
+            if let Err(error) = series.mend() {
+                tracing::warn!(destination, %error, "cannot look for an unfinished dead letter");
+            }
+        }
         loop {
             self.beat.beat();
             match letters.recv_timeout(BEAT_EVERY) {
