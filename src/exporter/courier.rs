@@ -187,7 +187,7 @@ impl Courier {
         let result = match &self.transport {
             Transport::Grpc(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
             Transport::Http(otlp) => otlp.export(&batch.origin, batch.pieces()).await,
-            Transport::Debug => debug::print(&batch.pieces()),
+            Transport::Debug => debug::print(batch.pieces()).await,
         };
         let took = clock::now().saturating_duration_since(started);
         self.metrics.request_duration_seconds.record(took.as_secs_f64());
