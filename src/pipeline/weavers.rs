@@ -170,3 +170,65 @@ fn count(metrics: &Metrics, woven: Woven) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        ledger::Ledger,
+        memory::Stage,
+        trace::{Found, FoundSpan, Lease, Origin, QuietTrace, Release, TraceId, TraceKey},
+    };
+
+    /// A trace with so much received and found.
+    fn completed(wire_bytes: usize, found_spans: usize) -> Completed {
+        let bytes = Bytes::from(vec![0; wire_bytes]).into();
+        let ledger = Ledger::new(["one".to_owned()]);
+        let memory = Budget::new(1000).claim(Stage::Answers, 0);
+        let id = TraceId::from_wire(&9_u128.to_be_bytes()).expect("not zero");
+        let trace = QuietTrace {
+            key: TraceKey { id, origin: Origin::default() },
+            fragments: vec![Fragment { bytes, spans: 0, place: None, spilled_len: 0 }],
+            first_arrival: clock::now(),
+            last_arrival: clock::now(),
+            released: clock::now(),
+            release: Release::Idle,
+            more: false,
+            sent: None,
+            lease: Lease::new(ledger, 0, memory),
+        };
+        let spans = vec![FoundSpan::default(); found_spans];
+        (Box::new(trace), Answer::Found(Box::new(Found { spans, ..Found::default() })))
+    }
+
+    #[tokio::test]
+    async fn a_turn_takes_what_is_there_and_no_more_than_is_enough() {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let receiver = Mutex::new(receiver);
+        let large = usize::try_from(TAKEN_BYTES).expect("it fits");
+        let sizes = [vec![100; 300], vec![large, 100], vec![large / 2; 3]].concat();
+        for size in sizes {
+            sender.send(completed(size, 0)).expect("it is there");
+        }
+        drop(sender);
+        for wanted in [128, 128, 44 + 1, 1 + 2, 1, 0] {
+            assert_eq!(take(&receiver).await.len(), wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_woven_at_once_is_bounded_by_what_was_received_and_found() {
+        let half = usize::try_from(LOADED_BYTES / 2).expect("it fits");
+        let traces = vec![
+            completed(half, 0),
+            completed(0, half / FOUND_SPAN_BYTES),
+            completed(100, 0),
+            completed(3 * half, 0),
+            completed(0, 3 * half / FOUND_SPAN_BYTES),
+        ];
+        let loads: Vec<usize> = loads(traces).iter().map(Vec::len).collect();
+        assert_eq!(loads, [2, 1, 1, 1]);
+    }
+}
