@@ -34,16 +34,14 @@ impl OpenTraces {
         self.full.push(key.clone());
         let (trace, sequence) = match self.traces.entry(key.clone()) {
             Entry::Occupied(entry) => {
-                let (trace, sequence) = entry.into_mut();
+                let known = entry.into_mut();
+                let (trace, sequence) = known;
                 self.order.remove(&(trace.last, *sequence));
                 self.bytes = self.bytes.saturating_sub(trace.bytes());
                 trace.merge(addition);
-                (trace, sequence)
+                known
             }
-            Entry::Vacant(entry) => {
-                let (trace, sequence) = entry.insert((Box::new(addition), 0));
-                (trace, sequence)
-            }
+            Entry::Vacant(entry) => entry.insert((Box::new(addition), 0)),
         };
         *sequence = self.sequence;
         self.bytes += trace.bytes();

@@ -59,6 +59,7 @@ impl Outgoing {
         let budget = Arc::clone(&watched.budget);
         let work = |beat: Beat| async move {
             let mut traces = Vec::with_capacity(TRACES_AT_ONCE);
+            // While memory fills one by one, as the judge does.
             let most = || if budget.is_spilling() { 1 } else { TRACES_AT_ONCE };
             while beat.during(outgoing.recv_many(&mut traces, most())).await > 0 {
                 for trace in traces.drain(..) {

@@ -169,7 +169,7 @@ impl OpenFile {
         let options = options.read(true).append(true).create(true).mode(0o600);
         let mut file = options.open(&path)?;
         // The program may have ended in the middle of a line: what follows must not become part of it.
-        torn::lock(&mut file, &path)?;
+        torn::mend_and_lock(&mut file, &path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { file, path, bytes, is_safe: false })
     }

@@ -14,11 +14,11 @@ use super::line;
 /// Read at once while looking for where the line begins.
 const STRIDE_BYTES: u64 = 64 * 1024;
 
-/// Says to other programs that this one writes to the file, until it is closed, after it cut off the torn line at the end
-/// of it. A whole letter that only lacks its end gets it, and so does a torn one when somebody else writes to the file.
+/// Cuts off the torn line at the end of a file, then says to other programs that this one writes to it, until it is closed.
+/// A whole letter that only lacks its end gets it, and so does a torn one when somebody else writes to the file.
 ///
 /// Where the file system has no locks it is taken that nobody else does.
-pub(super) fn lock(file: &mut File, path: &Path) -> io::Result<()> {
+pub(super) fn mend_and_lock(file: &mut File, path: &Path) -> io::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => end_line(file)?,
         Ok(()) | Err(TryLockError::Error(_)) => {
@@ -86,7 +86,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("otlp-000001.jsonl");
         fs::write(&path, bytes).unwrap();
-        lock(&mut open(&path), &path).unwrap();
+        mend_and_lock(&mut open(&path), &path).unwrap();
         fs::read(&path).unwrap()
     }
 
@@ -125,9 +125,9 @@ mod tests {
         let path = directory.path().join("otlp-000001.jsonl");
         fs::write(&path, "1\n").unwrap();
         let (mut one, mut other) = (open(&path), open(&path));
-        lock(&mut one, &path).unwrap();
+        mend_and_lock(&mut one, &path).unwrap();
         one.write_all(b"to").unwrap();
-        lock(&mut other, &path).unwrap();
+        mend_and_lock(&mut other, &path).unwrap();
         other.write_all(b"2\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\nto\n2\n");
         // Both said so.
