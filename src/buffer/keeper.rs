@@ -54,7 +54,7 @@ pub struct Revived {
 #[derive(Debug)]
 pub struct PlanToKeep {
     places: Vec<Place>,
-    record: Bytes,
+    record: [Bytes; 2],
 }
 
 impl Keeper {
@@ -130,7 +130,7 @@ impl Keeper {
             spans: fragments.iter().map(|fragment| fragment.spans).collect(),
             plan: Bytes::new(),
         };
-        PlanToKeep { places, record: record.encode_with(plan).into() }
+        PlanToKeep { places, record: record.encode_with(plan) }
     }
 
     /// Writes how traces go out, before their first bytes do; then each `then` is called, in the journal's thread. Where the

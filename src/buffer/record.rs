@@ -53,11 +53,11 @@ pub(super) fn origin(headers: Vec<Header>, origins: &Origins) -> Origin {
 }
 
 impl PlanRecord {
-    /// The record with this plan, which is copied once.
-    pub(super) fn encode_with(&self, plan: &Plan) -> Vec<u8> {
-        let mut out = self.encode_to_vec();
-        plan.put_field(&mut out, PLAN);
-        out
+    /// The record with this plan, in two pieces: the second one are the plan's added spans, which are not copied.
+    pub(super) fn encode_with(&self, plan: &Plan) -> [Bytes; 2] {
+        let mut front = self.encode_to_vec();
+        plan.put_front(&mut front, PLAN);
+        [front.into(), plan.added.clone()]
     }
 
     /// The plan for the parts that are still readable: `is_there` by their number in `parts`.

@@ -197,6 +197,7 @@ mod tests {
             release: Release::Idle,
             more: false,
             sent: None,
+            index: Vec::new(),
             lease: Lease::new(ledger, 0, memory),
         };
         let spans = vec![FoundSpan::default(); found_spans];

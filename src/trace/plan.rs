@@ -56,21 +56,22 @@ impl Plan {
     }
 
     /// The plan as a protobuf message: field 1 has for each new parent the distance to the span before as a varint and
-    /// eight bytes of parent, all zero for a root; field 2 the added spans; field 3 their number.
+    /// eight bytes of parent, all zero for a root; field 3 the number of added spans; field 2, the last, those spans.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        Encoder::new(self).put(&mut out);
+        Front::new(self).put(&mut out);
+        out.extend_from_slice(&self.added);
         out
     }
 
-    /// Appends the same message as a field of another one; the number is below 16. The empty plan is left out.
-    pub fn put_field(&self, out: &mut Vec<u8>, number: u8) {
-        let encoder = Encoder::new(self);
-        let len = encoder.len();
+    /// Appends the same message as a field of another one, but for the added spans, which have to follow; the number is below
+    /// 16. The empty plan is left out.
+    pub fn put_front(&self, out: &mut Vec<u8>, number: u8) {
+        let front = Front::new(self);
+        let len = front.len() + self.added.len();
         if len > 0 {
-            out.reserve(delimited_len(len));
             put_delimited_head(out, number, len);
-            encoder.put(out);
+            front.put(out);
         }
     }
 
@@ -108,18 +109,18 @@ impl Plan {
     }
 }
 
-/// A plan on its way into bytes.
-struct Encoder<'a> {
+/// A plan on its way into bytes: all that stands before its added spans.
+struct Front {
     parents: Vec<u8>,
-    added: &'a [u8],
     added_spans: usize,
+    added_len: usize,
 }
 
-impl<'a> Encoder<'a> {
-    fn new(plan: &'a Plan) -> Self {
+impl Front {
+    fn new(plan: &Plan) -> Self {
         Self {
             parents: plan.packed_parents(),
-            added: &plan.added,
+            added_len: plan.added.len(),
             added_spans: usize::try_from(plan.added_spans).unwrap_or(usize::MAX),
         }
     }
@@ -127,21 +128,22 @@ impl<'a> Encoder<'a> {
     fn len(&self) -> usize {
         let some = |len: usize, field: usize| if len > 0 { field } else { 0 };
         some(self.parents.len(), delimited_len(self.parents.len()))
-            + some(self.added.len(), delimited_len(self.added.len()))
             + some(self.added_spans, 1 + varint_len(self.added_spans))
+            + some(self.added_len, delimited_len(self.added_len) - self.added_len)
     }
 
     fn put(&self, out: &mut Vec<u8>) {
         out.reserve(self.len());
-        for (number, bytes) in [(1, self.parents.as_slice()), (2, self.added)] {
-            if !bytes.is_empty() {
-                put_delimited_head(out, number, bytes.len());
-                out.extend_from_slice(bytes);
-            }
+        if !self.parents.is_empty() {
+            put_delimited_head(out, 1, self.parents.len());
+            out.extend_from_slice(&self.parents);
         }
         if self.added_spans > 0 {
             out.push(3 << 3);
             put_varint(out, self.added_spans);
+        }
+        if self.added_len > 0 {
+            put_delimited_head(out, 2, self.added_len);
         }
     }
 }
@@ -189,7 +191,8 @@ mod tests {
         fn a_plan_is_read_as_it_was_written(plan in any_plan()) {
             let encoded = plan.encode();
             let mut field = Vec::new();
-            plan.put_field(&mut field, 4);
+            plan.put_front(&mut field, 4);
+            field.extend_from_slice(&plan.added);
             let values: Vec<_> = field::values(&field, 4).collect();
             prop_assert_eq!(values.concat(), encoded.as_slice());
             prop_assert_eq!(values.is_empty(), plan == Plan::default());

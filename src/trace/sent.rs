@@ -116,8 +116,8 @@ impl Sent {
     /// Remembers a part.
     pub fn add(&mut self, spans: Vec<SentSpan>, rows: Vec<SentRow>, is_last: bool) -> Forgotten {
         self.is_ended = is_last;
-        self.spans.extend(spans);
-        self.rows.extend(rows);
+        append(&mut self.spans, spans);
+        append(&mut self.rows, rows);
         let forgotten = Forgotten {
             spans: self.spans.len().saturating_sub(Self::SPANS_MAX),
             rows: self.rows.len().saturating_sub(Self::ROWS_MAX),
@@ -181,6 +181,15 @@ impl Sent {
         spans.truncate(Self::SPANS_MAX);
         spans.sort_unstable_by_key(|(place, _)| *place);
         self.spans = spans.into_iter().map(|(_, span)| span).collect();
+    }
+}
+
+/// Mostly there is nothing before.
+fn append<T>(all: &mut Vec<T>, new: Vec<T>) {
+    if all.is_empty() {
+        *all = new;
+    } else {
+        all.extend(new);
     }
 }
 

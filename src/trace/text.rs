@@ -1,20 +1,22 @@
-//! [`Text`]: a text that is shared rather than copied.
+//! [`Text`]: a text that costs little to copy.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref};
 
-/// A text of an answer. Rows repeat each other's words, so a copy is another hold on the same bytes; the empty text,
-/// the most common of all, holds nothing.
+use smol_str::SmolStr;
+
+/// A text of an answer. Most are short, and stay where they are named; a copy of a longer one is another hold on the same
+/// bytes, for rows repeat each other's words.
 #[derive(Default, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text(
-    /// Never an empty one: `None` stands for it.
-    Option<Arc<str>>,
-);
+pub struct Text(SmolStr);
 
 impl Text {
+    /// So many bytes stay where the text is named, as smol_str promises.
+    pub const SHORT_BYTES: usize = 23;
+
     /// The text itself.
     #[inline]
     pub fn as_str(&self) -> &str {
-        self.0.as_deref().unwrap_or_default()
+        self.0.as_str()
     }
 }
 
@@ -47,7 +49,7 @@ impl fmt::Debug for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self((!text.is_empty()).then(|| text.into()))
+        Self(SmolStr::new(text))
     }
 }
 
@@ -72,6 +74,6 @@ mod tests {
         assert_eq!(Text::default(), Text::from(""));
         assert_eq!(Text::from("").as_str(), "");
         assert_eq!(Text::from("a"), *"a");
-        assert_eq!(size_of::<Text>(), 16);
+        assert_eq!(size_of::<Text>(), 24);
     }
 }

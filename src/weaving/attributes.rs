@@ -1,5 +1,7 @@
 //! A found span as an OTLP span, written as protobuf straight away.
 
+use std::iter;
+
 use opentelemetry_proto::tonic::trace::v1::{span, status};
 
 use super::{
@@ -199,12 +201,13 @@ fn own(found: &FoundSpan, out: &mut Attributes) {
     out.some_text("deepflow.x_request_id_0", request);
     out.some_text("deepflow.x_request_id_1", response);
     own_numbers(found, out);
-    let row = found.row.to_string();
+    let mut row = itoa::Buffer::new();
+    let row = row.format(found.row);
     if found.merged_rows.is_empty() {
         out.texts("deepflow.ids", &[row]);
     } else {
         let rows = found.merged_rows.iter().map(u64::to_string);
-        out.texts("deepflow.ids", &std::iter::once(row).chain(rows).collect::<Vec<_>>());
+        out.texts("deepflow.ids", &iter::once(row.to_owned()).chain(rows).collect::<Vec<_>>());
     }
     if found.clock_correction_us != 0 {
         out.number("deepflow.clock_correction_us", found.clock_correction_us);
@@ -239,7 +242,7 @@ fn some_number(out: &mut Attributes, key: &str, value: u64) {
         Ok(0) => {}
         Ok(value) => out.number(key, value),
         // Ids of 64 bits: OTLP's integers are signed.
-        Err(_) => out.text(key, &value.to_string()),
+        Err(_) => out.text(key, itoa::Buffer::new().format(value)),
     }
 }
 

@@ -127,7 +127,7 @@ fn append_plan(journal: &Journal, covers: &[Place], plan: &'static str) -> Place
     let (then, outcome) = mpsc::channel();
     let plan = Bytes::from_static(plan.as_bytes());
     let then = move |place| then.send(place).expect("waits");
-    journal.append_plans([(covers.to_vec(), plan, then)]);
+    journal.append_plans([(covers.to_vec(), [Bytes::new(), plan], then)]);
     outcome.recv().expect("is called").expect("kept")
 }
 

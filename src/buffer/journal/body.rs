@@ -18,7 +18,9 @@ use crate::wire::{Shared, Splice, Spliced};
 pub(super) struct Body {
     stretches: Vec<Arc<Shared>>,
     stretches_len: u64,
-    tables: Vec<u8>,
+    /// What each part begins with: its table, and of a plan its first piece.
+    fronts: Vec<u8>,
+    front_lens: Vec<u32>,
     parts: Vec<Spliced>,
     lens: Vec<u32>,
     checksums: Vec<u32>,
@@ -26,16 +28,18 @@ pub(super) struct Body {
 }
 
 /// Memory that laying out a part takes until it is written, beside what is spliced into it: a slot in each list.
-const PART_BYTES: usize = size_of::<Spliced>() + 2 * size_of::<u32>();
+const PART_BYTES: usize = size_of::<Spliced>() + 3 * size_of::<u32>();
 
 /// Memory that these parts take beside themselves while they wait to be written.
 pub(super) fn waiting_bytes<'a>(parts: impl Iterator<Item = &'a Spliced>) -> usize {
     parts.map(|part| PART_BYTES + table_bytes(part.splices().len())).sum()
 }
 
-/// A part into which nothing is spliced.
+/// A part into which nothing is spliced, in two pieces.
 #[derive(Debug)]
 pub(super) struct Plain {
+    /// Its table and its first piece.
+    front: Vec<u8>,
     bytes: Bytes,
     checksum: u32,
 }
@@ -68,16 +72,18 @@ impl Body {
         let mut body = Self {
             stretches_len: front.len,
             bytes: front.len,
-            tables: Vec::with_capacity(entries),
+            fronts: Vec::with_capacity(entries),
+            front_lens: Vec::with_capacity(parts.len()),
             lens: Vec::with_capacity(parts.len()),
             checksums: Vec::with_capacity(parts.len()),
             ..Self::default()
         };
         for part in &parts {
-            let table = body.tables.len();
-            put_table(&mut body.tables, front.entries(part.splices(), body.bytes));
-            let table = crc32c::crc32c(body.tables.get(table..).unwrap_or_default());
-            body.note(part, crc32c::crc32c_append(table, part.own()));
+            let start = body.fronts.len();
+            put_table(&mut body.fronts, front.entries(part.splices(), body.bytes));
+            let table = body.fronts.get(start..).unwrap_or_default();
+            let checksum = crc32c::crc32c_append(crc32c::crc32c(table), part.own());
+            body.note(table.len(), part, checksum);
         }
         Self { stretches: front.all, parts, ..body }
     }
@@ -85,17 +91,18 @@ impl Body {
     /// Parts that share nothing.
     pub(super) fn plain(parts: impl IntoIterator<Item = Plain>) -> Self {
         let mut body = Self::default();
-        for Plain { bytes, checksum } in parts {
-            put_table(&mut body.tables, [].into_iter());
+        for Plain { front, bytes, checksum } in parts {
+            body.fronts.extend_from_slice(&front);
             let part = bytes.into();
-            body.note(&part, checksum);
+            body.note(front.len(), &part, checksum);
             body.parts.push(part);
         }
         body
     }
 
-    fn note(&mut self, part: &Spliced, checksum: u32) {
-        let len = table_bytes(part.splices().len()) + part.own().len();
+    fn note(&mut self, front: usize, part: &Spliced, checksum: u32) {
+        let len = front + part.own().len();
+        self.front_lens.push(number(front));
         self.lens.push(number(len));
         self.checksums.push(checksum);
         self.bytes += len as u64;
@@ -123,12 +130,12 @@ impl Body {
 
     /// What is to be written, one after the other.
     pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let mut tables = self.tables.as_slice();
-        let parts = self.parts.iter().flat_map(move |part| {
-            let bytes = table_bytes(part.splices().len());
-            let (table, rest) = tables.split_at_checked(bytes).unwrap_or_default();
-            tables = rest;
-            [table, part.own()]
+        let mut fronts = self.fronts.as_slice();
+        let parts = self.parts.iter().zip(&self.front_lens).flat_map(move |(part, &len)| {
+            let len = usize::try_from(len).unwrap_or(usize::MAX);
+            let (front, rest) = fronts.split_at_checked(len).unwrap_or_default();
+            fronts = rest;
+            [front, part.own()]
         });
         self.stretches.iter().map(|stretch| stretch.bytes()).chain(parts)
     }
@@ -140,15 +147,16 @@ impl Body {
 }
 
 impl Plain {
-    pub(super) fn new(bytes: Bytes) -> Self {
-        let mut table = Vec::new();
-        put_table(&mut table, [].into_iter());
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&table), &bytes);
-        Self { bytes, checksum }
+    pub(super) fn new([first, bytes]: [Bytes; 2]) -> Self {
+        let mut front = Vec::with_capacity(table_bytes(0) + first.len());
+        put_table(&mut front, [].into_iter());
+        front.extend_from_slice(&first);
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&front), &bytes);
+        Self { front, bytes, checksum }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.front.len() + self.bytes.len()
     }
 }
 

@@ -186,9 +186,9 @@ impl Journal {
         body::waiting_bytes(parts)
     }
 
-    /// Keeps plans: each of the trace that has these parts, in this order. On a full disk only small ones are. Their `then`
-    /// are called as with `append_spans`, each for itself.
-    pub fn append_plans<T>(&self, plans: impl IntoIterator<Item = (Vec<Place>, Bytes, T)>)
+    /// Keeps plans: each of the trace that has these parts, in this order. A plan is given in two pieces, of which the second
+    /// one is not copied. On a full disk only small ones are kept. Their `then` are called as with `append_spans`, each for itself.
+    pub fn append_plans<T>(&self, plans: impl IntoIterator<Item = (Vec<Place>, [Bytes; 2], T)>)
     where
         T: FnOnce(Result<Place, AppendError>) + Send + 'static,
     {

@@ -248,6 +248,7 @@ impl<'a> Reading<'a> {
         if self.spans.is_empty() {
             self.spans.reserve(ROWS_FEW);
             self.parent_names.reserve(ROWS_FEW);
+            self.app_parent_names.reserve(ROWS_FEW);
             self.named.reserve(ROWS_FEW);
             self.places.reserve(ROWS_FEW);
         }

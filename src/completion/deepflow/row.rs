@@ -105,6 +105,8 @@ pub(super) struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// More columns than a row has.
     const MAX: usize = 200;
+    /// Room for so many at first.
+    const USUAL: usize = 72;
 
     /// The row's next field; `None` at its end.
     #[inline]
@@ -120,6 +122,9 @@ impl<'a> Keys<'a> {
     fn learn(&mut self, place: usize, json: &mut Json<'a>) -> Result<Option<Field>> {
         let Some((name, key)) = json.standing_key()? else { return Ok(None) };
         let field = Field::named(&name);
+        if self.known.is_empty() {
+            self.known.reserve(Self::USUAL);
+        }
         match self.known.get_mut(place) {
             Some(known) => *known = (key, field),
             None if place < Self::MAX => self.known.push((key, field)),

@@ -1,4 +1,4 @@
-//! The texts of one answer: rows repeat each other's words, so most are at hand already.
+//! The long texts of one answer: rows repeat each other's words, so most are at hand already.
 
 use crate::trace::Text;
 
@@ -10,10 +10,10 @@ impl Texts {
     /// Services, addresses and paths of the rows around.
     const PLACES: usize = 128;
 
-    /// The text, shared with an equal one if that was met lately.
+    /// The text; a long one is shared with an equal one if that was met lately.
     pub(super) fn shared(&mut self, text: &str) -> Text {
-        if text.is_empty() {
-            return Text::default();
+        if text.len() <= Text::SHORT_BYTES {
+            return text.into();
         }
         if self.0.is_empty() {
             self.0.resize(Self::PLACES, Text::default());
@@ -46,12 +46,14 @@ mod tests {
     #[test]
     fn equal_texts_are_one() {
         let mut texts = Texts::default();
-        let words = ["", "a", "ab", "10.0.0.11", "10.0.0.12", "svc-shop-web", "/r/10", "é"];
-        let all: Vec<_> = (0..1_000).map(|number| format!("/r/{number}")).collect();
-        for word in words.into_iter().chain(all.iter().map(String::as_str)) {
+        let short = ["", "a", "10.0.0.12", "é", "just as long as it may."];
+        let long = (0..1_000).map(|number| format!("/a/path/that/is/no/short/one/{number}"));
+        let all: Vec<_> = short.into_iter().map(str::to_owned).chain(long).collect();
+        for word in &all {
             let [first, second] = [(); 2].map(|()| texts.shared(word));
-            assert_eq!(first, word);
-            assert_eq!(first.as_str().as_ptr(), second.as_str().as_ptr(), "{word}");
+            assert!(first == **word && second == **word);
+            let is_one = first.as_str().as_ptr() == second.as_str().as_ptr();
+            assert_eq!(is_one, word.len() > Text::SHORT_BYTES, "{word}");
         }
     }
 }

@@ -4,14 +4,14 @@ use std::cell::LazyCell;
 
 use foldhash::{HashMap, HashSet};
 
-use super::{cycle, interval::Interval};
+use super::{Few, cycle, interval::Interval, lists::Lists};
 use crate::trace::{AppSpan, SpanId, SpanKind};
 
 /// All received spans, ordered by span id.
 pub(super) struct Apps {
     nodes: Vec<Node>,
     places: HashMap<SpanId, usize>,
-    children: Vec<Vec<usize>>,
+    children: Vec<Few>,
     /// Parents that some span names and nobody is.
     absent: HashSet<SpanId>,
 }
@@ -31,9 +31,9 @@ pub(super) struct Node {
     pub(super) is_looped: bool,
     /// The parents that are here, of all copies: places of received spans, then, for spans that were woven before,
     /// places of found ones, which are counted on from there.
-    pub(super) parents: Vec<usize>,
+    pub(super) parents: Few,
     /// The same, of the copies that name another parent than the earliest.
-    pub(super) parents_of_others: Vec<usize>,
+    pub(super) parents_of_others: Few,
 }
 
 impl Apps {
@@ -44,7 +44,7 @@ impl Apps {
         let nodes = nodes(spans);
         let places = nodes.iter().enumerate().map(|(place, node)| (node.id, place)).collect();
         let mut apps = Self {
-            children: vec![Vec::new(); nodes.len()],
+            children: vec![Few::new(); nodes.len()],
             nodes,
             places,
             absent: HashSet::default(),
@@ -129,7 +129,7 @@ impl Apps {
     }
 
     fn mark_loops(&mut self) {
-        let mut parents = cycle::Parents::default();
+        let mut parents = Lists::default();
         for node in &self.nodes {
             parents.push(node.parents.iter().copied().filter(|&parent| parent < self.len()));
         }
@@ -162,8 +162,8 @@ impl Node {
             process,
             time: Interval::new(span.start_ns.into(), span.end_ns.into()),
             is_looped: false,
-            parents: Vec::new(),
-            parents_of_others: Vec::new(),
+            parents: Few::new(),
+            parents_of_others: Few::new(),
         }
     }
 

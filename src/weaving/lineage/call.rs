@@ -3,9 +3,11 @@
 use foldhash::HashMap;
 
 use super::{
+    Few,
     app::Apps,
     cycle,
     interval::Nanoseconds,
+    lists::Lists,
     row::{Parent, Row, Rows},
 };
 use crate::trace::{FoundSpan, SpanId};
@@ -38,7 +40,7 @@ pub(super) struct Call {
 /// Calls whose header names the same span.
 pub(super) struct Group {
     /// The shortest first.
-    pub(super) calls: Vec<usize>,
+    pub(super) calls: Few,
     /// `None` for an id of another tracer.
     pub(super) span_id: Option<SpanId>,
     /// The received span of that id.
@@ -97,7 +99,7 @@ impl Calls {
     }
 
     /// A call's span id is the first one among its rows.
-    fn group(&mut self, members: &[Vec<usize>], rows: &Rows<'_>, apps: &Apps) {
+    fn group(&mut self, members: &Lists, rows: &Rows<'_>, apps: &Apps) {
         let mut of_header = HashMap::default();
         for (call, members) in members.iter().enumerate() {
             let Some(header) = members.iter().find_map(|&row| header(rows.row(row).span)) else {
@@ -118,7 +120,7 @@ impl Calls {
 
 impl Group {
     fn new(span_id: Option<SpanId>, apps: &Apps) -> Self {
-        Self { calls: Vec::new(), span_id, app: span_id.and_then(|id| apps.place(id)) }
+        Self { calls: Few::new(), span_id, app: span_id.and_then(|id| apps.place(id)) }
     }
 }
 
@@ -172,23 +174,22 @@ fn is_same_call(row: &FoundSpan, other: &FoundSpan) -> bool {
 }
 
 /// The rows of each call, from its head to a row as deep as any.
-fn members(above: &[Option<usize>]) -> Vec<Vec<usize>> {
-    let mut below = vec![Vec::new(); above.len()];
+fn members(above: &[Option<usize>]) -> Lists {
+    let mut below = vec![Few::new(); above.len()];
     for (row, above) in above.iter().enumerate() {
         if let Some(above) = *above {
             below[above].push(row);
         }
     }
-    let heads = above.iter().enumerate().filter(|(_, above)| above.is_none());
-    heads.map(|(head, _)| breadth_first(head, &below)).collect()
-}
-
-fn breadth_first(head: usize, below: &[Vec<usize>]) -> Vec<usize> {
-    let mut members = vec![head];
-    let mut next = 0;
-    while let Some(&row) = members.get(next) {
-        members.extend(&below[row]);
-        next += 1;
+    let (mut all, mut call) = (Lists::default(), Vec::new());
+    for (head, _) in above.iter().enumerate().filter(|(_, above)| above.is_none()) {
+        call.push(head);
+        let mut next = 0;
+        while let Some(&row) = call.get(next) {
+            call.extend_from_slice(&below[row]);
+            next += 1;
+        }
+        all.push(call.drain(..));
     }
-    members
+    all
 }

@@ -6,6 +6,7 @@ use foldhash::HashMap;
 
 use super::{
     Evidence,
+    lists::Lists,
     row::Parent,
     tree::{Rule, Tree},
 };
@@ -49,9 +50,9 @@ fn edges_in_loops(evidence: &Evidence<'_>, tree: &Tree) -> Vec<(usize, usize, Ru
 
 /// Parents of all spans: first the received ones, then the found ones. A received span that a rule has hung anew
 /// has also the parents of those of its copies that were not.
-fn parents(evidence: &Evidence<'_>, tree: &Tree) -> Parents {
+fn parents(evidence: &Evidence<'_>, tree: &Tree) -> Lists {
     let apps = evidence.apps.len();
-    let mut parents = Parents::default();
+    let mut parents = Lists::default();
     for (app, node) in evidence.apps.nodes() {
         match tree.app(app) {
             Some((row, _)) => {
@@ -108,33 +109,8 @@ pub(super) fn firsts(parents: &[Option<usize>]) -> Vec<usize> {
     firsts
 }
 
-/// Place → the places above it, one list behind the other.
-#[derive(Default)]
-pub(super) struct Parents {
-    all: Vec<usize>,
-    /// Where each list ends.
-    ends: Vec<usize>,
-}
-
-impl Parents {
-    /// The parents of the next place.
-    pub(super) fn push(&mut self, parents: impl IntoIterator<Item = usize>) {
-        self.all.extend(parents);
-        self.ends.push(self.all.len());
-    }
-
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn of(&self, place: usize) -> &[usize] {
-        let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.all[start..self.ends[place]]
-    }
-}
-
 /// Place → the ring it is on: places from which one can go up and come back, numbered. `None` off all rings.
-pub(super) fn loops(parents: &Parents) -> Vec<Option<usize>> {
+pub(super) fn loops(parents: &Lists) -> Vec<Option<usize>> {
     if is_forest(parents) {
         return vec![None; parents.len()];
     }
@@ -146,7 +122,7 @@ pub(super) fn loops(parents: &Parents) -> Vec<Option<usize>> {
 }
 
 /// Each place has one parent at most, and no way up comes back: so it nearly always is, and that is seen quickly.
-fn is_forest(parents: &Parents) -> bool {
+fn is_forest(parents: &Lists) -> bool {
     // Place → where the first way up that met it began, from 1.
     let mut met = vec![0; parents.len()];
     for start in 0..parents.len() {
@@ -168,7 +144,7 @@ fn is_forest(parents: &Parents) -> bool {
 
 /// Tarjan's strongly connected components, with a stack of its own: chains may be as long as a trace.
 struct Walk<'p> {
-    parents: &'p Parents,
+    parents: &'p Lists,
     /// Place → when it was first met, from 1.
     met: Vec<usize>,
     /// Place → the earliest met place that it can reach.
@@ -183,7 +159,7 @@ struct Walk<'p> {
 }
 
 impl<'p> Walk<'p> {
-    fn new(parents: &'p Parents) -> Self {
+    fn new(parents: &'p Lists) -> Self {
         let len = parents.len();
         Self {
             parents,

@@ -17,6 +17,7 @@ mod header;
 mod headerless;
 mod hop;
 mod interval;
+mod lists;
 mod rest;
 mod root;
 mod row;
@@ -25,6 +26,8 @@ mod thread;
 mod tree;
 
 use std::cell::LazyCell;
+
+use smallvec::SmallVec;
 
 use self::{app::Apps, call::Calls, clock::Clocks, row::Rows, thread::Threads, tree::Tree};
 use crate::trace::{AppSpan, Found, SpanId};
@@ -64,12 +67,15 @@ pub fn lineage(app: &[AppSpan], found: &Found, ids: &[SpanId]) -> Lineage {
 
 /// Place → the ring it is on: places from which one can go up and come back, numbered. `None` off all rings.
 pub(super) fn rings(parents: &[Vec<usize>]) -> Vec<Option<usize>> {
-    let mut all = cycle::Parents::default();
+    let mut all = lists::Lists::default();
     for parents in parents {
         all.push(parents.iter().copied());
     }
     cycle::loops(&all)
 }
+
+/// Places, mostly none or one: of children, parents, calls of a thread.
+type Few = SmallVec<[usize; 2]>;
 
 /// All that is known before the first decision.
 struct Evidence<'a> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foldhash::HashSet;
 
 use super::{
-    Evidence,
+    Evidence, Few,
     clock::Clocks,
     interval::{Interval, Nanoseconds, TOLERANCE_NS},
     row::Row,
@@ -38,11 +38,11 @@ pub(super) struct Groups(BTreeMap<SpanId, Group>);
 #[derive(Default)]
 struct Group {
     /// SERVER and CONSUMER spans whose parent is the caller.
-    apps: Vec<usize>,
+    apps: Few,
     /// Last rows of calls that nobody passed on.
-    tails: Vec<usize>,
+    tails: Few,
     /// Last rows of calls that somebody passed on.
-    passed_on: Vec<usize>,
+    passed_on: Few,
 }
 
 impl Groups {
@@ -127,7 +127,7 @@ fn pair(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree
 }
 
 /// The tails to weigh: all, or in a group too big for that those that start nearest.
-fn near(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, app: usize) -> Vec<usize> {
+fn near(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, app: usize) -> Few {
     if group.apps.len().saturating_mul(group.tails.len()) <= PAIRS_MAX {
         return group.tails.clone();
     }

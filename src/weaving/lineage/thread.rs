@@ -2,16 +2,16 @@
 
 use foldhash::HashMap;
 
-use super::{call::Calls, row::Rows};
+use super::{Few, call::Calls, row::Rows};
 
 /// Which process rows belong to one thread, and which server row a client row was made for.
 pub(super) struct Threads {
     /// Row → its thread; `None` for rows without system-call ids.
     of_row: Vec<Option<usize>>,
     /// Thread → its rows.
-    rows: Vec<Vec<usize>>,
+    rows: Vec<Few>,
     /// Thread → calls that it sent, at most three.
-    sent: Vec<Vec<usize>>,
+    sent: Vec<Few>,
     /// Client row → the server row during which it started.
     servers: Vec<Option<usize>>,
 }
@@ -67,7 +67,7 @@ impl Threads {
                 let new = self.rows.len();
                 let thread = *numbers.entry(sets.find(place)).or_insert(new);
                 if thread == new {
-                    self.rows.push(Vec::new());
+                    self.rows.push(Few::new());
                 }
                 self.rows[thread].push(place);
                 self.of_row[place] = Some(thread);
@@ -92,8 +92,8 @@ impl Threads {
     }
 }
 
-fn sent(mates: &[usize], rows: &Rows<'_>, calls: &Calls) -> Vec<usize> {
-    let mut sent = Vec::new();
+fn sent(mates: &[usize], rows: &Rows<'_>, calls: &Calls) -> Few {
+    let mut sent = Few::new();
     for &mate in mates {
         let call = calls.of_row(mate);
         if sent.len() < 3 && rows.row(mate).is_client_process() && !sent.contains(&call) {

@@ -1,6 +1,6 @@
 //! The edges decided so far, each with the rule that made it.
 
-use super::{Evidence, Lineage, row::Parent};
+use super::{Evidence, Few, Lineage, row::Parent};
 use crate::trace::{AppSpan, SpanId};
 
 /// Which rule made an edge, from the most to the least certain. When edges go round, the least certain ones give way.
@@ -27,7 +27,7 @@ pub(super) struct Tree {
     rows: Vec<Option<(Parent, Rule)>>,
     apps: Vec<Option<(usize, Rule)>>,
     /// Row → the received spans that were hung below it.
-    apps_below: Vec<Vec<usize>>,
+    apps_below: Vec<Few>,
 }
 
 impl Tree {
@@ -37,7 +37,7 @@ impl Tree {
         Self {
             rows: above.map(|above| above.map(|above| (Parent::Row(above), Rule::Call))).collect(),
             apps: vec![None; evidence.apps.len()],
-            apps_below: vec![Vec::new(); evidence.rows.len()],
+            apps_below: vec![Few::new(); evidence.rows.len()],
         }
     }
 

@@ -33,7 +33,7 @@ fn spans_beyond_max_bytes_are_refused_and_what_gets_them_out_is_not() {
     assert_eq!(append(&journal, "", filled(200)), Err(AppendError::Full));
     let (then, plan) = std::sync::mpsc::channel();
     let then = move |place| then.send(place).expect("waits");
-    journal.append_plans([(kept[0].clone(), bytes("plan"), then)]);
+    journal.append_plans([(kept[0].clone(), [Bytes::new(), bytes("plan")], then)]);
     assert!(plan.recv().expect("is called").is_ok(), "a plan has a reserve");
     for places in &kept {
         end(&journal, places);

@@ -129,7 +129,7 @@ pub(crate) fn append_plan(
 ) -> Result<Place, AppendError> {
     let (then, outcome) = mpsc::channel();
     let then = move |place| then.send(place).expect("waits");
-    journal.append_plans([(covers.to_vec(), plan, then)]);
+    journal.append_plans([(covers.to_vec(), [Bytes::new(), plan], then)]);
     outcome.recv().expect("is called")
 }
 
