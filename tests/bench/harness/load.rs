@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,17 +9,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
-use tonic::{codec::CompressionEncoding::Gzip, metadata::MetadataMap};
-use tracestitch::{
-    clock::{self, Instant},
-    demo::sender::Sender,
-};
+use tracestitch::clock::{self, Instant};
 
 use super::{
+    carrier::{Carrier, Client},
     ledger::{Group, Ledger},
+    program::Doors,
     shape::Shape,
     template::{Template, trace_us},
 };
@@ -41,8 +37,7 @@ pub(crate) struct Load {
     pub(crate) long: Option<(Shape, f64)>,
     /// Spans a second; without one as fast as they are taken.
     pub(crate) rate: Option<u64>,
-    /// As most SDKs and Collectors send.
-    pub(crate) gzip: bool,
+    pub(crate) carrier: Carrier,
     pub(crate) until: Until,
 }
 
@@ -58,7 +53,7 @@ pub(crate) enum Until {
 pub(crate) struct Offered {
     /// Acknowledged.
     pub(crate) spans: u64,
-    /// Their requests' bytes.
+    /// Their requests' bytes, as protobuf.
     pub(crate) wire_bytes: u64,
     /// Requests that were answered with an error and sent again.
     pub(crate) refused: u64,
@@ -68,7 +63,7 @@ pub(crate) struct Offered {
 impl Load {
     /// Traces of this shape until then, as fast as they are taken.
     pub(crate) fn closed(shape: Shape, until: Until) -> Self {
-        Self { shape, long: None, rate: None, gzip: false, until }
+        Self { shape, long: None, rate: None, carrier: Carrier::Grpc, until }
     }
 
     /// The same at a rate.
@@ -76,20 +71,19 @@ impl Load {
         Self { rate: Some(rate), ..self }
     }
 
-    /// The same with gzip.
-    pub(crate) fn zipped(self) -> Self {
-        Self { gzip: true, ..self }
+    /// The same, carried otherwise.
+    pub(crate) fn by(self, carrier: Carrier) -> Self {
+        Self { carrier, ..self }
     }
 
     /// Sends it all, and returns when it was answered.
-    pub(crate) async fn send(&self, to: SocketAddr, ledger: &Arc<Ledger>) -> Offered {
+    pub(crate) async fn send(&self, to: Doors, ledger: &Arc<Ledger>) -> Offered {
         let shared = Arc::new(Shared::new(self, ledger));
         let mut senders = JoinSet::new();
         for _ in 0..CONNECTIONS {
-            let sender = Sender::to(to).expect("an address");
-            let sender = if self.gzip { sender.compressing(Gzip) } else { sender };
+            let client = self.carrier.client(to);
             for _ in 0..IN_FLIGHT {
-                senders.spawn(send(sender.clone(), Arc::clone(&shared)));
+                senders.spawn(send(client.clone(), Arc::clone(&shared)));
             }
         }
         while let Some(ended) = senders.join_next().await {
@@ -136,13 +130,13 @@ struct Task {
     spans_before: u64,
 }
 
-async fn send(sender: Sender, shared: Arc<Shared>) {
+async fn send(client: Client, shared: Arc<Shared>) {
     while let Some(task) = shared.task() {
         if let Some(rate) = shared.load.rate {
             let due = Duration::from_micros(task.spans_before * 1_000_000 / rate);
             tokio::time::sleep_until(shared.begun + due).await;
         }
-        shared.send(&sender, &task).await;
+        shared.send(&client, &task).await;
     }
 }
 
@@ -205,19 +199,20 @@ impl Shared {
         self.ledger.begin(shape, clock::wall_us() - trace_us(shape))
     }
 
-    async fn send(&self, sender: &Sender, task: &Task) {
+    async fn send(&self, client: &Client, task: &Task) {
         let template = self.template(task.group.shape, task.service);
         let body = template.filled(task.group.first, task.group.start_us);
         let mut digests = template.digests(&body, task.group.first);
-        let body = Bytes::from(body);
+        let wire_bytes = u64::try_from(body.len()).expect("fits");
+        let body = client.body(body);
         let end = clock::now() + PATIENCE;
         while clock::now() < end {
             self.ledger.sending(task.place, clock::wall_us(), std::mem::take(&mut digests));
-            let answer = sender.send_raw(body.clone(), MetadataMap::new());
-            if matches!(tokio::time::timeout_at(end, answer).await, Ok(Ok(_))) {
+            let answer = client.send(body.clone());
+            if tokio::time::timeout_at(end, answer).await == Ok(true) {
                 self.ledger.acknowledge(task.place, task.service);
                 self.spans.fetch_add(template.spans(), Relaxed);
-                self.wire_bytes.fetch_add(u64::try_from(body.len()).expect("fits"), Relaxed);
+                self.wire_bytes.fetch_add(wire_bytes, Relaxed);
                 return;
             }
             self.refused.fetch_add(1, Relaxed);

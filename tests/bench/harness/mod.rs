@@ -1,6 +1,7 @@
 //! One running program between a load and a sink that checks: what `cargo bench` measures, and the test `bench` proves
 //! with small loads.
 
+mod carrier;
 pub(crate) mod figures;
 mod hook;
 mod ledger;

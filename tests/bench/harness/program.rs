@@ -17,31 +17,39 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Linux tells CPU times in hundredths of a second, whatever its own clock does.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Where a program takes spans.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doors {
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
 /// A process of the binary that users run; killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
     log: PathBuf,
-    /// Where it takes spans by gRPC.
-    pub(crate) grpc: SocketAddr,
+    /// Where it takes spans.
+    pub(crate) doors: Doors,
     /// From its start until it said that it is ready.
     pub(crate) ready_after: Duration,
 }
 
 impl Program {
     /// Starts it and waits until it takes spans.
-    pub(crate) async fn start(config: &Path, log: PathBuf) -> Self {
+    pub(crate) async fn start(binary: &Path, config: &Path, log: PathBuf) -> Self {
         let file = File::create(&log).expect("a file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tracestitch"));
+        let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let begun = clock::now();
         let child = command.spawn().expect("the program starts");
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut program = Self { child, log, grpc: nowhere, ready_after: Duration::ZERO };
+        let doors = Doors { grpc: nowhere, http: nowhere };
+        let mut program = Self { child, log, doors, ready_after: Duration::ZERO };
         program.wait_until_ready(begun + PATIENCE).await;
         program.ready_after = clock::now() - begun;
-        program.grpc = program.grpc_address();
+        program.doors = Doors { grpc: program.address("gRPC"), http: program.address("HTTP") };
         program
     }
 
@@ -53,10 +61,10 @@ impl Program {
         }
     }
 
-    fn grpc_address(&self) -> SocketAddr {
+    fn address(&self, protocol: &str) -> SocketAddr {
         let said = self.said();
         let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut lines = lines.filter(|line| line["protocol"].as_str() == Some("gRPC"));
+        let mut lines = lines.filter(|line| line["protocol"].as_str() == Some(protocol));
         let address = lines.find_map(|line| line["address"].as_str()?.parse().ok());
         address.unwrap_or_else(|| panic!("no address in {said}"))
     }
@@ -105,6 +113,23 @@ impl Program {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("our own child");
         self.child.wait().expect("our own child");
+    }
+}
+
+impl Program {
+    /// By SIGTERM; it ends as it does for users, and says so by its exit code.
+    pub(crate) async fn end(mut self) {
+        let id = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().expect("there is kill");
+        assert!(told.success(), "it runs");
+        let end = clock::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return assert!(status.success(), "{status}: {}", self.said());
+            }
+            assert!(clock::now() < end, "it does not end: {}", self.said());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The scenarios by name, and how large they are.
 
-use std::time::Duration;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{
+    carrier::Carrier,
     figures::{Row, mib, micros, ratio},
     load::{Load, Until},
     shape::Shape,
@@ -11,12 +12,14 @@ use super::{
 use tracestitch::clock;
 
 /// All of them, in the order in which they run.
-pub(crate) const SCENARIOS: [&str; 10] = [
+pub(crate) const SCENARIOS: [&str; 12] = [
     "sat-journal",
     "sat-nojournal",
     "asks",
     "rate",
     "gzip",
+    "http",
+    "json",
     "latency",
     "hold",
     "idle",
@@ -27,6 +30,8 @@ pub(crate) const SCENARIOS: [&str; 10] = [
 /// How large the scenarios are.
 #[derive(Debug, Clone)]
 pub(crate) struct Sizes {
+    /// What is measured.
+    pub(crate) binary: Arc<Path>,
     /// Of a load.
     until: Until,
     /// Until a trace is quiet.
@@ -52,6 +57,7 @@ impl Sizes {
     /// To measure: each load takes so long.
     pub(crate) fn full(time: Duration) -> Self {
         Self {
+            binary: Path::new(env!("CARGO_BIN_EXE_tracestitch")).into(),
             until: Until::Time(time),
             wait: Duration::from_secs(3),
             long_wait: Duration::from_mins(1),
@@ -79,12 +85,17 @@ impl Sizes {
             ..Self::full(Duration::ZERO)
         }
     }
+
+    /// With a journal.
+    fn setup(&self, idle: Duration) -> Setup {
+        Setup { binary: Arc::clone(&self.binary), idle, has_journal: true, asks: false }
+    }
 }
 
 /// Runs a scenario; each of its rows is handed over when it is there.
 pub(crate) async fn run(scenario: &str, sizes: &Sizes, show: &mut impl FnMut(Row)) {
     let reference = Load::closed(Shape::REFERENCE, sizes.until);
-    let setup = Setup::new(sizes.wait);
+    let setup = sizes.setup(sizes.wait);
     match scenario {
         "sat-journal" => show(once(scenario, setup, &reference).await),
         "sat-nojournal" => {
@@ -95,10 +106,15 @@ pub(crate) async fn run(scenario: &str, sizes: &Sizes, show: &mut impl FnMut(Row
             let [low, _] = sizes.rates;
             show(once(&format!("rate {low}/s"), setup, &reference.at(low)).await);
         }
-        "gzip" => {
+        "gzip" | "http" | "json" => {
             let [low, _] = sizes.rates;
-            let name = format!("gzip {low}/s");
-            show(once(&name, setup, &reference.at(low).zipped()).await);
+            let carrier = match scenario {
+                "gzip" => Carrier::GrpcGzip,
+                "http" => Carrier::Http,
+                _ => Carrier::Json,
+            };
+            let load = reference.at(low).by(carrier);
+            show(once(&format!("{scenario} {low}/s"), setup, &load).await);
         }
         "latency" => latency(sizes, show).await,
         "hold" => {
@@ -119,15 +135,15 @@ async fn once(name: &str, setup: Setup, load: &Load) -> Row {
 
 /// Small requests at a low rate; the reference load at a higher one, without and with some long traces.
 async fn latency(sizes: &Sizes, show: &mut impl FnMut(Row)) {
-    let setup = Setup::new(sizes.wait);
+    let setup = || sizes.setup(sizes.wait);
     let small = Load::closed(Shape::new(8, 16), few(sizes.until, 1000)).at(1000);
-    show(once("latency 1000/s, 16 a request", setup, &small).await);
+    show(once("latency 1000/s, 16 a request", setup(), &small).await);
     let [_, high] = sizes.rates;
     let even = Load::closed(Shape::REFERENCE, sizes.until).at(high);
-    show(once(&format!("latency {high}/s"), setup, &even).await);
+    show(once(&format!("latency {high}/s"), setup(), &even).await);
     let long = Some((Shape::new(sizes.long_spans, 512), 0.01));
     let name = format!("latency {high}/s, 1 % long");
-    show(once(&name, setup, &Load { long, ..even }).await);
+    show(once(&name, setup(), &Load { long, ..even }).await);
 }
 
 /// No more than a load of this rate has in a second, where the load is a number of spans.
@@ -140,7 +156,7 @@ fn few(until: Until, rate: u64) -> Until {
 
 /// What waits, in memory.
 async fn hold(sizes: &Sizes, has_journal: bool) -> Row {
-    let setup = Setup { has_journal, ..Setup::new(sizes.long_wait) };
+    let setup = Setup { has_journal, ..sizes.setup(sizes.long_wait) };
     let stand = Stand::new(setup).await;
     let load = Load::closed(Shape::REFERENCE, Until::Spans(sizes.held));
     let (program, wire_bytes) = stand.filled(&load).await;
@@ -159,7 +175,7 @@ async fn hold(sizes: &Sizes, has_journal: bool) -> Row {
 
 /// A program without work.
 async fn idle(sizes: &Sizes) -> Row {
-    let stand = Stand::new(Setup::new(sizes.wait)).await;
+    let stand = Stand::new(sizes.setup(sizes.wait)).await;
     let program = stand.program().await;
     let before = program.cpu();
     tokio::time::sleep(sizes.watch).await;
@@ -173,7 +189,7 @@ async fn idle(sizes: &Sizes) -> Row {
 
 /// What a killed program left in its journal.
 async fn restart(sizes: &Sizes) -> Row {
-    let stand = Stand::new(Setup::new(sizes.long_wait)).await;
+    let stand = Stand::new(sizes.setup(sizes.long_wait)).await;
     let load = Load::closed(Shape::REFERENCE, Until::Spans(sizes.held));
     let (program, _) = stand.filled(&load).await;
     program.kill();
@@ -189,7 +205,9 @@ async fn restart(sizes: &Sizes) -> Row {
     row.cpu_us_per_span = Some(micros(program.cpu(), row.spans));
     row.spans_per_s = Some(rate(row.spans, took));
     row.rss_peak_mib = Some(mib(program.peak()));
-    row.with("ready ms", micros(program.ready_after, 1000)).with("spans/s, first to last", arriving)
+    let ready_after = program.ready_after;
+    program.end().await;
+    row.with("ready ms", micros(ready_after, 1000)).with("spans/s, first to last", arriving)
 }
 
 /// By open traces, which follow from the rate and the wait, and by spans a trace.
@@ -203,10 +221,10 @@ async fn curve(sizes: &Sizes, show: &mut impl FnMut(Row)) {
             spans @ Until::Spans(_) => spans,
         };
         let load = Load::closed(shape, until).at(rate);
-        show(once(&format!("curve {open} open"), Setup::new(wait), &load).await);
+        show(once(&format!("curve {open} open"), sizes.setup(wait), &load).await);
     }
     for spans in &sizes.spans {
         let load = Load::closed(Shape::new(*spans, 512), sizes.until).at(rate);
-        show(once(&format!("curve {spans} spans a trace"), Setup::new(sizes.wait), &load).await);
+        show(once(&format!("curve {spans} spans a trace"), sizes.setup(sizes.wait), &load).await);
     }
 }

@@ -1,6 +1,6 @@
 //! [`Stand`]: a sink, a ledger and a directory for one program after the other.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tracestitch::clock;
@@ -18,8 +18,10 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How a program is configured.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Setup {
+    /// The program.
+    pub(crate) binary: Arc<Path>,
     pub(crate) idle: Duration,
     pub(crate) has_journal: bool,
     /// DeepFlow is asked for each trace.
@@ -34,13 +36,6 @@ pub(crate) struct Stand {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) sink: Sink,
     hook: Option<Hook>,
-}
-
-impl Setup {
-    /// With a journal.
-    pub(crate) fn new(idle: Duration) -> Self {
-        Self { idle, has_journal: true, asks: false }
-    }
 }
 
 impl Stand {
@@ -61,13 +56,14 @@ impl Stand {
     pub(crate) async fn program_that_waits(&self, idle: Duration) -> Program {
         let config = self.directory.path().join("config.yaml");
         fs::write(&config, self.config(idle)).expect("a file");
-        Program::start(&config, self.directory.path().join("log")).await
+        Program::start(&self.setup.binary, &config, self.directory.path().join("log")).await
     }
 
     fn config(&self, idle: Duration) -> String {
         let endpoint = self.hook.as_ref().map_or("http://127.0.0.1:9".to_owned(), Hook::url);
         format!(
-            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}}}}}}}\n\
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:0'}}, \
+             http: {{endpoint: '127.0.0.1:0'}}}}}}}}\n\
              memory: {{limit: 4GiB}}\n\
              buffer: {{idle: {idle}ms, journal: {{enabled: {journal}, directory: '{directory}/journal', \
              sync: 200ms, replay_rate: 0B}}}}\n\
@@ -90,7 +86,7 @@ impl Stand {
         let program = self.program().await;
         let idle = program.resident();
         let before = program.cpu();
-        let offered = load.send(program.grpc, &self.ledger).await;
+        let offered = load.send(program.doors, &self.ledger).await;
         self.sink.settle(offered.spans, self.setup.idle + PATIENCE).await;
         let cpu = program.cpu().saturating_sub(before);
         let verdict = self.sink.verdict();
@@ -101,13 +97,14 @@ impl Stand {
         row.rss_idle_mib = Some(mib(idle));
         row.rss_peak_mib = Some(mib(program.peak()));
         row.refused = offered.refused;
+        program.end().await;
         row
     }
 
     /// So many spans wait in a program: it, and their bytes.
     pub(crate) async fn filled(&self, load: &Load) -> (Program, u64) {
         let program = self.program().await;
-        let offered = load.send(program.grpc, &self.ledger).await;
+        let offered = load.send(program.doors, &self.ledger).await;
         (program, offered.wire_bytes)
     }
 

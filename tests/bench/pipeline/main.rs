@@ -1,11 +1,12 @@
-//! `cargo bench --bench pipeline -- [--time S] [--smoke] [SCENARIO…]`: what the program costs, measured from outside.
+//! `cargo bench --bench pipeline -- [--program FILE] [--time S] [--smoke] [SCENARIO…]`: what the program costs, measured
+//! from outside.
 //! A table on standard error, the same as JSON on standard output. See tests/bench/README.md.
 
 #[path = "../harness/mod.rs"]
 mod harness;
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write},
     process::ExitCode,
     time::Duration,
@@ -36,11 +37,17 @@ fn main() -> ExitCode {
 }
 
 fn choice(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String> {
+    let mut program = None;
     let mut choice = Choice { scenarios: Vec::new(), sizes: Sizes::full(TIME) };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             // Cargo's own word.
             "--bench" => {}
+            "--program" => {
+                let file = arguments.next().ok_or("--program takes a file")?;
+                let binary = fs::canonicalize(&file).map_err(|error| format!("{file}: {error}"))?;
+                program = Some(binary.into());
+            }
             "--smoke" => choice.sizes = Sizes::smoke(),
             "--time" => {
                 let seconds = arguments.next().and_then(|seconds| seconds.parse().ok());
@@ -51,6 +58,7 @@ fn choice(mut arguments: impl Iterator<Item = String>) -> Result<Choice, String>
             _ => return Err(format!("no such scenario: {argument}")),
         }
     }
+    choice.sizes.binary = program.unwrap_or(choice.sizes.binary);
     if choice.scenarios.is_empty() {
         choice.scenarios = SCENARIOS.map(str::to_owned).to_vec();
     }
