@@ -162,7 +162,6 @@ impl Judge {
                 release: Release::Idle,
                 more: false,
                 sent: None,
-                index: Vec::new(),
                 lease,
             };
             released.extend(self.order.begin(&key, Box::new(last)));
@@ -310,7 +309,6 @@ impl Judge {
             release,
             more: release.is_part(),
             sent: None,
-            index: Vec::new(),
             lease,
         })
     }

@@ -169,7 +169,7 @@ impl Completion {
             tokio::select! {
                 Some(ended) = self.asks.join_next_with_id() => self.asks_ended(ended),
                 Some(ended) = self.reads.join_next_with_id() => match ended {
-                    Ok((id, spans)) => self.read(id, spans),
+                    Ok((id, spans)) => self.read(id, &spans),
                     Err(error) => self.ended(error.id(), panicked(&error), Duration::ZERO),
                 },
                 count = traces.recv_many(&mut arrived, TRACES_AT_ONCE), if open => {
@@ -238,29 +238,29 @@ impl Completion {
     }
 
     fn ask(&mut self, candidate: Candidate<Box<QuietTrace>>) {
+        let spans = candidate.trace.known_spans();
         if candidate.trace.is_spilled() {
-            let task = self.reads.spawn_blocking(candidate.trace.all_known_spans());
+            let task = self.reads.spawn_blocking(spans);
             self.asking.insert(task.id(), candidate);
         } else {
-            let spans = candidate.trace.known_spans();
-            self.post(candidate, spans);
+            self.post(candidate, &spans());
         }
     }
 
-    fn read(&mut self, id: Id, spans: Vec<SpanRef>) {
+    fn read(&mut self, id: Id, spans: &[SpanRef]) {
         if let Some(candidate) = self.asking.remove(&id) {
             self.post(candidate, spans);
         }
     }
 
     /// DeepFlow's window is that of the posted spans: with the earlier parts it covers the whole trace.
-    fn post(&mut self, mut candidate: Candidate<Box<QuietTrace>>, spans: Vec<SpanRef>) {
+    fn post(&mut self, candidate: Candidate<Box<QuietTrace>>, spans: &[SpanRef]) {
         let Some(deepflow) = self.deepflow.clone() else {
             return self.skip(candidate.trace, Skip::Disabled);
         };
         let trace = &candidate.trace;
         let (origin, id) = (&trace.key.origin, trace.key.id);
-        let (request, posted) = deepflow.prepare(origin, id, &spans, clock::wall_us());
+        let (request, posted) = deepflow.prepare(origin, id, spans, clock::wall_us());
         self.count(posted);
         let now = clock::now();
         let Some(request) = request else {
@@ -268,7 +268,6 @@ impl Completion {
             let trace = self.policy.found_nothing_to_ask(now, candidate);
             return self.skip(trace, Skip::NothingToPost);
         };
-        candidate.trace.remember(spans);
         candidate.trace.lease.note(Event::Asked);
         let left = candidate.deadline().saturating_duration_since(now);
         let task = self.asks.spawn(async move {
@@ -295,7 +294,7 @@ impl Completion {
     }
 
     fn ended(&mut self, id: Id, reply: Reply, took: Duration) {
-        let Some(mut candidate) = self.asking.remove(&id) else { return };
+        let Some(candidate) = self.asking.remove(&id) else { return };
         let metrics = Arc::clone(&self.metrics);
         let metrics = &metrics.completion;
         metrics.request_duration_seconds.record(took.as_secs_f64());
@@ -308,8 +307,7 @@ impl Completion {
                 metrics.unusable_rows.increment(u64::try_from(found.unusable).unwrap_or(u64::MAX));
                 let trace = self.policy.found(now, candidate);
                 trace.lease.note(Event::AskEnded(AskOutcome::Found));
-                let answer_bytes = u64::try_from(reply.bytes).unwrap_or(u64::MAX);
-                let bytes = trace.lease.bytes() + answer_bytes + trace.index_bytes();
+                let bytes = trace.lease.bytes() + u64::try_from(reply.bytes).unwrap_or(u64::MAX);
                 trace.lease.hold(Stage::Answers, bytes);
                 return self.complete(trace, Answer::Found(Box::new(found)));
             }
@@ -324,8 +322,6 @@ impl Completion {
             }
         };
         metrics.requests.add(outcome as usize, 1);
-        // Before it is asked for again it may wait for long.
-        candidate.trace.index = Vec::new();
         candidate.trace.lease.note(Event::AskEnded(outcome));
         let before = self.policy.mode();
         self.policy.replied(now, candidate, policy_reply);

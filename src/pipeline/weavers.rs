@@ -197,7 +197,6 @@ mod tests {
             release: Release::Idle,
             more: false,
             sent: None,
-            index: Vec::new(),
             lease: Lease::new(ledger, 0, memory),
         };
         let spans = vec![FoundSpan::default(); found_spans];

@@ -131,9 +131,8 @@ pub struct WovenTrace {
 
 /// Joins a trace, or a part of one, with what was found. Without an answer it goes on as it came.
 pub fn weave(trace: Box<QuietTrace>, answer: Answer, config: &Config) -> WovenTrace {
-    let QuietTrace { key, fragments, lease, sent, index, more, .. } = *trace;
-    let sent = sent.as_deref();
-    let part = Part { id: key.id, fragments: &fragments, index: &index, sent, more };
+    let QuietTrace { key, fragments, lease, sent, more, .. } = *trace;
+    let part = Part { id: key.id, fragments: &fragments, sent: sent.as_deref(), more };
     let (plan, woven, sent) = match answer {
         Answer::Skipped(Skip::Disabled) => (Plan::default(), Woven::default(), None),
         Answer::Skipped(_) => split(plan(&part, None, config)),
@@ -162,7 +161,7 @@ pub fn pieces(
     found: &Found,
     config: &Config,
 ) -> (Vec<Piece>, Woven) {
-    let whole = Part { id: trace_id, fragments, index: &[], sent: None, more: false };
+    let whole = Part { id: trace_id, fragments, sent: None, more: false };
     let Planned { plan, woven, .. } = plan(&whole, Some(found), config);
     (apply(fragments, &plan), woven)
 }

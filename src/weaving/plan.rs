@@ -1,6 +1,6 @@
 //! What is to become of a trace, or of the next part of one: the parents of its spans, and the spans to add.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
@@ -29,8 +29,6 @@ pub struct Part<'a> {
     pub id: TraceId,
     /// The received spans.
     pub fragments: &'a [Fragment],
-    /// Where they are, if that was read before; otherwise nothing.
-    pub index: &'a [SpanRef],
     /// What went out of the trace before.
     pub sent: Option<&'a Sent>,
     /// Further parts may come.
@@ -59,8 +57,8 @@ pub fn plan(part: &Part<'_>, found: Option<&Found>, config: &Config) -> Planned 
     let mut app: Vec<AppSpan> =
         sent.spans().iter().map(|span| known(span, sent, &mut processes)).collect();
     let mut received = Vec::new();
-    for (fragment, spans) in part.fragments.iter().zip(part.span_refs()) {
-        put_spans(fragment, &spans, &mut processes, &mut app, &mut received);
+    for fragment in part.fragments {
+        put_spans(fragment, &mut processes, &mut app, &mut received);
     }
     let nothing = Found::default();
     let found_spans = found.unwrap_or(&nothing);
@@ -271,31 +269,17 @@ fn known(span: &SentSpan, sent: &Sent, processes: &mut Processes) -> AppSpan {
     }
 }
 
-impl<'a> Part<'a> {
-    /// The spans of each fragment.
-    fn span_refs(&self) -> impl Iterator<Item = Cow<'a, [SpanRef]>> {
-        let spans = |fragment: &Fragment| usize::try_from(fragment.spans).unwrap_or(usize::MAX);
-        let mut rest = self.index;
-        // Whatever is told of other fragments than these is of no use.
-        let is_known = self.fragments.iter().map(spans).sum::<usize>() == rest.len();
-        self.fragments.iter().map(move |fragment| {
-            let known = is_known.then(|| rest.split_off(..spans(fragment))).flatten();
-            known.map_or_else(|| fragment.span_refs().into(), Cow::Borrowed)
-        })
-    }
-}
-
 /// Appends a fragment's spans, and the message of each.
 fn put_spans<'a>(
     fragment: &'a Fragment,
-    own: &[SpanRef],
     processes: &mut Processes,
     app: &mut Vec<AppSpan>,
     received: &mut Vec<(SpanId, &'a [u8])>,
 ) {
+    let own = fragment.span_refs();
     let headers = headers(fragment, own.last().map_or(0, |span| span.resource));
     let mut last = None;
-    for span in own {
+    for span in &own {
         // In wire order those of one resource stand together.
         let process = match last {
             Some((resource, process)) if resource == span.resource => process,

@@ -126,7 +126,7 @@ fn parents_in_halves(
 ) -> Vec<(SpanId, Option<SpanId>)> {
     let (mut sent, mut bytes) = (None, Vec::new());
     for (fragments, more) in halves.iter().zip([true, false]) {
-        let part = Part { id, fragments, index: &[], sent: sent.as_ref(), more };
+        let part = Part { id, fragments, sent: sent.as_ref(), more };
         let planned = plan(&part, Some(found), &Config::default());
         bytes.extend(
             apply(fragments, &planned.plan).into_iter().map(|piece| piece.bytes.to_bytes()),

@@ -110,7 +110,7 @@ fn weave(id: TraceId, cuts: &[Cut], config: &Config) -> Gone {
     };
     for (number, cut) in cuts.iter().enumerate() {
         let before = (number > 0).then_some(&gone.sent);
-        let part = Part { id, fragments: &cut.fragments, index: &[], sent: before, more: cut.more };
+        let part = Part { id, fragments: &cut.fragments, sent: before, more: cut.more };
         let Planned { plan, woven, sent } = plan(&part, cut.answer.as_ref(), config);
         let bytes: Vec<_> =
             apply(&cut.fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();

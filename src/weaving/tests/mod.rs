@@ -112,7 +112,7 @@ impl Trace {
     ) -> (ExportTraceServiceRequest, Woven) {
         let id = TraceId::from_wire(&9_u128.to_be_bytes()).expect("not zero");
         let fragments = fragments(spans);
-        let part = Part { id, fragments: &fragments, index: &[], sent: self.sent.as_ref(), more };
+        let part = Part { id, fragments: &fragments, sent: self.sent.as_ref(), more };
         let Planned { plan, woven, sent } = plan(&part, answer, &Config::default());
         let bytes: Vec<_> =
             apply(&fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();
@@ -202,7 +202,6 @@ fn without_completion_nothing_is_remembered() {
         release: crate::trace::Release::Idle,
         more: false,
         sent: None,
-        index: Vec::new(),
         lease: Lease::new(ledger.clone(), 0, budget.claim(crate::memory::Stage::Buffer, 0)),
     };
     let woven =
