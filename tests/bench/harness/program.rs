@@ -109,14 +109,6 @@ impl Program {
         fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("it runs")
     }
 
-    /// By kill -9.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("our own child");
-        self.child.wait().expect("our own child");
-    }
-}
-
-impl Program {
     /// By SIGTERM; it ends as it does for users, and says so by its exit code.
     pub(crate) async fn end(mut self) {
         let id = self.child.id().to_string();
@@ -130,6 +122,12 @@ impl Program {
             assert!(clock::now() < end, "it does not end: {}", self.said());
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// By kill -9.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
     }
 }
 

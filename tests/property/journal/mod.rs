@@ -125,11 +125,12 @@ fn spliced(parts: Vec<Bytes>) -> Vec<Spliced> {
 pub(crate) fn append_plan(
     journal: &Journal,
     covers: &[Place],
-    plan: Bytes,
+    mut plan: Bytes,
 ) -> Result<Place, AppendError> {
     let (then, outcome) = mpsc::channel();
     let then = move |place| then.send(place).expect("waits");
-    journal.append_plans([(covers.to_vec(), [Bytes::new(), plan], then)]);
+    let first = plan.split_to(plan.len() / 2);
+    journal.append_plans([(covers.to_vec(), [first, plan], then)]);
     outcome.recv().expect("is called")
 }
 
