@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{
     deadlines::Deadlines,
     keeper::Keeper,
-    open_trace::OpenTrace,
+    open_trace::{OpenTrace, Released},
     order::Order,
     quiet::{Verdict, Wait, quiet},
     store::{Closed, Store, shape},
@@ -40,7 +40,7 @@ pub(super) enum Message {
     /// A trace's alarm went off.
     Closed(Closed),
     /// A trace of an earlier run is quiet.
-    Recovered(TraceKey, Box<OpenTrace>, Release),
+    Recovered(Box<OpenTrace>, Release),
     /// A part of a trace was woven; with what the next part must know.
     Woven(TraceKey, Option<Sent>),
     /// Nothing comes after this.
@@ -174,7 +174,7 @@ impl Judge {
     fn hear(&mut self, message: Message) -> Option<Box<QuietTrace>> {
         let next = match message {
             Message::Closed(closed) => self.judge(closed),
-            Message::Recovered(key, trace, release) => self.release(key, *trace, release),
+            Message::Recovered(trace, release) => self.release(*trace, release),
             Message::Woven(key, sent) => self.woven(key, sent),
             Message::End => None,
         };
@@ -182,32 +182,27 @@ impl Judge {
     }
 
     fn judge(&mut self, closed: Closed) -> Option<Box<QuietTrace>> {
-        let Closed { key, trace, brim } = closed;
+        let Closed { trace, brim } = closed;
         let phase = self.phase.get();
         let shape = shape(&trace, brim, phase != Phase::Open);
         let verdict = quiet(clock::now(), trace.first, trace.last, shape, &self.wait);
         match (verdict, self.store()) {
             (Verdict::WaitUntil(until), Some(store)) => {
-                self.deadlines.lock().set(key.clone(), until);
-                store.append(&key, *trace);
+                self.deadlines.lock().set(trace.key.clone(), until);
+                store.append(*trace);
                 None
             }
             // The buffer is gone: nothing can wait in it.
-            (Verdict::WaitUntil(_), None) => self.release(key, *trace, Release::Shutdown),
-            (Verdict::Release(release), _) => self.release(key, *trace, release),
+            (Verdict::WaitUntil(_), None) => self.release(*trace, Release::Shutdown),
+            (Verdict::Release(release), _) => self.release(*trace, release),
         }
     }
 
-    fn release(
-        &mut self,
-        key: TraceKey,
-        mut trace: OpenTrace,
-        release: Release,
-    ) -> Option<Box<QuietTrace>> {
+    fn release(&mut self, mut trace: OpenTrace, release: Release) -> Option<Box<QuietTrace>> {
         if self.budget.is_spilling() {
             trace.spill();
         }
-        let quiet = self.quiet_trace(key, trace, release);
+        let quiet = self.quiet_trace(trace, release);
         if self.phase.get() == Phase::Keeping && self.keeper.is_some() {
             // Its lease leaves it to the journal.
             return None;
@@ -269,15 +264,9 @@ impl Judge {
         self.store.as_ref().and_then(Weak::upgrade)
     }
 
-    fn quiet_trace(
-        &self,
-        key: TraceKey,
-        mut trace: OpenTrace,
-        release: Release,
-    ) -> Box<QuietTrace> {
+    fn quiet_trace(&self, trace: OpenTrace, release: Release) -> Box<QuietTrace> {
         let OpenTrace { first, last, spans, .. } = trace;
-        let had = std::mem::take(&mut trace.had);
-        let (fragments, memory) = trace.release();
+        let Released { key, fragments, memory, had } = trace.release();
         let arrivals = Arrivals {
             first,
             last,

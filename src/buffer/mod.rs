@@ -275,20 +275,20 @@ fn open_journal(
 }
 
 /// Traces of an earlier run that are not quiet yet wait on, for as long as they have left.
-fn put_back(shared: &Arc<Shared>, wait: Wait) -> Box<dyn Fn(TraceKey, OpenTrace) + Send> {
+fn put_back(shared: &Arc<Shared>, wait: Wait) -> Box<dyn Fn(OpenTrace) + Send> {
     let shared = Arc::clone(shared);
-    Box::new(move |key, trace| {
-        shared.deadlines.lock().set(key.clone(), trace.last + wait.idle);
-        shared.keep(key, trace);
+    Box::new(move |trace| {
+        shared.deadlines.lock().set(trace.key.clone(), trace.last + wait.idle);
+        shared.keep(trace);
     })
 }
 
 impl Shared {
-    fn keep(&self, key: TraceKey, trace: OpenTrace) {
+    fn keep(&self, trace: OpenTrace) {
         if let Some(store) = &self.store {
-            store.append(&key, trace);
+            store.append(trace);
         } else {
-            let closed = Closed { key, trace: Box::new(trace), brim: false };
+            let closed = Closed { trace: Box::new(trace), brim: false };
             let _gone = self.messages.send(Message::Closed(closed));
         }
     }
@@ -307,11 +307,11 @@ impl Shared {
         for (id, fragment) in fragments {
             let key = TraceKey { id, origin: origin.clone() };
             let share = memory.split(fragment.held_bytes());
-            let mut trace = OpenTrace::new(fragment, share, now);
+            let mut trace = OpenTrace::new(key, fragment, share, now);
             if spill {
                 trace.spill();
             }
-            self.keep(key, trace);
+            self.keep(trace);
         }
         receipt.settle(Ok(()));
     }

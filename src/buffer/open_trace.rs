@@ -1,11 +1,19 @@
 //! A trace that still collects spans.
 
+use std::time::Duration;
+
 use super::waiting::Waiting;
-use crate::{clock::Instant, memory::Reservation, trace::Fragment};
+use crate::{
+    clock::Instant,
+    memory::Reservation,
+    trace::{Fragment, TraceKey},
+};
 
 /// Spans so far, with the memory they hold.
 #[derive(Debug)]
 pub(super) struct OpenTrace {
+    /// Here and not beside the trace, so that a map has only a box to keep room for.
+    pub(super) key: TraceKey,
     pub(super) fragments: Vec<Waiting>,
     pub(super) first: Instant,
     pub(super) last: Instant,
@@ -15,37 +23,79 @@ pub(super) struct OpenTrace {
     /// Memory that the trace needs in any case: without the bytes that can be left to the journal.
     pub(super) needed_bytes: u64,
     pub(super) memory: Reservation,
-    /// Destinations that have spans of it from an earlier run, and how many.
-    pub(super) had: Vec<(usize, u64)>,
+    pub(super) earlier: Option<Box<Earlier>>,
     pub(super) alarm: Alarm,
 }
 
-/// Who rings for a trace in the store. Here and not beside the trace, so that a map has only a box to keep room for.
+/// What few traces have: destinations that got spans of it from an earlier run, and how many.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    pub(super) had: Vec<(usize, u64)>,
+}
+
+/// What a trace is released with.
+#[derive(Debug)]
+pub(super) struct Released {
+    pub(super) key: TraceKey,
+    pub(super) fragments: Vec<Fragment>,
+    /// What the fragments and the released trace take.
+    pub(super) memory: Reservation,
+    /// See [`Earlier`].
+    pub(super) had: Vec<(usize, u64)>,
+}
+
+/// Who rings for a trace in the store.
 #[derive(Debug)]
 pub(super) struct Alarm {
-    /// When the trace joined a cohort last.
-    pub(super) joined: Instant,
+    /// The trace's age when it joined a cohort last. If older spans are added that seems longer ago: it joins once more, which
+    /// does no harm.
+    joined_ms: u32,
     /// What the cache takes it to weigh.
     pub(super) weighed: u64,
     /// The cache rings; else an alarm of the store's does.
     pub(super) cached: bool,
 }
 
+impl Alarm {
+    /// The cache rings for a trace of this age.
+    pub(super) fn joined(age: Duration, weighed: u64) -> Self {
+        Self { joined_ms: millis(age), weighed, cached: true }
+    }
+
+    /// Since the trace joined a cohort, when it is of this age.
+    pub(super) fn since_joined(&self, age: Duration) -> Duration {
+        Duration::from_millis(millis(age).saturating_sub(self.joined_ms).into())
+    }
+}
+
+/// Traces are closed long before they are 49 days old.
+fn millis(age: Duration) -> u32 {
+    u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
+}
+
 /// What an open trace costs beside its fragments: its box and its slot, its places in cohorts.
-pub(super) const OVERHEAD_BYTES: u64 = 280;
+pub(super) const OVERHEAD_BYTES: u64 = 240;
 /// The same of a released one: its lease, its places in lists and channels. Measured where nearly all spans were left to the
 /// journal.
 const RELEASED_BYTES: u64 = 1000;
+/// As the allocator rounds: the next size is 192.
+const _: () = assert!(size_of::<OpenTrace>() <= 160);
 
 impl OpenTrace {
     /// `memory` is the fragment's; what the trace itself costs comes on top.
-    pub(super) fn new(fragment: Fragment, mut memory: Reservation, now: Instant) -> Self {
+    pub(super) fn new(
+        key: TraceKey,
+        fragment: Fragment,
+        mut memory: Reservation,
+        now: Instant,
+    ) -> Self {
         memory.resize(memory.bytes() + OVERHEAD_BYTES);
         let spans = u64::from(fragment.spans);
         let wire_bytes = fragment.wire_bytes();
         let needed_bytes = fragment.held_bytes() - fragment.loose_bytes() + OVERHEAD_BYTES;
         let fragments = vec![fragment.into()];
         Self {
+            key,
             fragments,
             first: now,
             last: now,
@@ -53,9 +103,13 @@ impl OpenTrace {
             wire_bytes,
             needed_bytes,
             memory,
-            had: Vec::new(),
-            alarm: Alarm { joined: now, weighed: 0, cached: true },
+            earlier: None,
+            alarm: Alarm::joined(Duration::ZERO, 0),
         }
+    }
+
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.first)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -71,7 +125,9 @@ impl OpenTrace {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.spans += other.spans;
-        self.had.append(&mut other.had);
+        if let Some(mut earlier) = other.earlier {
+            self.earlier.get_or_insert_default().had.append(&mut earlier.had);
+        }
         self.wire_bytes += other.wire_bytes;
         self.needed_bytes += other.needed_bytes.saturating_sub(OVERHEAD_BYTES);
         self.memory.absorb(other.memory);
@@ -85,11 +141,16 @@ impl OpenTrace {
         freed
     }
 
-    /// What it is released with: its fragments, and the memory that they and the released trace take.
-    pub(super) fn release(self) -> (Vec<Fragment>, Reservation) {
-        let Self { fragments, mut memory, .. } = self;
+    pub(super) fn release(self) -> Released {
+        let Self { key, fragments, mut memory, earlier, .. } = self;
         memory.resize(memory.bytes().saturating_sub(OVERHEAD_BYTES) + RELEASED_BYTES);
-        (fragments.into_iter().map(Fragment::from).collect(), memory)
+        let fragments = fragments.into_iter().map(Fragment::from).collect();
+        Released {
+            key,
+            fragments,
+            memory,
+            had: earlier.map(|earlier| earlier.had).unwrap_or_default(),
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub(super) struct OpenTraces {
 
 impl OpenTraces {
     /// Adds spans to their trace, or opens it.
-    pub(super) fn add(&mut self, key: TraceKey, addition: OpenTrace) {
+    pub(super) fn add(&mut self, addition: OpenTrace) {
+        let key = addition.key.clone();
         self.sequence += 1;
         self.full.push(key.clone());
         let (trace, sequence) = match self.traces.entry(key.clone()) {
@@ -53,44 +54,43 @@ impl OpenTraces {
         &mut self,
         now: Instant,
         wait: &Wait,
-    ) -> Option<(TraceKey, Box<OpenTrace>, Release)> {
+    ) -> Option<(Box<OpenTrace>, Release)> {
         while let Some(key) = self.full.pop() {
-            if let Some(found) = self.judge(key, now, wait) {
+            if let Some(found) = self.judge(&key, now, wait) {
                 return Some(found);
             }
         }
         let (_, key) = self.order.first_key_value()?;
         let key = key.clone();
-        self.judge(key, now, wait)
+        self.judge(&key, now, wait)
     }
 
     /// The least recently touched trace, if they all take more than so many bytes.
-    pub(super) fn pop_oldest(&mut self, bytes_max: u64) -> Option<(TraceKey, Box<OpenTrace>)> {
+    pub(super) fn pop_oldest(&mut self, bytes_max: u64) -> Option<Box<OpenTrace>> {
         if self.bytes <= bytes_max {
             return None;
         }
         let key = self.order.values().next()?.clone();
-        let trace = self.take(&key)?;
-        Some((key, trace))
+        self.take(&key)
     }
 
     /// All that are left.
-    pub(super) fn into_rest(self) -> impl Iterator<Item = (TraceKey, Box<OpenTrace>)> {
-        self.traces.into_iter().map(|(key, (trace, _))| (key, trace))
+    pub(super) fn into_rest(self) -> impl Iterator<Item = Box<OpenTrace>> {
+        self.traces.into_values().map(|(trace, _)| trace)
     }
 
     fn judge(
         &mut self,
-        key: TraceKey,
+        key: &TraceKey,
         now: Instant,
         wait: &Wait,
-    ) -> Option<(TraceKey, Box<OpenTrace>, Release)> {
-        let (trace, _) = self.traces.get(&key)?;
+    ) -> Option<(Box<OpenTrace>, Release)> {
+        let (trace, _) = self.traces.get(key)?;
         let shape = Shape { spans: trace.spans, bytes: trace.wire_bytes, ..Shape::default() };
         match quiet(now, trace.first, trace.last, shape, wait) {
             Verdict::Release(release) => {
-                let trace = self.take(&key)?;
-                Some((key, trace, release))
+                let trace = self.take(key)?;
+                Some((trace, release))
             }
             Verdict::WaitUntil(_) => None,
         }

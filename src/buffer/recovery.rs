@@ -17,7 +17,7 @@ use super::{
     journal::{Content, ReadError, Recovered, Recovery},
     judge::Message,
     keeper::{self, Keeper},
-    open_trace::OpenTrace,
+    open_trace::{Earlier, OpenTrace},
     open_traces::OpenTraces,
     quiet::Wait,
     record::SpansMeta,
@@ -48,7 +48,7 @@ pub(super) struct Reader {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) messages: mpsc::UnboundedSender<Message>,
     /// Takes traces that are not quiet yet.
-    pub(super) put_back: Box<dyn Fn(TraceKey, OpenTrace) + Send>,
+    pub(super) put_back: Box<dyn Fn(OpenTrace) + Send>,
 }
 
 impl Reader {
@@ -77,7 +77,7 @@ impl Reader {
                 }
             }
         }
-        open.into_rest().for_each(|(key, trace)| (self.put_back)(key, *trace));
+        open.into_rest().for_each(|trace| (self.put_back)(*trace));
         let took_ms = clock::now().saturating_duration_since(started).as_millis();
         tracing::info!(parts, plans, took_ms, "the journal of the last run was read");
     }
@@ -91,7 +91,7 @@ impl Reader {
             beat.beat();
             let own_most = self.budget.limit_bytes() / 100 * OWN_PERCENT_MAX;
             match open.pop_oldest(own_most) {
-                Some((key, trace)) => self.release(key, trace, Release::Memory),
+                Some(trace) => self.release(trace, Release::Memory),
                 None => thread::park_timeout(LOOK_EVERY),
             }
         }
@@ -148,26 +148,28 @@ impl Reader {
             self.ledger.recover(Destination(destination), spans);
         }
         let memory = self.budget.claim(Stage::Buffer, fragment.held_bytes());
-        let mut trace = OpenTrace::new(fragment, memory, at);
+        let mut trace = OpenTrace::new(key, fragment, memory, at);
         // It went out without its plan having been written.
-        trace.had = destinations.filter(|number| had(*number)).map(|n| (n, spans)).collect();
+        let had: Vec<_> =
+            destinations.filter(|number| had(*number)).map(|number| (number, spans)).collect();
+        trace.earlier = (!had.is_empty()).then(|| Box::new(Earlier { had }));
         // Each part is charged with all that it shares, so that there may be more of it than `spills` knew of.
         if spills || self.budget.used_bytes() > self.budget.limit_bytes() / 4 {
             trace.spill();
         }
-        open.add(key, trace);
+        open.add(trace);
         at
     }
 
     fn release_quiet(&self, at: Instant, open: &mut OpenTraces) {
-        while let Some((key, trace, release)) = open.pop_quiet(at, &self.wait) {
-            self.release(key, trace, release);
+        while let Some((trace, release)) = open.pop_quiet(at, &self.wait) {
+            self.release(trace, release);
         }
     }
 
-    fn release(&self, key: TraceKey, trace: Box<OpenTrace>, release: Release) {
+    fn release(&self, trace: Box<OpenTrace>, release: Release) {
         // The judge is gone only when the process ends.
-        let _gone = self.messages.send(Message::Recovered(key, trace, release));
+        let _gone = self.messages.send(Message::Recovered(trace, release));
     }
 }
 

@@ -89,7 +89,7 @@ impl World {
     fn open(&mut self, entry: &Entry) {
         let fragment = fragment(entry);
         let memory = self.budget.claim(Stage::Buffer, fragment.held_bytes());
-        self.open.add(key(entry.trace), OpenTrace::new(fragment, memory, entry.at));
+        self.open.add(OpenTrace::new(key(entry.trace), fragment, memory, entry.at));
     }
 
     fn arrive(&mut self, trace: u128) {
@@ -101,11 +101,11 @@ impl World {
     }
 
     fn release(&mut self, time: Instant) {
-        while let Some((key, trace, release)) = self.open.pop_quiet(time, &WAIT) {
+        while let Some((trace, release)) = self.open.pop_quiet(time, &WAIT) {
             let places = trace.fragments.iter().filter_map(|fragment| fragment.place);
             let numbers: Vec<u64> = places.map(|place| place.number).collect();
             Self::check(time, &trace, release);
-            let trace = u128::from_be_bytes(key.id.to_wire()) - 1;
+            let trace = u128::from_be_bytes(trace.key.id.to_wire()) - 1;
             let at_ms = time.saturating_duration_since(self.start).as_millis();
             let out = Out { at_ms, trace, release, numbers };
             self.log.push(out.clone());
@@ -160,11 +160,11 @@ impl World {
             let mine = Entry { number: entry.number, trace: entry.trace, at: entry.at };
             let at = entry.at;
             self.open(&mine);
-            while let Some((key, trace, release)) = self.open.pop_quiet(at, &WAIT) {
+            while let Some((trace, release)) = self.open.pop_quiet(at, &WAIT) {
                 Self::check(at, &trace, release);
                 let numbers =
                     trace.fragments.iter().filter_map(|f| f.place).map(|p| p.number).collect();
-                let trace = u128::from_be_bytes(key.id.to_wire()) - 1;
+                let trace = u128::from_be_bytes(trace.key.id.to_wire()) - 1;
                 let at_ms = at.saturating_duration_since(self.start).as_millis();
                 self.queue.push(Out { at_ms, trace, release, numbers });
             }

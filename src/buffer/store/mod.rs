@@ -41,7 +41,6 @@ const REJOINS: u32 = 4;
 /// A trace whose alarm went off.
 #[derive(Debug)]
 pub(super) struct Closed {
-    pub(super) key: TraceKey,
     pub(super) trace: Box<OpenTrace>,
     /// The store was full to the brim when it was closed.
     pub(super) brim: bool,
@@ -92,8 +91,8 @@ impl Store {
     }
 
     /// Adds spans to their trace, or opens it; also the way back for a trace that was closed too early.
-    pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) {
-        if let Some(cohort) = self.open.append(key, addition) {
+    pub(super) fn append(&self, addition: OpenTrace) {
+        if let Some(cohort) = self.open.append(addition) {
             self.put(cohort);
         }
     }

@@ -1,13 +1,13 @@
 //! The open traces themselves, in shards by trace id: appending locks one shard and asks nobody else.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher,
+    hash::{BuildHasher, RandomState},
     sync::{OnceLock, atomic::Ordering::Relaxed},
     thread::Thread,
     time::Duration,
 };
 
+use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Closed, alarms::Alarms, held::Held, shape};
@@ -35,7 +35,8 @@ const LARGE_BYTES: u64 = 64 * 1024;
 
 /// See the module.
 pub(super) struct OpenTraces {
-    shards: Vec<Mutex<HashMap<TraceKey, Box<OpenTrace>>>>,
+    shards: Vec<Mutex<Traces>>,
+    hasher: RandomState,
     /// Odd, and another one in each process.
     multiplier: u128,
     pub(super) held: Held,
@@ -55,7 +56,9 @@ impl std::fmt::Debug for OpenTraces {
     }
 }
 
-type Shard<'a> = MutexGuard<'a, HashMap<TraceKey, Box<OpenTrace>>>;
+/// By their keys. A slot is a box and a byte: a table that has just grown is half empty.
+type Traces = HashTable<Box<OpenTrace>>;
+type Shard<'a> = MutexGuard<'a, Traces>;
 
 impl OpenTraces {
     pub(super) fn new(
@@ -67,9 +70,9 @@ impl OpenTraces {
         let hasher = RandomState::new();
         let [high, low] = [0, 1].map(|half| u128::from(hasher.hash_one(half)));
         let multiplier = high << 64 | low | 1;
-        let shard = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher,
             held: Held::default(),
             alarms: Mutex::default(),
             growing: Mutex::default(),
@@ -90,17 +93,23 @@ impl OpenTraces {
         self.shards.get(number).map(Mutex::lock)
     }
 
+    fn hash(&self, key: &TraceKey) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     pub(super) fn has(&self, key: &TraceKey) -> bool {
-        self.shard(key).is_some_and(|shard| shard.contains_key(key))
+        self.shard(key).is_some_and(|shard| find(&shard, self.hash(key), key).is_some())
     }
 
     /// Adds spans to their trace, or opens it. A trace that has become too large or too old is closed at once. Gives a
     /// cohort that is full: the cache is to have it.
-    pub(super) fn append(&self, key: &TraceKey, addition: OpenTrace) -> Option<Cohort> {
-        let mut shard = self.shard(key)?;
+    pub(super) fn append(&self, addition: OpenTrace) -> Option<Cohort> {
+        let key = addition.key.clone();
+        let hash = self.hash(&key);
+        let mut shard = self.shard(&key)?;
         self.held.add(&addition);
         let now = addition.last;
-        let (trace, joins) = if let Some(trace) = shard.get_mut(key) {
+        let (trace, joins) = if let Some(trace) = find_mut(&mut shard, hash, &key) {
             self.held.merged();
             trace.merge(addition);
             let joins = joins(trace, now, self.rejoin_after);
@@ -113,21 +122,22 @@ impl OpenTraces {
             }
             let weighed = addition.needed_bytes.max(self.held.likely_bytes());
             let mut trace = Box::new(addition);
-            trace.alarm = Alarm { joined: now, weighed, cached: true };
-            (&*shard.entry(key.clone()).or_insert(trace), Some(weighed))
+            trace.alarm = Alarm::joined(trace.age(now), weighed);
+            let entry = shard.insert_unique(hash, trace, |trace| self.hash(&trace.key));
+            (&**entry.into_mut(), Some(weighed))
         };
         let verdict = quiet(now, trace.first, now, shape(trace, false, false), &self.wait);
         if let Verdict::Release(_) = verdict {
-            self.close_in(shard, key, false);
+            self.close_in(shard, &key, false);
             return None;
         }
         drop(shard);
         self.join(key, joins?)
     }
 
-    fn join(&self, key: &TraceKey, bytes: u64) -> Option<Cohort> {
+    fn join(&self, key: TraceKey, bytes: u64) -> Option<Cohort> {
         let mut growing = self.growing.lock();
-        growing.traces.push(key.clone());
+        growing.traces.push(key);
         growing.bytes += bytes;
         let full = growing.traces.len() >= COHORT_TRACES || growing.bytes >= COHORT_BYTES;
         full.then(|| std::mem::take(&mut *growing))
@@ -187,7 +197,7 @@ impl OpenTraces {
 
     fn look(&self, now: Instant, key: &TraceKey, brim: bool, mine: impl Fn(&mut Alarm) -> bool) {
         let Some(mut shard) = self.shard(key) else { return };
-        let Some(trace) = shard.get_mut(key) else { return };
+        let Some(trace) = find_mut(&mut shard, self.hash(key), key) else { return };
         if !mine(&mut trace.alarm) {
             return;
         }
@@ -198,21 +208,23 @@ impl OpenTraces {
     }
 
     fn close_in(&self, mut shard: Shard<'_>, key: &TraceKey, brim: bool) -> bool {
-        let Some((key, trace)) = shard.remove_entry(key) else { return false };
+        let found = shard.find_entry(self.hash(key), |trace| trace.key == *key);
+        let Ok(found) = found else { return false };
+        let trace = found.remove().0;
         if shard.capacity() > SPARE_SLOTS && shard.len() < shard.capacity() / 8 {
             // What a burst needed is given back when it is over.
             let slots = shard.len() * 2;
-            shard.shrink_to(slots);
+            shard.shrink_to(slots, |trace| self.hash(&trace.key));
         }
         drop(shard);
-        self.hand_on(key, trace, brim);
+        self.hand_on(trace, brim);
         true
     }
 
-    fn hand_on(&self, key: TraceKey, trace: Box<OpenTrace>, brim: bool) {
+    fn hand_on(&self, trace: Box<OpenTrace>, brim: bool) {
         let (spans, bytes) = (trace.spans, trace.needed_bytes);
         let loose_bytes = trace.bytes().saturating_sub(bytes);
-        (self.closed)(Closed { key, trace, brim });
+        (self.closed)(Closed { trace, brim });
         // Counted out when it is handed on: who sees no trace left has been given all of them.
         self.held.remove(spans, bytes, loose_bytes);
     }
@@ -222,8 +234,8 @@ impl OpenTraces {
         drop(self.cohort());
         for shard in &self.shards {
             let traces = std::mem::take(&mut *shard.lock());
-            for (key, trace) in traces {
-                self.hand_on(key, trace, false);
+            for trace in traces {
+                self.hand_on(trace, false);
             }
         }
     }
@@ -232,7 +244,7 @@ impl OpenTraces {
     pub(super) fn spill(&self, wanted_bytes: u64) -> u64 {
         let mut freed = 0;
         for shard in &self.shards {
-            for trace in shard.lock().values_mut() {
+            for trace in shard.lock().iter_mut() {
                 if freed >= wanted_bytes || self.held.loose_bytes.load(Relaxed) == 0 {
                     return freed;
                 }
@@ -245,16 +257,25 @@ impl OpenTraces {
     }
 }
 
+fn find<'a>(traces: &'a Traces, hash: u64, key: &TraceKey) -> Option<&'a OpenTrace> {
+    traces.find(hash, |trace| trace.key == *key).map(|trace| &**trace)
+}
+
+fn find_mut<'a>(traces: &'a mut Traces, hash: u64, key: &TraceKey) -> Option<&'a mut OpenTrace> {
+    traces.find_mut(hash, |trace| trace.key == *key).map(|trace| &mut **trace)
+}
+
 /// With what weight the trace is to join a new cohort, if it is: the cache need not hear of every append.
 fn joins(trace: &mut OpenTrace, now: Instant, rejoin_after: Duration) -> Option<u64> {
+    let age = trace.age(now);
     let (bytes, alarm) = (trace.needed_bytes, &mut trace.alarm);
     let tolerated = if bytes < LARGE_BYTES { alarm.weighed } else { alarm.weighed / 8 };
     let outgrown = bytes > alarm.weighed + tolerated;
-    let is_time = now.saturating_duration_since(alarm.joined) >= rejoin_after;
+    let is_time = alarm.since_joined(age) >= rejoin_after;
     if !outgrown && !is_time {
         return None;
     }
-    *alarm = Alarm { joined: now, weighed: bytes.max(alarm.weighed), cached: true };
+    *alarm = Alarm::joined(age, bytes.max(alarm.weighed));
     Some(alarm.weighed)
 }
 

@@ -24,7 +24,7 @@ fn addition(key: &TraceKey, number: u64, budget: &Arc<Budget>) -> OpenTrace {
     let bytes = [key.id.to_wire().as_slice(), &number.to_be_bytes()].concat();
     let fragment = Fragment { bytes: bytes.into(), spans: 1, place: None, spilled_len: 0 };
     let memory = budget.claim(Stage::Buffer, fragment.held_bytes());
-    OpenTrace::new(fragment, memory, clock::now())
+    OpenTrace::new(key.clone(), fragment, memory, clock::now())
 }
 
 fn key(number: u64) -> TraceKey {
@@ -59,7 +59,7 @@ fn stress(capacity_bytes: u64) {
                     for number in 0..SPANS {
                         let key = key(random.u64(..KEYS));
                         let number = writer * SPANS + number;
-                        store.append(&key, addition(&key, number, budget));
+                        store.append(addition(&key, number, budget));
                     }
                 })
             })
@@ -72,9 +72,10 @@ fn stress(capacity_bytes: u64) {
     store.close_all();
     let mut seen: HashMap<Vec<u8>, u32> = HashMap::new();
     while let Ok(closed) = receiver.try_recv() {
-        for fragment in closed.trace.release().0 {
+        let released = closed.trace.release();
+        for fragment in released.fragments {
             let (trace, span) = fragment.bytes.own().split_at(16);
-            assert_eq!(trace, closed.key.id.to_wire());
+            assert_eq!(trace, released.key.id.to_wire());
             *seen.entry(span.to_vec()).or_default() += 1;
         }
     }
@@ -109,7 +110,7 @@ fn overfill(parts: u64) {
     for number in 0..5_000 {
         for part in 0..parts {
             let key = key(number);
-            store.append(&key, addition(&key, number * parts + part, &budget));
+            store.append(addition(&key, number * parts + part, &budget));
         }
         store.run_pending_tasks();
     }
@@ -139,7 +140,7 @@ fn an_early_alarm_is_put_off_until_the_last_span_is_old_enough() {
             last: start + ms(at),
             ..addition(&key, number, &budget)
         };
-        open.append(&key, addition)
+        open.append(addition)
     };
     let joined = || open.cohort().map_or(0, |cohort| cohort.traces.len());
     let appended = |number, at| (append(number, at).is_none(), joined());
