@@ -30,6 +30,7 @@ mod idle_zero_forwards_at_once;
 mod interleaved_traces_stay_apart;
 mod journal_keeps_traces_over_a_restart;
 mod json_requests_arrive_as_protobuf_does;
+mod keys_stay_out_of_the_log;
 mod late_spans_get_their_place;
 mod many_tiny_things_fit_or_are_refused;
 mod metrics_exist_at_zero;

@@ -5,16 +5,11 @@
 use std::{
     collections::HashSet,
     error::Error,
-    io::{BufRead, BufReader},
-    net::SocketAddr,
-    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -23,12 +18,11 @@ use tracestitch::{
     demo::{
         backend::{Backend, BackendFault},
         deepflow::{DeepflowConfig, Fault},
-        sender::Sender,
     },
     ledger::DropReason,
 };
 
-use crate::support::{self, Setup, World, http};
+use crate::support::{self, Setup, World, http, program::Program};
 
 /// Longer than any of these tests: only the shutdown releases.
 const OPEN: &str = "idle: 60s";
@@ -176,7 +170,7 @@ async fn what_cannot_be_sent_has_its_account() {
 #[tokio::test]
 async fn sigterm_delivers_and_exits_with_0() {
     let backend = Backend::start(0).await.expect("a free port");
-    let mut program = Program::run(&backend);
+    let mut program = run(&backend);
     let sent = program.send_a_trace().await;
     program.terminate();
     let status = program.ended().await;
@@ -190,7 +184,7 @@ async fn sigterm_delivers_and_exits_with_0() {
 async fn second_signal_exits_with_1_at_once() {
     let backend = Backend::start(0).await.expect("a free port");
     backend.set_fault(BackendFault::Unavailable);
-    let mut program = Program::run(&backend);
+    let mut program = run(&backend);
     program.send_a_trace().await;
     program.terminate();
     support::until("it says what it does", || program.said().contains("shutting down")).await;
@@ -204,80 +198,7 @@ async fn second_signal_exits_with_1_at_once() {
     backend.stop().await;
 }
 
-/// The program itself, as a process; killed when a test fails.
-struct Program {
-    process: Child,
-    lines: Arc<Mutex<String>>,
-    _directory: tempfile::TempDir,
-}
-
-impl Program {
-    fn run(backend: &Backend) -> Self {
-        let setup = Setup { buffer: OPEN, drain_timeout: "60s", ..Setup::without_deepflow() };
-        let directory = tempfile::tempdir().expect("a directory");
-        let config = directory.path().join("config.yaml");
-        let nowhere = "http://127.0.0.1:9";
-        std::fs::write(&config, setup.yaml(nowhere, &backend.url())).expect("a file");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_tracestitch"))
-            .arg("run")
-            .arg("--config")
-            .arg(&config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let lines = Arc::new(Mutex::new(String::new()));
-        let (stderr, kept) = (process.stderr.take().expect("a pipe"), Arc::clone(&lines));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                kept.lock().expect("no panics").push_str(&(line + "\n"));
-            }
-        });
-        Self { process, lines, _directory: directory }
-    }
-
-    /// Standard error so far.
-    fn said(&self) -> String {
-        self.lines.lock().expect("no panics").clone()
-    }
-
-    /// Where it takes OTLP/gRPC, from its log.
-    async fn grpc(&self) -> SocketAddr {
-        support::until("it is ready", || self.said().contains("tracestitch is ready")).await;
-        let said = self.said();
-        let mut events = said.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let line = events.find(|line: &serde_json::Value| line["protocol"] == "gRPC");
-        let address = line.as_ref().and_then(|line| line["address"].as_str());
-        address.and_then(|address| address.parse().ok()).expect("it says where it listens")
-    }
-
-    async fn send_a_trace(&self) -> Vec<Span> {
-        let sender = Sender::to(self.grpc().await).expect("an address");
-        let request = support::trace(1, 3);
-        sender.send(&request).await.expect("the request is taken");
-        support::spans_of(&request)
-    }
-
-    fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.process.id());
-        let status = Command::new("sh").arg("-c").arg(kill).status().expect("a shell");
-        assert!(status.success());
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        let mut status = None;
-        let ended = || {
-            status = self.process.try_wait().expect("our own child");
-            status.is_some()
-        };
-        support::until("the program ends", ended).await;
-        status.expect("it ended")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // Mostly it ended before.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
+fn run(backend: &Backend) -> Program {
+    let setup = Setup { buffer: OPEN, drain_timeout: "60s", ..Setup::without_deepflow() };
+    Program::run(&setup.yaml("http://127.0.0.1:9", &backend.url()))
 }

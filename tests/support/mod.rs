@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod http_backend;
+pub(crate) mod program;
 pub(crate) mod tls;
 
 use std::{
