@@ -12,7 +12,7 @@ use crate::{
 /// Spans so far, with the memory they hold.
 #[derive(Debug)]
 pub(super) struct OpenTrace {
-    /// Here and not beside the trace, so that a map has only a box to keep room for.
+    /// Here, so that the store's table has only a box to keep room for.
     pub(super) key: TraceKey,
     pub(super) fragments: Vec<Waiting>,
     pub(super) first: Instant,
@@ -27,7 +27,7 @@ pub(super) struct OpenTrace {
     pub(super) alarm: Alarm,
 }
 
-/// What few traces have: destinations that got spans of it from an earlier run, and how many.
+/// What few traces have: destinations that had spans of it before this run, and how many.
 #[derive(Debug, Default)]
 pub(super) struct Earlier {
     pub(super) had: Vec<(usize, u64)>,
@@ -125,8 +125,8 @@ impl OpenTrace {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.spans += other.spans;
-        if let Some(mut earlier) = other.earlier {
-            self.earlier.get_or_insert_default().had.append(&mut earlier.had);
+        if let Some(earlier) = other.earlier {
+            self.earlier.get_or_insert_default().had.extend(earlier.had);
         }
         self.wire_bytes += other.wire_bytes;
         self.needed_bytes += other.needed_bytes.saturating_sub(OVERHEAD_BYTES);

@@ -142,16 +142,16 @@ impl Reader {
         let Ok((id, fragment)) = keeper::fragment(&recovered.place, read) else { return at };
         let key = TraceKey { id, origin: self.keeper.origin(&meta) };
         let spans = u64::from(fragment.spans);
-        let had = |number: usize| recovered.done.get(number).copied().unwrap_or(false);
+        let has = |number: usize| recovered.done.get(number).copied().unwrap_or(false);
         let destinations = 0..self.ledger.destinations();
-        for destination in destinations.clone().filter(|number| !had(*number)) {
+        for destination in destinations.clone().filter(|number| !has(*number)) {
             self.ledger.recover(Destination(destination), spans);
         }
         let memory = self.budget.claim(Stage::Buffer, fragment.held_bytes());
         let mut trace = OpenTrace::new(key, fragment, memory, at);
         // It went out without its plan having been written.
         let had: Vec<_> =
-            destinations.filter(|number| had(*number)).map(|number| (number, spans)).collect();
+            destinations.filter(|number| has(*number)).map(|number| (number, spans)).collect();
         trace.earlier = (!had.is_empty()).then(|| Box::new(Earlier { had }));
         // Each part is charged with all that it shares, so that there may be more of it than `spills` knew of.
         if spills || self.budget.used_bytes() > self.budget.limit_bytes() / 4 {

@@ -68,6 +68,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) admin: String,
     pub(crate) dead_letter: String,
     pub(crate) drain_timeout: &'a str,
+    /// More of `logs`.
+    pub(crate) logs: &'a str,
 }
 
 /// Nobody waits for long.
@@ -91,6 +93,7 @@ impl Default for Setup<'_> {
             // A story that wants one names a directory of its own.
             dead_letter: "enabled: false".to_owned(),
             drain_timeout: "25s",
+            logs: "",
         }
     }
 }
@@ -105,7 +108,7 @@ impl Setup<'_> {
     pub(crate) fn yaml(&self, deepflow: &str, backend: &str) -> String {
         let Self { receiver, memory, buffer, journal, .. } = self;
         let Self { deepflow: asking, exporter, exporters, dead_letter, .. } = self;
-        let Self { admin, drain_timeout, .. } = self;
+        let Self { admin, drain_timeout, logs, .. } = self;
         let Self { grpc, http, admin_endpoint, .. } = self;
         let any = "endpoint: '127.0.0.1:0'";
         let exporters = if self.only.is_empty() {
@@ -121,7 +124,7 @@ impl Setup<'_> {
              exporters: {{{exporters}}}\n\
              dead_letter: {{{dead_letter}}}\n\
              admin: {{endpoint: '{admin_endpoint}', {admin}}}\n\
-             logs: {{format: json}}\n\
+             logs: {{format: json, {logs}}}\n\
              shutdown: {{drain_timeout: {drain_timeout}}}\n"
         )
     }

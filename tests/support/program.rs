@@ -1,19 +1,21 @@
 //! [`Program`]: tracestitch itself, as a process.
 
 use std::{
-    io::{BufRead, BufReader},
+    fs::{self, File},
     net::SocketAddr,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus},
 };
 
 use opentelemetry_proto::tonic::trace::v1::Span;
+use serde_json::Value;
 use tracestitch::demo::sender::Sender;
 
 /// Killed when a test fails.
 pub(crate) struct Program {
     process: Child,
-    lines: Arc<Mutex<String>>,
+    /// Its standard error.
+    log: PathBuf,
     _directory: tempfile::TempDir,
 }
 
@@ -22,35 +24,32 @@ impl Program {
     pub(crate) fn run(yaml: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = directory.path().join("config.yaml");
-        std::fs::write(&config, yaml).expect("a file");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_tracestitch"))
+        fs::write(&config, yaml).expect("a file");
+        let log = directory.path().join("log");
+        let process = Command::new(env!("CARGO_BIN_EXE_tracestitch"))
             .arg("run")
             .arg("--config")
             .arg(&config)
-            .stderr(Stdio::piped())
+            .stderr(File::create(&log).expect("a file"))
             .spawn()
             .expect("the program starts");
-        let lines = Arc::new(Mutex::new(String::new()));
-        let (stderr, kept) = (process.stderr.take().expect("a pipe"), Arc::clone(&lines));
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                kept.lock().expect("no panics").push_str(&(line + "\n"));
-            }
-        });
-        Self { process, lines, _directory: directory }
+        Self { process, log, _directory: directory }
     }
 
     /// Standard error so far.
     pub(crate) fn said(&self) -> String {
-        self.lines.lock().expect("no panics").clone()
+        fs::read_to_string(&self.log).expect("a file")
+    }
+
+    /// The lines of its log.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        self.said().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Where it takes OTLP/gRPC, from its log.
     pub(crate) async fn grpc(&self) -> SocketAddr {
         super::until("it is ready", || self.said().contains("tracestitch is ready")).await;
-        let said = self.said();
-        let mut events = said.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let line = events.find(|line: &serde_json::Value| line["protocol"] == "gRPC");
+        let line = self.events().into_iter().find(|line| line["protocol"] == "gRPC");
         let address = line.as_ref().and_then(|line| line["address"].as_str());
         address.and_then(|address| address.parse().ok()).expect("it says where it listens")
     }

@@ -104,12 +104,11 @@ impl OpenTraces {
     /// Adds spans to their trace, or opens it. A trace that has become too large or too old is closed at once. Gives a
     /// cohort that is full: the cache is to have it.
     pub(super) fn append(&self, addition: OpenTrace) -> Option<Cohort> {
-        let key = addition.key.clone();
-        let hash = self.hash(&key);
-        let mut shard = self.shard(&key)?;
+        let hash = self.hash(&addition.key);
+        let mut shard = self.shard(&addition.key)?;
         self.held.add(&addition);
         let now = addition.last;
-        let (trace, joins) = if let Some(trace) = find_mut(&mut shard, hash, &key) {
+        let (trace, joins) = if let Some(trace) = find_mut(&mut shard, hash, &addition.key) {
             self.held.merged();
             trace.merge(addition);
             let joins = joins(trace, now, self.rejoin_after);
@@ -128,11 +127,14 @@ impl OpenTraces {
         };
         let verdict = quiet(now, trace.first, now, shape(trace, false, false), &self.wait);
         if let Verdict::Release(_) = verdict {
+            let key = trace.key.clone();
             self.close_in(shard, &key, false);
             return None;
         }
+        let joining = joins.map(|bytes| (trace.key.clone(), bytes));
         drop(shard);
-        self.join(key, joins?)
+        let (key, bytes) = joining?;
+        self.join(key, bytes)
     }
 
     fn join(&self, key: TraceKey, bytes: u64) -> Option<Cohort> {

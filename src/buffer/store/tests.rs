@@ -125,6 +125,41 @@ fn what_is_closed_for_its_size_is_closed_at_the_brim() {
     (1..=4).for_each(overfill);
 }
 
+/// Scenario: so many traces that each shard's table grows a few times; then nearly all are closed, and it shrinks.
+#[test]
+fn traces_are_found_when_a_burst_is_over() {
+    const TRACES: u64 = 60_000;
+    let wait = Wait {
+        idle: Duration::from_mins(1),
+        max_age: Duration::from_mins(2),
+        max_spans: 500,
+        max_bytes: 1 << 30,
+    };
+    let budget = Budget::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let open = OpenTraces::new(wait, Duration::from_mins(1), 1 << 40, move |closed| {
+        drop(sender.send(closed));
+    });
+    let stays = |number: &u64| number.is_multiple_of(100);
+    for number in 0..TRACES {
+        drop(open.append(addition(&key(number), number, &budget)));
+    }
+    assert!((0..TRACES).all(|number| open.has(&key(number))));
+    for number in (0..TRACES).filter(|number| !stays(number)) {
+        open.close(&key(number));
+    }
+    assert_eq!(receiver.try_iter().count(), 59_400);
+    assert!((0..TRACES).all(|number| open.has(&key(number)) == stays(&number)));
+    for number in (0..TRACES).filter(stays) {
+        drop(open.append(addition(&key(number), number, &budget)));
+    }
+    open.close_all();
+    let closed: Vec<Closed> = receiver.try_iter().collect();
+    assert!(closed.len() == 600 && closed.iter().all(|closed| closed.trace.spans == 2));
+    drop(closed);
+    assert_eq!(budget.used_bytes(), 0);
+}
+
 /// Scenario: the cache heard only of a trace's first span, and rings by that.
 #[test]
 fn an_early_alarm_is_put_off_until_the_last_span_is_old_enough() {
@@ -163,4 +198,26 @@ fn an_early_alarm_is_put_off_until_the_last_span_is_old_enough() {
     open.ring(start + ms(9000));
     assert!(receiver.try_recv().is_err());
     assert_eq!(budget.used_bytes(), 0);
+}
+
+/// Scenario: a part of the trace that is older comes behind it, as one that was closed too early and is put back.
+#[test]
+fn older_spans_make_a_trace_join_once_more_and_no_more() {
+    let (start, ms) = (clock::now(), Duration::from_millis);
+    let wait = Wait { idle: ms(1000), max_age: ms(60_000), max_spans: 500, max_bytes: 1 << 30 };
+    let budget = Budget::new(0);
+    let open = OpenTraces::new(wait, ms(250), 1 << 30, drop);
+    let key = key(1);
+    let joins = |number, first: u64, last: u64| {
+        let addition = OpenTrace {
+            first: start + ms(first),
+            last: start + ms(last),
+            ..addition(&key, number, &budget)
+        };
+        drop(open.append(addition));
+        open.cohort().map_or(0, |cohort| cohort.traces.len())
+    };
+    let joined =
+        [joins(0, 900, 900), joins(1, 1000, 1000), joins(2, 100, 1000), joins(3, 1100, 1100)];
+    assert_eq!(joined, [1, 0, 1, 0]);
 }
