@@ -54,7 +54,7 @@ impl Program {
         address.and_then(|address| address.parse().ok()).expect("it says where it listens")
     }
 
-    /// One of three spans.
+    /// Sends one of three spans, and gives them.
     pub(crate) async fn send_a_trace(&self) -> Vec<Span> {
         let sender = Sender::to(self.grpc().await).expect("an address");
         let request = super::trace(1, 3);
