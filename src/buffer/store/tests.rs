@@ -9,7 +9,7 @@ use std::{
 
 use super::*;
 use crate::{
-    clock,
+    clock::{self, Instant},
     memory::{Budget, Stage},
     trace::{Fragment, Origin, TraceId},
 };
@@ -32,13 +32,18 @@ fn key(number: u64) -> TraceKey {
     TraceKey { origin: Origin::default(), id }
 }
 
+/// For so long without a new span; nothing else ends the wait soon.
+fn waits(idle: Duration) -> Wait {
+    Wait { idle, max_age: Duration::from_mins(2), max_spans: 500, max_bytes: 1 << 30 }
+}
+
+/// Spans that came at these times.
+fn came([first, last]: [Instant; 2], addition: OpenTrace) -> OpenTrace {
+    OpenTrace { first, last, ..addition }
+}
+
 fn stress(capacity_bytes: u64) {
-    let wait = Wait {
-        idle: Duration::from_millis(3),
-        max_age: Duration::from_millis(200),
-        max_spans: 500,
-        max_bytes: 1 << 30,
-    };
+    let wait = Wait { max_age: Duration::from_millis(200), ..waits(Duration::from_millis(3)) };
     let budget = Budget::new(0);
     let (sender, receiver) = mpsc::channel();
     let closed = move |closed| drop(sender.send(closed));
@@ -98,12 +103,7 @@ fn no_span_is_lost_or_doubled_under_eviction() {
 /// Scenario: many small traces, each in so many parts of the same size.
 fn overfill(parts: u64) {
     const CAPACITY_BYTES: u64 = 1_000_000;
-    let wait = Wait {
-        idle: Duration::from_mins(1),
-        max_age: Duration::from_mins(2),
-        max_spans: 500,
-        max_bytes: 1 << 30,
-    };
+    let wait = waits(Duration::from_mins(1));
     let budget = Budget::new(0);
     let (sender, receiver) = mpsc::channel();
     let store = Store::new(wait, CAPACITY_BYTES, move |closed| drop(sender.send(closed)));
@@ -129,12 +129,7 @@ fn what_is_closed_for_its_size_is_closed_at_the_brim() {
 #[test]
 fn traces_are_found_when_a_burst_is_over() {
     const TRACES: u64 = 60_000;
-    let wait = Wait {
-        idle: Duration::from_mins(1),
-        max_age: Duration::from_mins(2),
-        max_spans: 500,
-        max_bytes: 1 << 30,
-    };
+    let wait = waits(Duration::from_mins(1));
     let budget = Budget::new(0);
     let (sender, receiver) = mpsc::channel();
     let open = OpenTraces::new(wait, Duration::from_mins(1), 1 << 40, move |closed| {
@@ -164,19 +159,13 @@ fn traces_are_found_when_a_burst_is_over() {
 #[test]
 fn an_early_alarm_is_put_off_until_the_last_span_is_old_enough() {
     let (start, ms) = (clock::now(), Duration::from_millis);
-    let wait = Wait { idle: ms(1000), max_age: ms(60_000), max_spans: 500, max_bytes: 1 << 30 };
+    let wait = waits(ms(1000));
     let budget = Budget::new(0);
     let (sender, receiver) = mpsc::channel();
     let open = OpenTraces::new(wait, ms(250), 1 << 30, move |closed| drop(sender.send(closed)));
     let key = key(1);
-    let append = |number, at: u64| {
-        let addition = OpenTrace {
-            first: start + ms(at),
-            last: start + ms(at),
-            ..addition(&key, number, &budget)
-        };
-        open.append(addition)
-    };
+    let append =
+        |number, at: u64| open.append(came([start + ms(at); 2], addition(&key, number, &budget)));
     let joined = || open.cohort().map_or(0, |cohort| cohort.traces.len());
     let appended = |number, at| (append(number, at).is_none(), joined());
     assert_eq!(
@@ -204,17 +193,13 @@ fn an_early_alarm_is_put_off_until_the_last_span_is_old_enough() {
 #[test]
 fn older_spans_make_a_trace_join_once_more_and_no_more() {
     let (start, ms) = (clock::now(), Duration::from_millis);
-    let wait = Wait { idle: ms(1000), max_age: ms(60_000), max_spans: 500, max_bytes: 1 << 30 };
+    let wait = waits(ms(1000));
     let budget = Budget::new(0);
     let open = OpenTraces::new(wait, ms(250), 1 << 30, drop);
     let key = key(1);
     let joins = |number, first: u64, last: u64| {
-        let addition = OpenTrace {
-            first: start + ms(first),
-            last: start + ms(last),
-            ..addition(&key, number, &budget)
-        };
-        drop(open.append(addition));
+        let times = [first, last].map(|at| start + ms(at));
+        drop(open.append(came(times, addition(&key, number, &budget))));
         open.cohort().map_or(0, |cohort| cohort.traces.len())
     };
     let joined =
