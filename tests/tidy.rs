@@ -56,15 +56,7 @@ const HOUSE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
     ("crc32c", &["buffer/journal/"]),
-    (
-        "reqwest",
-        &[
-            "http_client.rs",
-            "completion/deepflow/client.rs",
-            "exporter/otlp_http.rs",
-            "cli/explain.rs",
-        ],
-    ),
+    ("reqwest", &["http_client/mod.rs", "exporter/otlp_http.rs", "cli/explain.rs"]),
     ("flate2", &["receiver/unpack.rs", "exporter/body.rs"]),
     ("zstd", &["receiver/unpack.rs", "exporter/body.rs"]),
     ("httpdate", &["retry.rs"]),
@@ -86,13 +78,14 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "tls/",
             "listen/",
+            "http_client/server.rs",
             "receiver/otlp_grpc.rs",
             "receiver/services.rs",
             "exporter/otlp_grpc.rs",
         ],
     ),
-    ("hyper", &["listen/"]),
-    ("hyper_util", &["tls/", "listen/"]),
+    ("hyper", &["listen/", "http_client/"]),
+    ("hyper_util", &["tls/", "listen/", "http_client/server.rs"]),
     ("tower_http", &["receiver/cors.rs"]),
     ("tonic_health", &["receiver/services.rs"]),
     ("tonic_reflection", &["receiver/services.rs"]),

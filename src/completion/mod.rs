@@ -176,7 +176,7 @@ impl Completion {
                     open = count > 0;
                     arrived.drain(..).for_each(|trace| self.submit(trace));
                 }
-                _ = beats.tick() => {}
+                _ = beats.tick() => self.close_old_connections(),
                 () = until(wake) => self.policy.tick(clock::now()),
                 // An error means that nobody is left to end it.
                 Ok(()) = ending.changed() => {
@@ -338,6 +338,12 @@ impl Completion {
         for (_, candidate) in std::mem::take(&mut self.asking) {
             let trace = self.policy.found_nothing_to_ask(clock::now(), candidate);
             self.skip(trace, Skip::Shutdown);
+        }
+    }
+
+    fn close_old_connections(&self) {
+        if let Some(deepflow) = &self.deepflow {
+            deepflow.close_old(clock::now());
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    tls::{ClientTls, Connector, Reloads},
+    tls::{Alpn, ClientTls, Connector, Reloads},
     trace::Origin,
     wire::{Encoding, PartialSuccess, RawCodec},
 };
@@ -65,7 +65,7 @@ impl OtlpGrpc {
             let failed = |source| StartError::Tls { exporter: exporter.to_owned(), source };
             let tls = ClientTls::new(&config.tls, exporter, reloads).map_err(failed)?;
             let host = config.endpoint.uri().host().unwrap_or_default();
-            let connector = Connector::new(&tls, host, connect_wait(config));
+            let connector = Connector::new(&tls, host, Alpn::Http2, connect_wait(config));
             Some(connector.map_err(failed)?)
         } else {
             None

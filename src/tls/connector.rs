@@ -1,4 +1,4 @@
-//! Connections with TLS for clients that leave connecting to others: gRPC channels.
+//! Connections with TLS for clients that leave connecting to others: gRPC channels, and the HTTP client that asks often.
 
 use std::{
     future::Future,
@@ -33,13 +33,18 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// For HTTP/2 with this host.
-    pub fn new(tls: &ClientTls, host: &str, connect_timeout: Duration) -> Result<Self, TlsError> {
+    /// For a protocol with this host.
+    pub fn new(
+        tls: &ClientTls,
+        host: &str,
+        alpn: Alpn,
+        connect_timeout: Duration,
+    ) -> Result<Self, TlsError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(connect_timeout));
-        let config = Arc::new(tls.config(Alpn::Http2)?);
+        let config = Arc::new(tls.config(alpn)?);
         Ok(Self { tcp, tls: config, name: tls.name_of(host)? })
     }
 }

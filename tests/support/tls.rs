@@ -39,7 +39,8 @@ pub(crate) fn http(tls: &ClientTls) -> reqwest::Client {
 /// A sender to a receiver on loopback.
 pub(crate) fn sender(tls: &ClientTls, address: SocketAddr) -> Sender {
     let url = format!("https://localhost:{}", address.port());
-    let connector = Connector::new(tls, "localhost", Duration::from_secs(5)).expect("a name");
+    let connector =
+        Connector::new(tls, "localhost", Alpn::Http2, Duration::from_secs(5)).expect("a name");
     let endpoint = Endpoint::from_shared(url).expect("a URL");
     Sender::over(endpoint.connect_with_connector_lazy(connector))
 }

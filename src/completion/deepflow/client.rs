@@ -6,31 +6,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use reqwest::{Client, Request, Url};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
     Endpoints,
     answer::{Outcome, classify},
 };
 use crate::{
-    clock,
-    http_client::{self, Connections},
+    clock::{self, Instant},
+    http_client::{Connections, HttpError, Response, Server},
     retry::retry_after,
     telemetry::{catalogue, chain},
     tls::{ClientTls, ClientTlsConfig, Reloads, TlsError},
 };
 
-/// A client that can't be made.
+/// A client that can't be made: a file of `tls` can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// A file of `tls` can't be used.
-    #[error("cannot ask DeepFlow by TLS")]
-    Tls(#[from] TlsError),
-    /// A fault of this program.
-    #[error("cannot make an HTTP client")]
-    Client(#[from] reqwest::Error),
-}
+#[error("cannot ask DeepFlow by TLS")]
+pub struct ClientError(#[from] TlsError);
 
 /// Limits of one ask.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +41,7 @@ const PATH: &str = "/v1/stats/querier/tracing-completion-by-external-app-spans";
 /// An HTTP client for one DeepFlow, at one address or several.
 #[derive(Debug)]
 pub(super) struct DeepflowClient {
-    client: Client,
-    urls: Vec<Url>,
+    servers: Vec<Server>,
     next: AtomicUsize,
     response_bytes_max: usize,
 }
@@ -78,35 +70,33 @@ impl DeepflowClient {
             keep_alive: KEEP_ALIVE,
             idle_max: limits.connections,
         };
-        let builder = http_client::client(connections, tls.as_ref())?;
-        let client = builder.build()?;
-        let url = |base| Ok(client.post(format!("{base}{PATH}")).build()?.url().clone());
-        let urls = endpoints.iter().map(url).collect::<Result<_, ClientError>>()?;
+        let server = |base| Server::new(base, PATH, connections, tls.as_ref());
+        let servers = endpoints.iter().map(server).collect::<Result<_, _>>()?;
         let response_bytes_max = limits.response_bytes_max;
-        Ok(Self { client, urls, next: AtomicUsize::new(0), response_bytes_max })
+        Ok(Self { servers, next: AtomicUsize::new(0), response_bytes_max })
     }
 
     /// Asks once. The caller limits the whole by a timeout.
-    pub(super) async fn ask(&self, body: Vec<u8>, headers: HeaderMap) -> Reply {
+    pub(super) async fn ask(&self, body: Vec<u8>, mut headers: HeaderMap) -> Reply {
         let turn = self.next.fetch_add(1, Relaxed);
-        let Some(url) = self.urls.get(turn % self.urls.len().max(1)) else {
+        let Some(server) = self.servers.get(turn % self.servers.len().max(1)) else {
             let why = "there is no endpoint".to_owned();
             return Reply { outcome: Outcome::Retry(why), retry_after: None, bytes: 0 };
         };
-        let mut request = Request::new(Method::POST, url.clone());
-        *request.headers_mut() = headers;
         let json = HeaderValue::from_static("application/json");
-        request.headers_mut().append(header::CONTENT_TYPE, json);
-        *request.body_mut() = Some(body.into());
-        match self.client.execute(request).await {
+        headers.append(header::CONTENT_TYPE, json);
+        match server.post(headers, body.into()).await {
             Ok(response) => self.read(response).await,
-            Err(error) => {
-                Reply { outcome: Outcome::Retry(chain(&error)), retry_after: None, bytes: 0 }
-            }
+            Err(error) => Reply { outcome: failed(&error), retry_after: None, bytes: 0 },
         }
     }
 
-    async fn read(&self, mut response: reqwest::Response) -> Reply {
+    /// Closes connections that nobody needed for long.
+    pub(super) fn close_old(&self, now: Instant) {
+        self.servers.iter().for_each(|server| server.close_old(now));
+    }
+
+    async fn read(&self, mut response: Response<'_>) -> Reply {
         let status = response.status();
         let retry_after = retry_after(response.headers(), clock::wall_us());
         let mut body = Body::default();
@@ -122,11 +112,15 @@ impl DeepflowClient {
                     break Outcome::Retry("429 Too Many Requests".to_owned());
                 }
                 Ok(None) => break classify(status.as_u16(), body.bytes()),
-                Err(error) => break Outcome::Retry(chain(&error)),
+                Err(error) => break failed(&error),
             }
         };
         Reply { outcome, retry_after, bytes: body.bytes().len() }
     }
+}
+
+fn failed(error: &HttpError) -> Outcome {
+    Outcome::Retry(chain(error))
 }
 
 /// An answer's bytes. Mostly they come in one chunk, which is not copied.

@@ -28,6 +28,7 @@ pub use self::{
     request::Post,
 };
 use crate::{
+    clock::Instant,
     config::Headers,
     tls::Reloads,
     trace::{Origin, SpanRef, TraceId},
@@ -115,6 +116,11 @@ impl Deepflow {
             headers.insert("x-org-id", org_id);
         }
         (body.json.map(|body| Prepared { body, headers }), posted)
+    }
+
+    /// Closes connections that nobody needed for long.
+    pub(super) fn close_old(&self, now: Instant) {
+        self.client.close_old(now);
     }
 
     /// Asks once, for no longer than the timeout and what is left of the trace's time.

@@ -1,11 +1,23 @@
 //! HTTP clients, all alike: HTTP/1.1 with keep-alive, no redirects, no retries, no proxy, no compression of
 //! their own.
+//!
+//! Exporters and tools ask by reqwest. [`Server`] is for one that is asked for every trace: hyper's connection, which is
+//! below reqwest too, without what lies between.
+
+mod connection;
+mod server;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, redirect, retry};
 
+pub use self::server::{HttpError, Response, Server};
 use crate::tls::{self, Alpn, ClientTls, TlsError};
+
+/// Who asks, as we say it.
+const USER_AGENT: &str = concat!("tracestitch/", env!("CARGO_PKG_VERSION"));
 
 /// What differs between them.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +45,7 @@ pub fn client(
         .pool_idle_timeout(connections.keep_alive)
         .pool_max_idle_per_host(connections.idle_max)
         .connect_timeout(connections.connect_timeout)
-        .user_agent(concat!("tracestitch/", env!("CARGO_PKG_VERSION")));
+        .user_agent(USER_AGENT);
     if let Some(tls) = tls {
         return Ok(builder.tls_backend_preconfigured(tls.config(Alpn::Http1)?));
     }

@@ -1,0 +1,266 @@
+//! One server and the connections to it, for one kind of request that is sent often.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::HttpConnector;
+use parking_lot::Mutex;
+use tower::{BoxError, ServiceExt as _};
+
+use super::{
+    Connections, USER_AGENT,
+    connection::{Connection, Post},
+};
+use crate::{
+    clock::Instant,
+    config::HttpUrl,
+    tls::{Alpn, ClientTls, Connector, TlsError},
+};
+
+/// Why there is no answer, or not all of one.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// Nobody is there, or he isn't trusted.
+    #[error("cannot connect to {to}")]
+    Connect {
+        /// Host and port.
+        to: String,
+        /// The resolver's, the socket's or TLS'.
+        source: BoxError,
+    },
+    /// Nobody says anything.
+    #[error("cannot connect to {to} within {} ms", .within.as_millis())]
+    Late {
+        /// Host and port.
+        to: String,
+        /// The timeout.
+        within: Duration,
+    },
+    /// The connection ended, or what came is no HTTP.
+    #[error("the request or its answer was cut off")]
+    Exchange(#[from] hyper::Error),
+}
+
+/// A server that is sent requests, all of them POST to one path.
+#[derive(Debug)]
+pub struct Server {
+    /// As it is connected to.
+    uri: Uri,
+    path: Uri,
+    pub(super) host: HeaderValue,
+    tcp: HttpConnector,
+    tls: Option<Connector>,
+    limits: Connections,
+    /// The one that was used last is the next one: those that a burst needed get old.
+    pub(super) idle: Mutex<Vec<Idle>>,
+}
+
+pub(super) struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Idle").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+/// The head of an answer, and its body as it comes.
+pub struct Response<'a> {
+    head: Parts,
+    body: Incoming,
+    /// `None` after the end.
+    connection: Option<Connection>,
+    server: &'a Server,
+}
+
+impl std::fmt::Debug for Response<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Response").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+/// The system tells when the other side is gone without a word: a kept connection would fail the next request.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBES: u32 = 3;
+
+impl Server {
+    /// For requests to `path` below a URL; `tls` is for an https one.
+    ///
+    /// # Panics
+    ///
+    /// When `path` is none.
+    pub fn new(
+        base: &HttpUrl,
+        path: &'static str,
+        limits: Connections,
+        tls: Option<&ClientTls>,
+    ) -> Result<Self, TlsError> {
+        let uri = base.uri().clone();
+        let tls = tls.filter(|_| base.is_tls()).map(|tls| {
+            let host = uri.host().unwrap_or_default();
+            Connector::new(tls, host, Alpn::Http1, limits.connect_timeout)
+        });
+        let below = base.uri().path().trim_end_matches('/');
+        let path = format!("{below}{path}");
+        Ok(Self {
+            path: path.parse().expect("a path below the one of a URL"),
+            host: host(&uri),
+            tcp: tcp(limits.connect_timeout),
+            tls: tls.transpose()?,
+            limits,
+            idle: Mutex::default(),
+            uri,
+        })
+    }
+
+    /// Sends a request, over a connection that is there or a new one, and waits for the head of its answer. The caller
+    /// limits how long.
+    pub async fn post(&self, headers: HeaderMap, body: Bytes) -> Result<Response<'_>, HttpError> {
+        let mut request = self.request(headers, body);
+        while let Some(mut connection) = self.take() {
+            match connection.send(request).await {
+                Ok(response) => return Ok(self.answered(response, connection)),
+                Err(mut error) => match error.take_message() {
+                    // It was closed while nobody used it.
+                    Some(unsent) => request = unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        let mut connection = self.connect().await?;
+        match connection.send(request).await {
+            Ok(response) => Ok(self.answered(response, connection)),
+            Err(error) => Err(error.into_error().into()),
+        }
+    }
+
+    /// Closes the connections that were idle too long: servers close them some day, and a request may be on its way
+    /// then.
+    pub fn close_old(&self, now: Instant) {
+        let is_old =
+            |idle: &mut Idle| now.saturating_duration_since(idle.since) >= self.limits.keep_alive;
+        let old: Vec<Idle> = self.idle.lock().extract_if(.., is_old).collect();
+        for Idle { connection, .. } in old {
+            tokio::spawn(tokio::time::timeout(self.limits.connect_timeout, connection.close()));
+        }
+    }
+
+    fn request(&self, mut headers: HeaderMap, body: Bytes) -> Post {
+        headers.insert(header::HOST, self.host.clone());
+        let agent = headers.entry(header::USER_AGENT);
+        agent.or_insert_with(|| HeaderValue::from_static(USER_AGENT));
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn answered(&self, response: http::Response<Incoming>, connection: Connection) -> Response<'_> {
+        let (head, body) = response.into_parts();
+        Response { head, body, connection: Some(connection), server: self }
+    }
+
+    fn take(&self) -> Option<Connection> {
+        self.idle.lock().pop().map(|idle| idle.connection)
+    }
+
+    fn keep(&self, connection: Connection) {
+        if !connection.is_free() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < self.limits.idle_max {
+            idle.push(Idle { connection, since: crate::clock::now() });
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, HttpError> {
+        let to = || self.uri.authority().map_or_else(String::new, ToString::to_string);
+        let within = self.limits.connect_timeout;
+        match tokio::time::timeout(within, self.connected()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(source)) => Err(HttpError::Connect { to: to(), source }),
+            Err(_) => Err(HttpError::Late { to: to(), within }),
+        }
+    }
+
+    async fn connected(&self) -> Result<Connection, BoxError> {
+        let uri = self.uri.clone();
+        Ok(match &self.tls {
+            Some(tls) => Connection::over(tls.clone().oneshot(uri).await?).await?,
+            None => Connection::over(self.tcp.clone().oneshot(uri).await?).await?,
+        })
+    }
+}
+
+impl Response<'_> {
+    /// What it says first.
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// What it says then.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The next part of the body; `None` after the last one, and then the connection is free for the next request.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        while let Some(connection) = &mut self.connection {
+            match connection.frame(&mut self.body).await.transpose() {
+                Ok(Some(frame)) => {
+                    if self.body.is_end_stream() {
+                        self.end();
+                    }
+                    // Anything else are trailers, which nobody asked for.
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Ok(None) => self.end(),
+                Err(error) => {
+                    self.connection = None;
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn end(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.server.keep(connection);
+        }
+    }
+}
+
+fn tcp(connect_timeout: Duration) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_timeout));
+    tcp.set_keepalive(Some(PROBE_AFTER));
+    tcp.set_keepalive_interval(Some(PROBE_AFTER));
+    tcp.set_keepalive_retries(Some(PROBES));
+    tcp
+}
+
+/// As the server is called; the port of the scheme goes without saying (RFC 9110, section 4.2.3).
+fn host(uri: &Uri) -> HeaderValue {
+    let usual = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    let host = uri.host().unwrap_or_default();
+    let text = match uri.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    HeaderValue::from_str(&text).expect("the host of a URL is a header's text")
+}
