@@ -11,8 +11,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The same while next to nothing is held.
 const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
 
-/// How often free pages are given back to the system.
+/// How often pages that are free for long are given back to the system.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
+
+/// Of the limit: with more resident all free pages are given back, and only what is left then is too much …
+const GIVE_BACK_ALL_PERCENT: u64 = 95;
+
+/// … but not more often, for pages that are used again cost time.
+const GIVE_BACK_ALL_EVERY: Duration = Duration::from_millis(100);
 
 /// Keeps the process within `limit_bytes`: close to that the budget allows less. Never ends.
 pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
@@ -22,29 +28,44 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
         );
         return beat.during(future::pending()).await;
     }
-    let mut given_back = clock::now();
+    let (mut given_back, mut all_given_back) = (clock::now(), clock::now());
     loop {
         let every = if budget.is_idle() { LOOK_IDLE_EVERY } else { LOOK_EVERY };
         beat.during(tokio::time::sleep(every)).await;
         let now = clock::now();
-        if now.saturating_duration_since(given_back) >= GIVE_BACK_EVERY {
+        let is_due = |last, every| now.saturating_duration_since(last) >= every;
+        if is_due(given_back, GIVE_BACK_EVERY) {
             given_back = now;
-            give_back();
+            give_back_old();
         }
         // Little that is held can't be what is too much: an idle process does not look.
-        let bytes = if budget.is_half_used() { resident_bytes() } else { None };
+        let mut bytes = if budget.is_half_used() { resident_bytes() } else { None };
+        if bytes.is_some_and(|bytes| bytes > limit_bytes / 100 * GIVE_BACK_ALL_PERCENT)
+            && is_due(all_given_back, GIVE_BACK_ALL_EVERY)
+        {
+            all_given_back = now;
+            give_back_all();
+            bytes = resident_bytes();
+        }
         budget.adjust(bytes.unwrap_or(0), limit_bytes);
     }
 }
 
-/// The allocator gives free pages back to the system while others become free: of the last ones of a burst nobody would
-/// tell it. A large block is pages of its own, and one that is not touched takes no memory.
-fn give_back() {
+/// The allocator gives pages that are free for a second back to the system while others become free: of the last ones of a
+/// burst nobody would tell it. A large block is pages of its own, and one that is not touched takes no memory.
+fn give_back_old() {
     drop(hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
-/// Resident memory of this process.
-fn resident_bytes() -> Option<u64> {
+/// The allocator gives all free pages back to the system before it says that there is no memory. So it is asked for more
+/// than any machine has; the call by which it could be told needs unsafe code.
+pub fn give_back_all() {
+    let mut none = hint::black_box(Vec::<u8>::new());
+    let _refused = hint::black_box(none.try_reserve_exact(isize::MAX.unsigned_abs() / 2));
+}
+
+/// Resident memory of this process; `None` where the kernel does not tell.
+pub fn resident_bytes() -> Option<u64> {
     told(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS")
 }
 
