@@ -18,7 +18,7 @@ const NEW_TRACES_END_PERCENT: u64 = 75;
 
 /// Of the memory limit: with more resident the budget allows less, so that the marks come down; spans of open traces are
 /// still taken, for a trace of which a part has to wait comes in pieces …
-const RESIDENT_HIGH_PERCENT: u64 = 97;
+pub(super) const RESIDENT_HIGH_PERCENT: u64 = 97;
 /// … but no longer with so much resident …
 const RESIDENT_FULL_PERCENT: u64 = 101;
 /// … and with less than this it allows more again.

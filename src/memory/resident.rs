@@ -2,7 +2,7 @@
 
 use std::{fs, future, hint, sync::Arc, time::Duration};
 
-use super::{Budget, machine::told};
+use super::{Budget, brim::RESIDENT_HIGH_PERCENT, machine::told};
 use crate::{clock, watchdog::Beat};
 
 /// How often it is looked: at the highest rate seen a process grows by about 10 MiB in that time.
@@ -14,10 +14,8 @@ const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
 /// How often pages that are free for long are given back to the system.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 
-/// Of the limit: with more resident all free pages are given back, and only what is left then is too much …
-const GIVE_BACK_ALL_PERCENT: u64 = 95;
-
-/// … but not more often, for pages that are used again cost time.
+/// With more resident than the budget is to come down for, all free pages are given back first, and only what is left then
+/// counts; but not more often than this, for pages that are used again cost time.
 const GIVE_BACK_ALL_EVERY: Duration = Duration::from_millis(100);
 
 /// Keeps the process within `limit_bytes`: close to that the budget allows less. Never ends.
@@ -40,7 +38,7 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
         }
         // Little that is held can't be what is too much: an idle process does not look.
         let mut bytes = if budget.is_half_used() { resident_bytes() } else { None };
-        if bytes.is_some_and(|bytes| bytes > limit_bytes / 100 * GIVE_BACK_ALL_PERCENT)
+        if bytes.is_some_and(|bytes| bytes > limit_bytes / 100 * RESIDENT_HIGH_PERCENT)
             && is_due(all_given_back, GIVE_BACK_ALL_EVERY)
         {
             all_given_back = now;
