@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     tracestitch::cli::main()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     //! The library's own tests have another allocator.
 

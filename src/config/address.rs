@@ -14,6 +14,9 @@ pub struct HttpUrl(http::Uri);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UrlPath(String);
 
+/// What is below a URL is found by appending to it, and there is an end to what servers take.
+const URL_BYTES_MAX: usize = 8 * 1024;
+
 impl ListenAddress {
     /// As `host:port`.
     pub fn as_str(&self) -> &str {
@@ -95,6 +98,12 @@ impl FromStr for HttpUrl {
 
     /// What is refused may hold a secret, wherever: messages don't repeat it.
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > URL_BYTES_MAX {
+            return Err(format!("is longer than {URL_BYTES_MAX} bytes"));
+        }
+        if !text.is_ascii() {
+            return Err("has characters that a URL writes as %XX".to_owned());
+        }
         let uri: Option<http::Uri> = text.parse().ok();
         match uri {
             Some(uri) if uri.authority().is_some_and(|host| host.as_str().contains('@')) => {
@@ -166,7 +175,10 @@ mod tests {
             let address = address.parse::<ListenAddress>().expect("an address");
             assert_eq!(address.is_loopback(), expected, "{address}");
         }
-        assert!("tempo:4317".parse::<HttpUrl>().is_err());
+        let long = format!("http://tempo/{}", "a".repeat(URL_BYTES_MAX));
+        for bad in ["tempo:4317", "http://tempo/\u{e4}", &long] {
+            assert!(bad.parse::<HttpUrl>().is_err(), "{bad}");
+        }
         for bad in ["", "v1/traces", "/{signal}", "/a b", "/a?b"] {
             assert!(bad.parse::<UrlPath>().is_err(), "{bad}");
         }

@@ -41,7 +41,7 @@ pub enum HttpError {
         within: Duration,
     },
     /// The connection ended, or what came is no HTTP.
-    #[error("the request or its answer was cut off")]
+    #[error("there is no answer, or not all of one")]
     Exchange(#[from] hyper::Error),
 }
 
@@ -85,10 +85,6 @@ impl std::fmt::Debug for Response<'_> {
     }
 }
 
-/// The system tells when the other side is gone without a word: a kept connection would fail the next request.
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-const PROBES: u32 = 3;
-
 impl Server {
     /// For requests to `path` below a URL; `tls` is for an https one.
     ///
@@ -101,17 +97,16 @@ impl Server {
         limits: Connections,
         tls: Option<&ClientTls>,
     ) -> Result<Self, TlsError> {
-        let uri = base.uri().clone();
+        // The query stays out: it may hold a key.
+        let uri: Uri = format!("{base}{path}").parse().expect("a path below a URL");
         let tls = tls.filter(|_| base.is_tls()).map(|tls| {
             let host = uri.host().unwrap_or_default();
             Connector::new(tls, host, Alpn::Http1, limits.connect_timeout)
         });
-        let below = base.uri().path().trim_end_matches('/');
-        let path = format!("{below}{path}");
         Ok(Self {
-            path: path.parse().expect("a path below the one of a URL"),
+            path: uri.path().parse().expect("the path of a URL"),
             host: host(&uri),
-            tcp: tcp(limits.connect_timeout),
+            tcp: Connector::tcp(limits.connect_timeout),
             tls: tls.transpose()?,
             limits,
             idle: Mutex::default(),
@@ -153,7 +148,8 @@ impl Server {
     }
 
     fn request(&self, mut headers: HeaderMap, body: Bytes) -> Post {
-        headers.insert(header::HOST, self.host.clone());
+        // Operators may say both.
+        headers.entry(header::HOST).or_insert_with(|| self.host.clone());
         let agent = headers.entry(header::USER_AGENT);
         agent.or_insert_with(|| HeaderValue::from_static(USER_AGENT));
         let mut request = Request::new(Full::new(body));
@@ -187,8 +183,9 @@ impl Server {
         let within = self.limits.connect_timeout;
         match tokio::time::timeout(within, self.connected()).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(source)) => Err(HttpError::Connect { to: to(), source }),
-            Err(_) => Err(HttpError::Late { to: to(), within }),
+            // Of several addresses each has its share of the time.
+            Ok(Err(source)) if !is_late(&*source) => Err(HttpError::Connect { to: to(), source }),
+            Ok(Err(_)) | Err(_) => Err(HttpError::Late { to: to(), within }),
         }
     }
 
@@ -242,14 +239,12 @@ impl Response<'_> {
     }
 }
 
-fn tcp(connect_timeout: Duration) -> HttpConnector {
-    let mut tcp = HttpConnector::new();
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(connect_timeout));
-    tcp.set_keepalive(Some(PROBE_AFTER));
-    tcp.set_keepalive_interval(Some(PROBE_AFTER));
-    tcp.set_keepalive_retries(Some(PROBES));
-    tcp
+fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| {
+        let error = error.downcast_ref::<std::io::Error>();
+        error.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    })
 }
 
 /// As the server is called; the port of the scheme goes without saying (RFC 9110, section 4.2.3).

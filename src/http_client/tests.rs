@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
+    time::timeout,
 };
 
 use super::{Connections, HttpError, Server};
@@ -47,7 +48,8 @@ enum After {
 }
 
 impl Peer {
-    async fn start(answer: &'static str, after: After) -> Self {
+    async fn start(answer: &str, after: After) -> Self {
+        let answer: Arc<str> = answer.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (connections, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
@@ -58,10 +60,11 @@ impl Peer {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Relaxed);
-                let (sender, ended, told) = (sender.clone(), Arc::clone(&ended), Arc::clone(&told));
+                let (sender, answer) = (sender.clone(), Arc::clone(&answer));
+                let (ended, told) = (Arc::clone(&ended), Arc::clone(&told));
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = answer_all(stream, answer, after, &sender) => {}
+                        () = answer_all(stream, &answer, after, &sender) => {}
                         () = told.notified() => {}
                     }
                     ended.notify_one();
@@ -77,6 +80,14 @@ impl Peer {
 
     fn connections(&self) -> usize {
         self.connections.load(Relaxed)
+    }
+
+    async fn closed(&self) {
+        within(self.closed.notified()).await;
+    }
+
+    async fn request(&mut self) -> String {
+        within(self.requests.recv()).await.expect("a request")
     }
 }
 
@@ -104,6 +115,11 @@ async fn answer_all(
     }
 }
 
+/// What does not come would not fail the test otherwise.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), future).await.expect("in time")
+}
+
 fn server(url: &str, limits: Connections) -> Server {
     Server::new(&url.parse().expect("a URL"), "/ask", limits, None).expect("a server")
 }
@@ -129,24 +145,37 @@ async fn news() {
 
 #[tokio::test]
 async fn one_connection_serves_one_after_the_other() {
+    let large = "0123456789abcdef".repeat(1 << 16);
+    let in_chunks = |len: usize| {
+        let chunks = large.as_bytes().chunks(len).map(|chunk| {
+            let text = String::from_utf8_lossy(chunk);
+            format!("{:x}\r\n{text}\r\n", chunk.len())
+        });
+        let chunks = chunks.collect::<String>();
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+    };
+    let len = large.len();
     for (answer, body) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "hello"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""),
-        (
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
-            "hello",
-        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", ""),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "ok"),
         (
             "HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\ntrailer: t\r\n\r\n5\r\nhello\r\n0\r\nt: 1\r\n\r\n",
             "hello",
         ),
+        (&format!("HTTP/1.1 200 OK\r\ncontent-length: {len}\r\n\r\n{large}"), &large),
+        (&in_chunks(1_000), &large),
+        (&in_chunks(100_000), &large),
     ] {
+        let head = answer.lines().take(2).collect::<String>();
         let peer = Peer::start(answer, After::Waits).await;
         let server = peer.server();
         for _ in 0..3 {
-            assert_eq!(ask(&server).await.expect(answer), body, "{answer}");
+            let read = within(ask(&server)).await.expect("an answer");
+            assert!(read == body, "{head}");
         }
-        assert_eq!(peer.connections(), 1, "{answer}");
+        assert_eq!(peer.connections(), 1, "{head}");
     }
 }
 
@@ -174,23 +203,29 @@ async fn a_connection_that_was_closed_meanwhile_fails_no_request() {
         assert_eq!(ask(&server).await.expect("an answer"), "ok");
         assert_eq!((peer.connections(), server.idle.lock().len()), (number, 1));
         peer.hang_up.notify_one();
-        peer.closed.notified().await;
+        peer.closed().await;
         news().await;
     }
 }
 
 #[tokio::test]
-async fn a_connection_is_not_kept_when_the_server_says_so_or_its_answer_was_not_read() {
-    let closing = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-    let peer = Peer::start(closing, After::Waits).await;
-    let server = peer.server();
-    assert_eq!(ask(&server).await.expect("an answer"), "ok");
-    assert!(server.idle.lock().is_empty());
+async fn a_connection_is_not_kept_after_its_last_answer_or_one_that_was_not_read() {
+    for (answer, after) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok", After::Waits),
+        // It ends with the connection.
+        ("HTTP/1.1 200 OK\r\n\r\nok", After::Closes),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more", After::Waits),
+    ] {
+        let peer = Peer::start(answer, after).await;
+        let server = peer.server();
+        assert_eq!(within(ask(&server)).await.expect(answer), "ok");
+        assert!(server.idle.lock().is_empty(), "{answer}");
+    }
 
     let peer = Peer::start("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", After::Waits).await;
     let server = peer.server();
     drop(server.post(HeaderMap::new(), Bytes::from_static(b"the end")).await.expect("an answer"));
-    peer.closed.notified().await;
+    peer.closed().await;
     assert!(server.idle.lock().is_empty());
 }
 
@@ -219,15 +254,17 @@ async fn old_connections_are_closed() {
     assert_eq!(server.idle.lock().len(), 1);
     server.close_old(clock::now() + LIMITS.keep_alive);
     assert!(server.idle.lock().is_empty());
-    peer.closed.notified().await;
+    peer.closed().await;
 }
 
 #[tokio::test]
 async fn who_is_asked_and_who_asks_is_said() {
     let mut peer = Peer::start("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", After::Waits).await;
     let url = format!("http://{}/below/?key=secret", peer.address);
-    ask(&server(&url, LIMITS)).await.expect("an answer");
-    let request = peer.requests.recv().await.expect("a request");
+    let below = server(&url, LIMITS);
+    assert!(!format!("{below:?}").contains("secret"), "{below:?}");
+    ask(&below).await.expect("an answer");
+    let request = peer.request().await;
     assert!(request.starts_with("POST /below/ask HTTP/1.1\r\n"), "{request}");
     for line in [
         format!("host: {}", peer.address),
@@ -237,11 +274,17 @@ async fn who_is_asked_and_who_asks_is_said() {
         assert!(request.contains(&format!("\r\n{line}\r\n")), "{line}: {request}");
     }
 
-    let named = HeaderMap::from_iter([(header::USER_AGENT, HeaderValue::from_static("me"))]);
+    let named = [(header::USER_AGENT, "me"), (header::HOST, "you")];
+    let named = named.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    let named = HeaderMap::from_iter(named);
     let server = peer.server();
     server.post(named, Bytes::from_static(b"the end")).await.expect("an answer");
-    let request = peer.requests.recv().await.expect("a request");
+    let request = peer.request().await;
     assert!(request.contains("\r\nuser-agent: me\r\n"), "{request}");
+    assert!(
+        request.contains("\r\nhost: you\r\n") && request.matches("host:").count() == 1,
+        "{request}"
+    );
 }
 
 #[test]

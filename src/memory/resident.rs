@@ -14,8 +14,8 @@ const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
 /// How often pages that are free for long are given back to the system.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
 
-/// With more resident than the budget is to come down for, all free pages are given back first, and only what is left then
-/// counts; but not more often than this, for pages that are used again cost time.
+/// With more resident than the budget is to come down for, what is free is given back first, and what is left then counts. Not
+/// more often than this, for pages that are used again cost time.
 const GIVE_BACK_ALL_EVERY: Duration = Duration::from_millis(100);
 
 /// Keeps the process within `limit_bytes`: close to that the budget allows less. Never ends.
@@ -37,15 +37,16 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
             give_back_old();
         }
         // Little that is held can't be what is too much: an idle process does not look.
-        let mut bytes = if budget.is_half_used() { resident_bytes() } else { None };
-        if bytes.is_some_and(|bytes| bytes > limit_bytes / 100 * RESIDENT_HIGH_PERCENT)
-            && is_due(all_given_back, GIVE_BACK_ALL_EVERY)
-        {
-            all_given_back = now;
-            give_back_all();
-            bytes = resident_bytes();
+        let bytes = if budget.is_half_used() { resident_bytes() } else { None };
+        let bytes = bytes.unwrap_or(0);
+        if bytes <= limit_bytes / 100 * RESIDENT_HIGH_PERCENT {
+            budget.adjust(bytes, limit_bytes);
+        } else if is_due(all_given_back, GIVE_BACK_ALL_EVERY) {
+            // An error means that the process ends.
+            let _ended = beat.during(tokio::task::spawn_blocking(give_back_all)).await;
+            all_given_back = clock::now();
+            budget.adjust(resident_bytes().unwrap_or(bytes), limit_bytes);
         }
-        budget.adjust(bytes.unwrap_or(0), limit_bytes);
     }
 }
 
@@ -55,12 +56,15 @@ fn give_back_old() {
     drop(hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
-/// The allocator gives all free pages back to the system before it says that there is no memory. So it is asked for more
-/// than any machine has; the call by which it could be told needs unsafe code.
+/// The allocator gives what is free in its arenas back to the system before it says that there is no memory. So it is asked
+/// for more than any machine has; the call by which it could be told needs unsafe code.
 pub fn give_back_all() {
     let mut none = hint::black_box(Vec::<u8>::new());
-    let _refused = hint::black_box(none.try_reserve_exact(isize::MAX.unsigned_abs() / 2));
+    let _refused = hint::black_box(none.try_reserve_exact(MORE_THAN_THERE_IS));
 }
+
+/// Just below what no allocator is asked for.
+const MORE_THAN_THERE_IS: usize = isize::MAX.unsigned_abs() - (1 << 16);
 
 /// Resident memory of this process; `None` where the kernel does not tell.
 pub fn resident_bytes() -> Option<u64> {

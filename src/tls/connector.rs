@@ -17,6 +17,13 @@ use tower::{BoxError, Service};
 
 use super::{Alpn, ClientTls, TlsError};
 
+/// The system tells when the other side is gone without a word; otherwise what is sent next waits for it in vain.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBES: u32 = 3;
+/// The same of what was sent, and of probes in all.
+#[cfg(target_os = "linux")]
+const UNANSWERED_MAX: Duration = Duration::from_secs(30);
+
 /// Connects to the address of a URL, and expects the certificate of the name that this was made for: the address may
 /// be one of several that the name stands for.
 #[derive(Clone)]
@@ -40,12 +47,23 @@ impl Connector {
         alpn: Alpn,
         connect_timeout: Duration,
     ) -> Result<Self, TlsError> {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = Self::tcp(connect_timeout);
         tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect_timeout));
         let config = Arc::new(tls.config(alpn)?);
         Ok(Self { tcp, tls: config, name: tls.name_of(host)? })
+    }
+
+    /// The same without TLS.
+    pub fn tcp(connect_timeout: Duration) -> HttpConnector {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(connect_timeout));
+        tcp.set_keepalive(Some(PROBE_AFTER));
+        tcp.set_keepalive_interval(Some(PROBE_AFTER));
+        tcp.set_keepalive_retries(Some(PROBES));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(UNANSWERED_MAX));
+        tcp
     }
 }
 

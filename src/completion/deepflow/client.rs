@@ -84,6 +84,7 @@ impl DeepflowClient {
             return Reply { outcome: Outcome::Retry(why), retry_after: None, bytes: 0 };
         };
         let json = HeaderValue::from_static("application/json");
+        headers.entry(header::ACCEPT).or_insert_with(|| json.clone());
         headers.append(header::CONTENT_TYPE, json);
         match server.post(headers, body.into()).await {
             Ok(response) => self.read(response).await,
