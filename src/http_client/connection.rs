@@ -23,11 +23,14 @@ use hyper::{
 /// A request whose body is there.
 pub(super) type Post = Request<Full<Bytes>>;
 
+/// hyper's half of a connection: it reads and writes as often as it is polled.
+type Moving = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
 /// An open connection. Dropping it closes it, whatever is under way.
 pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    /// Reads and writes; `None` once it is over. Dropped then, it tells whoever still waits.
-    moving: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    /// `None` once it is over. Dropped then, it tells whoever still waits.
+    moving: Option<Moving>,
 }
 
 impl Connection {
@@ -82,10 +85,7 @@ impl Connection {
     }
 }
 
-fn move_on(
-    moving: &mut Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
-    context: &mut Context<'_>,
-) {
+fn move_on(moving: &mut Option<Moving>, context: &mut Context<'_>) {
     if let Some(future) = moving
         && future.as_mut().poll(context).is_ready()
     {
