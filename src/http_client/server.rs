@@ -239,7 +239,8 @@ impl Response<'_> {
     }
 }
 
-fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
+/// The system waited long enough, or the connector did, which says so in the same words.
+pub(super) fn is_late(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.any(|error| {
         let error = error.downcast_ref::<std::io::Error>();

@@ -1,6 +1,7 @@
 //! Connections are kept while they are good, and no others.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -17,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Connections, HttpError, Server};
+use super::{Connections, HttpError, Server, server::is_late};
 use crate::{
     clock,
     telemetry::chain,
@@ -298,6 +299,16 @@ fn the_usual_port_goes_without_saying() {
     ] {
         assert_eq!(server(url, LIMITS).host, host, "{url}");
     }
+}
+
+#[test]
+fn who_never_answers_is_late_and_who_refuses_is_not() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("around it")]
+    struct Around(#[source] io::Error);
+    let error = |kind: io::ErrorKind| Around(kind.into());
+    assert!(is_late(&error(io::ErrorKind::TimedOut)));
+    assert!(!is_late(&error(io::ErrorKind::ConnectionRefused)));
 }
 
 #[tokio::test]
