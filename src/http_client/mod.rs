@@ -5,6 +5,7 @@
 //! below reqwest too, without what lies between.
 
 mod connection;
+mod response;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,10 @@ use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, redirect, retry};
 
-pub use self::server::{HttpError, Response, Server};
+pub use self::{
+    response::Response,
+    server::{HttpError, Server},
+};
 use crate::tls::{self, Alpn, ClientTls, TlsError};
 
 /// Who asks, as we say it.

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts};
-use http_body::Body as _;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
 use parking_lot::Mutex;
 use tower::{BoxError, ServiceExt as _};
@@ -14,6 +12,7 @@ use tower::{BoxError, ServiceExt as _};
 use super::{
     Connections, USER_AGENT,
     connection::{Connection, Post},
+    response::Response,
 };
 use crate::{
     clock::Instant,
@@ -70,21 +69,6 @@ impl std::fmt::Debug for Idle {
     }
 }
 
-/// The head of an answer, and its body as it comes.
-pub struct Response<'a> {
-    head: Parts,
-    body: Incoming,
-    /// `None` after the end.
-    connection: Option<Connection>,
-    server: &'a Server,
-}
-
-impl std::fmt::Debug for Response<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Response").field("head", &self.head).finish_non_exhaustive()
-    }
-}
-
 impl Server {
     /// For requests to `path` below a URL; `tls` is for an https one.
     ///
@@ -120,7 +104,7 @@ impl Server {
         let mut request = self.request(headers, body);
         while let Some(mut connection) = self.take() {
             match connection.send(request).await {
-                Ok(response) => return Ok(self.answered(response, connection)),
+                Ok(response) => return Ok(Response::new(response, connection, self)),
                 Err(mut error) => match error.take_message() {
                     // It was closed while nobody used it.
                     Some(unsent) => request = unsent,
@@ -131,7 +115,7 @@ impl Server {
         // Rare and large: whoever asks would be three times its size, and tasks are moved about.
         let mut connection = Box::pin(self.connect()).await?;
         match connection.send(request).await {
-            Ok(response) => Ok(self.answered(response, connection)),
+            Ok(response) => Ok(Response::new(response, connection, self)),
             Err(error) => Err(error.into_error().into()),
         }
     }
@@ -159,16 +143,12 @@ impl Server {
         request
     }
 
-    fn answered(&self, response: http::Response<Incoming>, connection: Connection) -> Response<'_> {
-        let (head, body) = response.into_parts();
-        Response { head, body, connection: Some(connection), server: self }
-    }
-
     fn take(&self) -> Option<Connection> {
         self.idle.lock().pop().map(|idle| idle.connection)
     }
 
-    fn keep(&self, connection: Connection) {
+    /// Keeps a connection whose answer was read, if it is good for another request.
+    pub(super) fn keep(&self, connection: Connection) {
         if !connection.is_free() {
             return;
         }
@@ -195,47 +175,6 @@ impl Server {
             Some(tls) => Connection::over(tls.clone().oneshot(uri).await?).await?,
             None => Connection::over(self.tcp.clone().oneshot(uri).await?).await?,
         })
-    }
-}
-
-impl Response<'_> {
-    /// What it says first.
-    pub fn status(&self) -> StatusCode {
-        self.head.status
-    }
-
-    /// What it says then.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.head.headers
-    }
-
-    /// The next part of the body; `None` after the last one, and then the connection is free for the next request.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
-        while let Some(connection) = &mut self.connection {
-            match connection.frame(&mut self.body).await.transpose() {
-                Ok(Some(frame)) => {
-                    if self.body.is_end_stream() {
-                        self.end();
-                    }
-                    // Anything else are trailers, which nobody asked for.
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
-                Ok(None) => self.end(),
-                Err(error) => {
-                    self.connection = None;
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn end(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.server.keep(connection);
-        }
     }
 }
 
