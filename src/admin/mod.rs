@@ -31,7 +31,7 @@ use crate::{
     auth::AuthConfig,
     clock,
     config::{ListenAddress, Problems},
-    listen::{Limits, Listener, Protocol, STREAM_WINDOW_BYTES, STREAMS},
+    listen::{Limits, Listener, Protocol, Streams},
     telemetry::{
         Watched,
         catalogue::{Listening, UPKEEP},
@@ -107,8 +107,7 @@ impl Default for Config {
 const LIMITS: Limits = Limits {
     protocol: Protocol::Any,
     connections: 256,
-    streams: STREAMS,
-    stream_window_bytes: STREAM_WINDOW_BYTES,
+    streams: Streams::LEAST,
     head_wait: Duration::from_secs(20),
     idle_wait: Duration::from_mins(2),
     age: None,

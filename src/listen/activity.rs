@@ -135,7 +135,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{clock, listen::Protocol};
+    use crate::{
+        clock,
+        listen::{Protocol, Streams},
+    };
 
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_mins(1);
@@ -145,8 +148,7 @@ mod tests {
         Limits {
             protocol,
             connections: 1,
-            streams: 1,
-            stream_window_bytes: 0,
+            streams: Streams::LEAST,
             head_wait: HEAD,
             idle_wait: IDLE,
             age: None,

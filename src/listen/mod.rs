@@ -23,7 +23,7 @@ use tokio::{
 };
 use tower::{BoxError, Service, ServiceExt as _};
 
-pub use self::limits::{Age, Limits, Protocol, STREAM_WINDOW_BYTES, STREAMS, stream_window_bytes};
+pub use self::limits::{Age, Limits, Protocol, Streams};
 use self::{connection::Connection, register::Register};
 use crate::{
     clock,

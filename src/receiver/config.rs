@@ -8,7 +8,7 @@ use super::CorsConfig;
 use crate::{
     auth::AuthConfig,
     config::{ByteSize, HttpUrl, Interval, ListenAddress, NameOrNone, Problems, UrlPath},
-    listen::{Age, Limits, Protocol, STREAMS},
+    listen::{Age, Limits, Protocol, Streams},
     tls::ServerTlsConfig,
     trace::HEADERS_MAX,
 };
@@ -63,8 +63,9 @@ pub struct GrpcConfig {
     /// Open at a time. When one more comes, those go that have been silent for longest.
     pub max_connections: usize,
     /// Requests of one connection at a time; further ones wait in their sender. Each may send 64KiB ahead of being
-    /// read, and up to 256KiB where memory.limit is above 1GiB.
-    pub max_concurrent_streams: u32,
+    /// read, and up to 256KiB where memory.limit is above 1GiB. Without this: 32, and fewer where memory.limit
+    /// is below 430MiB, 9 at 128MiB.
+    pub max_concurrent_streams: Option<u32>,
     /// Tells clients like grpcurl which services and messages there are.
     pub reflection: bool,
     /// How long a connection lives. Pings of senders are answered, however often they come.
@@ -139,7 +140,7 @@ impl Default for GrpcConfig {
             endpoint: address("127.0.0.1:4317"),
             tls: ServerTlsConfig::default(),
             max_connections: CONNECTIONS_MAX,
-            max_concurrent_streams: STREAMS,
+            max_concurrent_streams: None,
             reflection: false,
             keepalive: GrpcKeepaliveConfig::default(),
         }
@@ -183,9 +184,10 @@ impl GrpcConfig {
     fn check(&self, problems: &mut Problems) {
         problems.within("tls", |problems| self.tls.check(problems));
         check_connections(self.max_connections, problems);
-        if !(1..=STREAMS_MAX).contains(&self.max_concurrent_streams) {
+        if self.max_concurrent_streams.is_some_and(|streams| !(1..=STREAMS_MAX).contains(&streams))
+        {
             let problem = format!("must be between 1 and {STREAMS_MAX}");
-            problems.push("max_concurrent_streams", problem, Some("32 is the default"));
+            problems.push("max_concurrent_streams", problem, Some("32 is usual"));
         }
         if self.keepalive.max_connection_idle.is_zero() {
             let hint = Some("10m is the default");
@@ -193,14 +195,14 @@ impl GrpcConfig {
         }
     }
 
-    pub(super) fn limits(&self, stream_window_bytes: u32) -> Limits {
+    pub(super) fn limits(&self, mut streams: Streams) -> Limits {
+        streams.at_once = self.max_concurrent_streams.unwrap_or(streams.at_once);
         let keepalive = &self.keepalive;
         let (max, grace) = (keepalive.max_connection_age, keepalive.max_connection_age_grace);
         Limits {
             protocol: Protocol::Http2,
             connections: self.max_connections,
-            streams: self.max_concurrent_streams,
-            stream_window_bytes,
+            streams,
             head_wait: GREETING_WAIT,
             idle_wait: keepalive.max_connection_idle.get(),
             age: (!max.is_zero()).then(|| Age { max: max.get(), grace: grace.get() }),
@@ -238,12 +240,11 @@ impl HttpConfig {
         }
     }
 
-    pub(super) fn limits(&self, stream_window_bytes: u32) -> Limits {
+    pub(super) fn limits(&self, streams: Streams) -> Limits {
         Limits {
             protocol: Protocol::Any,
             connections: self.max_connections,
-            streams: STREAMS,
-            stream_window_bytes,
+            streams,
             head_wait: self.read_header_timeout.get(),
             idle_wait: self.idle_timeout.get(),
             age: None,
@@ -347,5 +348,20 @@ fn open_doors(
         let what = if auth.is_on() { "tokens and spans" } else { "spans" };
         let problem = format!("{what} come in plain text, anybody on the way can read them");
         problems.push("tls", problem, Some("set cert_file and key_file"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_streams_that_is_said_counts_whatever_memory_there_is() {
+        let streams = |said| {
+            let config = GrpcConfig { max_concurrent_streams: said, ..GrpcConfig::default() };
+            config.limits(Streams::LEAST).streams
+        };
+        assert_eq!(streams(None), Streams::LEAST);
+        assert_eq!(streams(Some(100)), Streams { at_once: 100, ..Streams::LEAST });
     }
 }

@@ -25,7 +25,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     clock,
     config::ListenAddress,
-    listen::{Limits, Listener, stream_window_bytes},
+    listen::{Limits, Listener, Streams},
     memory::Budget,
     telemetry::{Metrics, catalogue::Listening},
     tls::{Alpn, Reloads, ServerTls, ServerTlsConfig, TlsError},
@@ -87,13 +87,13 @@ impl Receivers {
         reloads: &Reloads,
     ) -> Result<Self, StartError> {
         let Protocols { grpc, http } = &config.otlp.protocols;
-        let window = stream_window_bytes(budget.limit_bytes());
+        let streams = Streams::within(budget.limit_bytes());
         // Both listen before either serves: a program that can't start takes no spans.
         let grpc = match grpc {
             Some(grpc) => {
                 let tls = tls(&grpc.tls, Alpn::Http2, Listening::Grpc, reloads)?;
                 Some(
-                    listen(&grpc.endpoint, tls, grpc.limits(window), metrics, Listening::Grpc)
+                    listen(&grpc.endpoint, tls, grpc.limits(streams), metrics, Listening::Grpc)
                         .await?,
                 )
             }
@@ -103,7 +103,7 @@ impl Receivers {
             Some(http) => {
                 let tls = tls(&http.tls, Alpn::Any, Listening::Http, reloads)?;
                 Some(
-                    listen(&http.endpoint, tls, http.limits(window), metrics, Listening::Http)
+                    listen(&http.endpoint, tls, http.limits(streams), metrics, Listening::Http)
                         .await?,
                 )
             }
