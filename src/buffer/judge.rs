@@ -25,7 +25,7 @@ use crate::{
     ledger::{Destination, Ledger},
     memory::{Budget, Stage},
     telemetry::Metrics,
-    trace::{Arrivals, Durable, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
+    trace::{Arrivals, Durable, Event, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
     watchdog::Beat,
 };
 
@@ -222,6 +222,8 @@ impl Judge {
                 let age_s = recalled.age.as_secs_f64();
                 self.metrics.buffer.late_span_age_seconds.record(age_s);
             }
+            let spans = u64::try_from(recalled.sent.spans().len()).unwrap_or(u64::MAX);
+            quiet.lease.note(Event::Follows(spans));
             quiet.sent = Some(recalled.sent);
         }
         quiet

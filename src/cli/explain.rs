@@ -186,6 +186,10 @@ fn lines(told: &Told) -> Vec<(u64, String)> {
         lines.push((told.last_arrival_ms, "the last span".to_owned()));
     }
     lines.push((released.at_ms, release));
+    lines.extend(told.follows_spans.map(|spans| {
+        let line = format!("goes on where {} of it left off", many(spans, "earlier span"));
+        (released.at_ms, line)
+    }));
     lines.extend(told.asks.iter().flat_map(asked));
     lines.extend(told.answer.as_ref().map(answered));
     lines.extend(told.woven.as_ref().and_then(woven));
@@ -263,7 +267,7 @@ mod tests {
         let page = r#"{"trace_id": "0af7651916cd43dd8448eb211c80319c", "parts": [{
             "trace_id": "0af7651916cd43dd8448eb211c80319c", "first_arrival_unix_ms": 1000000000,
             "last_arrival_ms": 40, "fragments": 2, "spans": 5,
-            "released": {"reason": "idle", "at_ms": 15060},
+            "released": {"reason": "idle", "at_ms": 15060}, "follows_spans": 3,
             "asks": {"count": 2, "first_ms": 15061, "last_ms": 25061, "ended": {"reason": "found", "at_ms": 25200}},
             "answer": {"found": {"spans": 14, "at_ms": 25200}},
             "woven": {"system": 4, "network": 10, "omitted": 0, "reparented": 1, "at_ms": 25210},
@@ -277,6 +281,7 @@ trace 0af7651916cd43dd8448eb211c80319c: has left
        +0 ms  the first of 5 spans in 2 requests
       +40 ms  the last span
     +15.06 s  released (idle), 15.02 s after its last span
+    +15.06 s  goes on where 3 earlier spans of it left off
     +15.06 s  asked DeepFlow
     +25.06 s  asked DeepFlow again, 2 times in all
     +25.20 s  DeepFlow: found

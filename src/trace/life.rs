@@ -17,6 +17,8 @@ use crate::{
 /// Something that happens to a trace after its release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
+    /// It goes on with what so many spans left that went on before.
+    Follows(u64),
     /// It is asked for.
     Asked,
     /// The ask ended.
@@ -83,6 +85,7 @@ struct Facts {
 
 #[derive(Debug, Default)]
 struct Events {
+    follows_spans: Option<u64>,
     asks: u64,
     first_ask: Option<Instant>,
     last_ask: Option<Instant>,
@@ -156,6 +159,7 @@ impl Life {
     pub fn note(&self, now: Instant, event: Event) {
         let mut events = self.facts.events.lock();
         match event {
+            Event::Follows(spans) => events.follows_spans = Some(spans),
             Event::Asked => {
                 events.asks += 1;
                 events.first_ask.get_or_insert(now);
@@ -186,6 +190,7 @@ impl Life {
             fragments: arrivals.fragments,
             spans: arrivals.spans,
             released: moment(arrivals.release.label(), self.facts.released),
+            follows_spans: events.follows_spans,
             asks: events.first_ask.zip(events.last_ask).map(|(first, last)| Asks {
                 count: events.asks,
                 first_ms: self.ms(first),

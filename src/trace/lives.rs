@@ -176,6 +176,7 @@ mod tests {
         let life = life.expect("there is room");
         assert_eq!(life.told().state(), State::Waiting);
         for (ms, event) in [
+            (15_000, Event::Follows(3)),
             (15_001, Event::Asked),
             (15_100, Event::AskEnded(AskOutcome::NotFound)),
             (25_001, Event::Asked),
@@ -200,6 +201,7 @@ mod tests {
             "fragments": 2,
             "spans": 5,
             "released": {"reason": "idle", "at_ms": 15_000},
+            "follows_spans": 3,
             "asks": {"count": 2, "first_ms": 15_001, "last_ms": 25_001,
                 "ended": {"reason": "found", "at_ms": 25_200}},
             "answer": {"found": {"spans": 14, "at_ms": 25_200}},

@@ -23,6 +23,10 @@ pub struct Told {
     pub spans: u64,
     /// Why and when it was released.
     pub released: Moment,
+    /// Spans of the trace that went on before it, in parts that may not be remembered any more; `None`: it is the first one,
+    /// as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows_spans: Option<u64>,
     /// How it was asked for; `None`: not at all.
     pub asks: Option<Asks>,
     /// What came of it; `None`: it is in completion still.

@@ -27,9 +27,9 @@ use crate::{
 };
 
 const LIMIT_MIB: u64 = 192;
-const CONNECTIONS: u64 = 16;
-/// On each connection; a request that is answered is followed by the next one at once.
-const IN_FLIGHT: u64 = 32;
+const CONNECTIONS: u64 = 64;
+/// On each connection, fewer than may be open; a request that is answered is followed by the next one at once.
+const IN_FLIGHT: u64 = 12;
 const TRACES: u64 = 64;
 const SPANS: u64 = 8;
 

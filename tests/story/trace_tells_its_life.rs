@@ -83,6 +83,7 @@ async fn trace_tells_its_life() {
     ];
     assert!(times.is_sorted(), "{times:?}");
     assert_eq!((late.fragments, late.spans), (1, 1));
+    assert_eq!((first.follows_spans, late.follows_spans), (None, Some(4)));
     assert!(late.first_arrival_unix_ms >= first.first_arrival_unix_ms);
 
     let (_, list) = page(&world, "/traces").await;
@@ -97,6 +98,7 @@ async fn trace_tells_its_life() {
     let told = text(&told.stdout);
     assert!(told.starts_with(&format!("trace {}, part 1 of 2: has left\n", id(1))), "{told}");
     assert!(told.contains("otlp/backend: 4 spans delivered\n"), "{told}");
+    assert!(told.contains("goes on where 4 earlier spans of it left off\n"), "{told}");
     let woven = format!("woven: {} system and {} network", woven.system, woven.network);
     assert!(told.contains(&woven), "{told}");
 
