@@ -60,9 +60,9 @@ const WINDOW_SHARE: u64 = 16 * 1024;
 /// … and those of a connection are.
 const CONNECTION_SHARE: u64 = 128;
 /// Requests of one connection at a time, where nothing else is said.
-const STREAMS_MAX: u32 = 32;
+const STREAMS_USUAL: u32 = 32;
 /// The same where there is little memory.
-const STREAMS_MIN: u32 = 4;
+const STREAMS_LEAST: u32 = 4;
 /// A frame is read whole before its request gets on: of a slow one the first bytes count for nothing until its last ones
 /// are there, and what there is of it nobody accounts for. 16 KiB is the least that HTTP/2 allows.
 const FRAME_SHARE: u32 = 4;
@@ -74,15 +74,15 @@ const PING_EVERY: Duration = Duration::from_mins(1);
 const PONG_WAIT: Duration = Duration::from_secs(20);
 
 impl Streams {
-    /// Next to nothing.
-    pub const LEAST: Self = Self { at_once: STREAMS_MIN, window_bytes: WINDOW_BYTES_MIN };
+    /// Where there is next to no memory for them.
+    pub const LEAST: Self = Self { at_once: STREAMS_LEAST, window_bytes: WINDOW_BYTES_MIN };
 
     /// Where so many bytes of memory may be used.
     pub fn within(memory_bytes: u64) -> Self {
         let part = |share| u32::try_from(memory_bytes / share).unwrap_or(u32::MAX);
         let window_bytes = part(WINDOW_SHARE).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
         let at_once = part(CONNECTION_SHARE) / window_bytes;
-        Self { at_once: at_once.clamp(STREAMS_MIN, STREAMS_MAX), window_bytes }
+        Self { at_once: at_once.clamp(STREAMS_LEAST, STREAMS_USUAL), window_bytes }
     }
 
     /// Room for all of them: otherwise requests that wait for their turn take the window of those that have it, and

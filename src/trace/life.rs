@@ -17,7 +17,7 @@ use crate::{
 /// Something that happens to a trace after its release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// It goes on with what so many spans left that went on before.
+    /// So many spans of the trace went on before it, in earlier parts.
     Follows(u64),
     /// It is asked for.
     Asked,
