@@ -26,7 +26,7 @@ async fn python_sdk_spans_arrive_enriched() {
     let Some(parts) = Parts::here(&[Python]) else { return };
     let backend = Backend::start(0).await.expect("a free port");
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s", None).await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), None).await;
     let front = Front::start(&parts, &leaf().await, tracestitch.grpc()).await;
 
     let trace_id = front.order(42).await;
@@ -59,7 +59,7 @@ async fn sdk_chain_in_jaeger() {
     let Some(parts) = Parts::here(&[JaegerPart, Java, Python]) else { return };
     let jaeger = Jaeger::start(&parts).await;
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &jaeger.otlp, "2s", None).await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &jaeger.otlp, None).await;
     let back = Back::start(&parts, &leaf().await, tracestitch.http()).await;
     let front = Front::start(&parts, &back.url, tracestitch.grpc()).await;
     // A JVM is slow at first: its first spans may come long after the others of their trace.

@@ -71,7 +71,7 @@ async fn collector_behind_over_http() {
         let collector = Collector::before(&parts, &Onward::default(), &backend.url()).await;
         let exporters = format!("otlp_http: {{endpoint: '{}', {form}}}", collector.otlp_http);
         let deepflow = SimulatedDeepflow::start().await;
-        let tracestitch = Tracestitch::start_with(&deepflow.url, &exporters, QUIET, None).await;
+        let tracestitch = Tracestitch::start_with(&deepflow.url, &exporters, None).await;
         generate(&parts, tracestitch.grpc(), Protocol::Grpc).await;
         tracestitch.has_delivered(160).await;
         every_span_is_there(&backend).await;
@@ -90,7 +90,7 @@ async fn collected(parts: &Parts, onward: &Onward, next: &Tracestitch) {
 async fn every_span_arrives_once(send: impl AsyncFnOnce(&Tracestitch)) {
     let backend = Backend::start(0).await.expect("a free port");
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), QUIET, None).await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), None).await;
 
     send(&tracestitch).await;
 
@@ -111,9 +111,6 @@ async fn every_span_is_there(backend: &Backend) {
         assert_eq!(spans.of_trace(&trace).tree(), TREE, "trace {trace}");
     }
 }
-
-/// Longer than a sender on a busy machine lets pass between two requests: a trace that came in parts has another tree.
-const QUIET: &str = "3s";
 
 /// The lines of the tree.
 const ADDED_AND_SENT: u64 = 22;

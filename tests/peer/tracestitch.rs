@@ -24,25 +24,18 @@ pub(crate) struct Tracestitch {
     _folder: TempDir,
 }
 
+/// Longer than a sender on a busy machine lets pass between two requests: a trace that came in parts has another tree.
+const QUIET: &str = "3s";
+
 impl Tracestitch {
     /// Starts it between a DeepFlow and a backend, with shortened waits. Behind a lock its receiver has TLS and tokens.
-    pub(crate) async fn start(
-        deepflow: &str,
-        backend: &str,
-        idle: &str,
-        lock: Option<&Lock>,
-    ) -> Self {
+    pub(crate) async fn start(deepflow: &str, backend: &str, lock: Option<&Lock>) -> Self {
         let exporters = format!("otlp/backend: {{endpoint: '{backend}'}}");
-        Self::start_with(deepflow, &exporters, idle, lock).await
+        Self::start_with(deepflow, &exporters, lock).await
     }
 
     /// The same with other exporters, as YAML.
-    pub(crate) async fn start_with(
-        deepflow: &str,
-        exporters: &str,
-        idle: &str,
-        lock: Option<&Lock>,
-    ) -> Self {
+    pub(crate) async fn start_with(deepflow: &str, exporters: &str, lock: Option<&Lock>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let state = folder.path().display();
         let scheme = if lock.is_some() { "https" } else { "http" };
@@ -52,7 +45,7 @@ impl Tracestitch {
             "
 receivers: {{otlp: {{protocols: {{grpc: {door}, http: {door}}}, auth: {{{auth}}}}}}}
 memory: {{limit: 256MiB}}
-buffer: {{idle: {idle}, max_age: 20s, journal: {{directory: '{state}/journal'}}}}
+buffer: {{idle: {QUIET}, max_age: 20s, journal: {{directory: '{state}/journal'}}}}
 completion: {{deepflow: {{endpoint: '{deepflow}', reask: [1s, 2s], max_wait: 20s, deadline: 30s}}}}
 exporters: {{{exporters}}}
 dead_letter: {{directory: '{state}/dead-letter'}}

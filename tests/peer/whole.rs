@@ -143,7 +143,7 @@ async fn collector(onward: Onward) {
 async fn arrives_whole(lock: Option<&Lock>, send: impl AsyncFnOnce(&Tracestitch) -> Vec<Value>) {
     let backend = Backend::start(0).await.expect("a free port");
     let deepflow = SimulatedDeepflow::start().await;
-    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), "1s", lock).await;
+    let tracestitch = Tracestitch::start(&deepflow.url, &backend.url(), lock).await;
 
     let told = send(&tracestitch).await;
 
