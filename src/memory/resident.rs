@@ -1,6 +1,8 @@
 //! Resident memory, as the kernel counts it. The budget knows the bytes of spans; cgroups and operators see this.
 
-use std::{fs, future, hint, sync::Arc, time::Duration};
+use std::{fs, future, sync::Arc, time::Duration};
+
+use tikv_jemalloc_ctl::{Access as _, AsName as _};
 
 use super::{Budget, brim::RESIDENT_HIGH_PERCENT, machine::told};
 use crate::{clock, watchdog::Beat};
@@ -11,12 +13,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The same while next to nothing is held.
 const LOOK_IDLE_EVERY: Duration = Duration::from_millis(250);
 
-/// How often pages that are free for long are given back to the system.
-const GIVE_BACK_EVERY: Duration = Duration::from_secs(1);
-
 /// With more resident than the budget is to come down for, what is free is given back first, and what is left then counts. Not
 /// more often than this, for pages that are used again cost time.
-const GIVE_BACK_ALL_EVERY: Duration = Duration::from_millis(100);
+const GIVE_BACK_EVERY: Duration = Duration::from_millis(100);
 
 /// Keeps the process within `limit_bytes`: close to that the budget allows less. Never ends.
 pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
@@ -26,45 +25,43 @@ pub async fn guard(budget: Arc<Budget>, limit_bytes: u64, beat: Beat) {
         );
         return beat.during(future::pending()).await;
     }
-    let (mut given_back, mut all_given_back) = (clock::now(), clock::now());
+    let mut given_back = clock::now();
     loop {
         let every = if budget.is_idle() { LOOK_IDLE_EVERY } else { LOOK_EVERY };
         beat.during(tokio::time::sleep(every)).await;
-        let now = clock::now();
-        let is_due = |last, every| now.saturating_duration_since(last) >= every;
-        if is_due(given_back, GIVE_BACK_EVERY) {
-            given_back = now;
-            give_back_old();
-        }
         // Little that is held can't be what is too much: an idle process does not look.
         let bytes = if budget.is_half_used() { resident_bytes() } else { None };
         let bytes = bytes.unwrap_or(0);
         if bytes <= limit_bytes / 100 * RESIDENT_HIGH_PERCENT {
             budget.adjust(bytes, limit_bytes);
-        } else if is_due(all_given_back, GIVE_BACK_ALL_EVERY) {
+        } else if clock::now().saturating_duration_since(given_back) >= GIVE_BACK_EVERY {
             // An error means that the process ends.
-            let _ended = beat.during(tokio::task::spawn_blocking(give_back_all)).await;
-            all_given_back = clock::now();
+            let _ended = beat.during(tokio::task::spawn_blocking(give_back)).await;
+            given_back = clock::now();
             budget.adjust(resident_bytes().unwrap_or(bytes), limit_bytes);
         }
     }
 }
 
-/// The allocator gives pages that are free for a second back to the system while others become free: of the last ones of a
-/// burst nobody would tell it. A large block is pages of its own, and one that is not touched takes no memory.
-fn give_back_old() {
-    drop(hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
+/// Gives what is free back to the system at once. Else the allocator does so over the next 10 s, for it may be used again.
+pub fn give_back() {
+    if let Err(error) = try_to_give_back() {
+        tracing::debug!(%error, "the allocator gives nothing back");
+    }
 }
 
-/// The allocator gives what is free in its arenas back to the system before it says that there is no memory. So it is asked
-/// for more than any machine has; the call by which it could be told needs unsafe code.
-pub fn give_back_all() {
-    let mut none = hint::black_box(Vec::<u8>::new());
-    let _refused = hint::black_box(none.try_reserve_exact(MORE_THAN_THERE_IS));
+/// Told to keep nothing, an arena gives back at once what it has; its call for that alone needs unsafe code.
+fn try_to_give_back() -> tikv_jemalloc_ctl::Result<()> {
+    let mut keep_ms = b"arena.0.dirty_decay_ms\0".name().mib::<[usize; 3]>()?;
+    for arena in 0..tikv_jemalloc_ctl::arenas::narenas::read()? {
+        keep_ms[1] = usize::try_from(arena).unwrap_or(usize::MAX);
+        // Not all of them are in use.
+        if let Ok(usual_ms) = keep_ms.update(0_isize) {
+            keep_ms.write(usual_ms)?;
+        }
+    }
+    Ok(())
 }
-
-/// Just below what no allocator is asked for.
-const MORE_THAN_THERE_IS: usize = isize::MAX.unsigned_abs() - (1 << 16);
 
 /// Resident memory of this process; `None` where the kernel does not tell.
 pub fn resident_bytes() -> Option<u64> {
