@@ -174,6 +174,8 @@ struct Document {
     positions: BTreeMap<String, (u64, u64)>,
     /// Paths whose text came out of a substitution: YAML never saw it, so that a number is still a text.
     substituted: Vec<String>,
+    /// Paths without a value: a section, or something that is not said.
+    empty: Vec<String>,
     problems: Vec<Problem>,
 }
 
@@ -209,8 +211,12 @@ impl Document {
                     self.positions.insert(path.join("."), at);
                     let value = self.value(item, path, environment);
                     // `http:` without a value means the section with its defaults.
-                    let value =
-                        if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
+                    let value = if value.is_null() {
+                        self.empty.push(path.join("."));
+                        Value::Object(serde_json::Map::new())
+                    } else {
+                        value
+                    };
                     map.insert(key.value.clone(), value);
                     path.pop();
                 }
@@ -257,6 +263,10 @@ impl Document {
             let dotted = path.join(".");
             if let Some(number) = self.retyped(&dotted, value, &path) {
                 put(value, &path, number);
+                continue;
+            }
+            // It is no section: what is not said has its default, if it has one.
+            if self.empty.contains(&dotted) && remove(value, &path) {
                 continue;
             }
             let reported = self.problems.iter().any(|problem| problem.path == dotted);
@@ -432,6 +442,18 @@ mod tests {
     struct Settings {
         choice: Choice,
         enabled: bool,
+        #[serde(default)]
+        limit: Option<u32>,
+        #[serde(default)]
+        list: Vec<u32>,
+        #[serde(default)]
+        part: Part,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Part {
+        size: u32,
     }
 
     struct Nothing;
@@ -457,5 +479,16 @@ mod tests {
         assert_eq!(read("{choice: inline, enabled: true}").unwrap().choice, Choice::Inline);
         let error = read("{choice: off, enabled: off}").unwrap_err().to_string();
         assert!(error.contains("boolean"), "{error}");
+    }
+    #[test]
+    fn what_is_left_empty_has_its_default() {
+        let rest = "choice: off\nenabled: true\n";
+        let settings = read(&format!("{rest}limit:\nlist:\npart:\n  size:\n")).unwrap();
+        assert_eq!((settings.limit, settings.part.size), (None, 0));
+        assert!(settings.list.is_empty());
+        assert_eq!(read(&format!("{rest}limit: ~\npart:\n")).unwrap().part.size, 0);
+        // This has none.
+        let error = read("choice: off\nenabled:\n").unwrap_err().to_string();
+        assert!(error.contains("missing field `enabled`"), "{error}");
     }
 }
