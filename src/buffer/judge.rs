@@ -1,6 +1,7 @@
 //! What becomes of traces whose alarm went off: released, or put back with their age kept.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -25,7 +26,7 @@ use crate::{
     ledger::{Destination, Ledger},
     memory::{Budget, Stage},
     telemetry::Metrics,
-    trace::{Arrivals, Durable, Event, Lease, Lives, QuietTrace, Release, Sent, TraceKey},
+    trace::{Arrivals, Durable, Event, Lease, Lives, QuietTrace, Release, Sent, SpanId, TraceKey},
     watchdog::Beat,
 };
 
@@ -43,6 +44,8 @@ pub(super) enum Message {
     Recovered(Box<OpenTrace>, Release),
     /// A part of a trace was woven; with what the next part must know.
     Woven(TraceKey, Option<Sent>),
+    /// That part went out as it came, without these added spans.
+    Unwoven(TraceKey, Vec<SpanId>),
     /// Nothing comes after this.
     End,
 }
@@ -93,6 +96,8 @@ pub(super) struct Judge {
     pub(super) lives: Arc<Lives>,
     /// In boxes: a trace is handed on many times, and copying it each time was a fifth of the way out.
     pub(super) released: mpsc::Sender<Box<QuietTrace>>,
+    /// Added spans that did not go out, of traces with a part under way that may not know it.
+    pub(super) unsent: HashMap<TraceKey, Vec<SpanId>>,
 }
 
 impl Judge {
@@ -176,6 +181,10 @@ impl Judge {
             Message::Closed(closed) => self.judge(closed),
             Message::Recovered(trace, release) => self.release(*trace, release),
             Message::Woven(key, sent) => self.woven(key, sent),
+            Message::Unwoven(key, added) => {
+                self.unwoven(key, added);
+                None
+            }
             Message::End => None,
         };
         next.map(|next| self.informed(next))
@@ -200,7 +209,7 @@ impl Judge {
 
     fn release(&mut self, mut trace: OpenTrace, release: Release) -> Option<Box<QuietTrace>> {
         if self.budget.is_spilling() {
-            trace.spill();
+            self.metrics.buffer.spilled_bytes.increment(trace.spill());
         }
         let quiet = self.quiet_trace(trace, release);
         if self.phase.get() == Phase::Keeping && self.keeper.is_some() {
@@ -246,7 +255,11 @@ impl Judge {
 
     fn woven(&mut self, key: TraceKey, sent: Option<Sent>) -> Option<Box<QuietTrace>> {
         let next = self.order.end(&key);
-        if let Some(sent) = sent {
+        let unsent = self.unsent.remove(&key);
+        if let Some(mut sent) = sent {
+            if let Some(added) = unsent {
+                sent.never_sent(&added);
+            }
             if !sent.is_ended() {
                 let due = clock::now() + self.wait.idle + LAST_PART_GRACE;
                 self.last_parts.set(key.clone(), due);
@@ -255,6 +268,15 @@ impl Judge {
             self.metrics.buffer.forgotten_traces.increment(forgotten);
         }
         next
+    }
+
+    /// Of a part under way it will be told only when it is woven: that may be this very part, of which the journal said at once
+    /// that it has no room.
+    fn unwoven(&mut self, key: TraceKey, added: Vec<SpanId>) {
+        self.tombstones.never_sent(&key, &added);
+        if self.order.is_under_way(&key) {
+            self.unsent.entry(key).or_default().extend(added);
+        }
     }
 
     fn show(&self) {
@@ -308,4 +330,88 @@ impl Judge {
 #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
 fn gauge(value: usize) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Origin, SentRow, SentSpan, SpanKind, TraceId};
+
+    fn judge() -> Judge {
+        let names = vec!["a".to_owned()];
+        let (ledger, budget) = (Ledger::new(names.clone()), Budget::new(1 << 20));
+        let lives = Lives::new(0, &names, &budget);
+        Judge {
+            order: Order::default(),
+            tombstones: Tombstones::new(&budget, 1 << 16),
+            last_parts: Deadlines::default(),
+            wait: crate::buffer::Config::default().wait(1 << 20),
+            store: None,
+            phase: Arc::default(),
+            deadlines: Arc::default(),
+            keeper: None,
+            metrics: Arc::new(Metrics::new(&names)),
+            budget,
+            ledger,
+            lives,
+            released: mpsc::channel(1).0,
+            unsent: HashMap::new(),
+        }
+    }
+
+    fn part(judge: &Judge, key: &TraceKey) -> Box<QuietTrace> {
+        let memory = judge.budget.claim(Stage::Buffer, 0);
+        Box::new(QuietTrace {
+            key: key.clone(),
+            fragments: Vec::new(),
+            first_arrival: clock::now(),
+            last_arrival: clock::now(),
+            released: clock::now(),
+            release: Release::Idle,
+            more: false,
+            sent: None,
+            lease: Lease::new(Arc::clone(&judge.ledger), 0, memory),
+        })
+    }
+
+    /// A received span that was moved below an added one.
+    fn sent() -> (Sent, SpanId) {
+        let id = |number| SpanId::from_number(number).expect("not zero");
+        let row = SentRow { row: 7, region: 0, id: id(7), parent: None, is_stale: false };
+        let span = SentSpan {
+            id: id(1),
+            parent: Some(row.id),
+            original: None,
+            kind: SpanKind::Server,
+            is_stale: false,
+            start_ns: 1,
+            end_ns: 2,
+            process: 0,
+        };
+        let mut sent = Sent::default();
+        sent.add(vec![span], vec![row], true);
+        (sent, row.id)
+    }
+
+    #[test]
+    fn a_later_part_does_not_rely_on_added_spans_that_found_no_room() {
+        let id = TraceId::from_wire(&9_u128.to_be_bytes()).expect("not zero");
+        let key = TraceKey { id, origin: Origin::default() };
+        // The journal says so behind the weaver, or before it.
+        for is_behind in [true, false] {
+            let mut judge = judge();
+            assert!(judge.order.begin(&key, part(&judge, &key)).is_some());
+            let (sent, added) = sent();
+            let woven = Message::Woven(key.clone(), Some(sent));
+            let unwoven = Message::Unwoven(key.clone(), vec![added]);
+            let told = if is_behind { [woven, unwoven] } else { [unwoven, woven] };
+            for message in told {
+                assert!(judge.hear(message).is_none());
+            }
+            assert!(judge.unsent.is_empty(), "{is_behind}");
+            let next = judge.informed(part(&judge, &key)).sent.expect("is known");
+            assert_eq!((next.rows(), next.spans()[0].parent), (&[][..], None), "{is_behind}");
+            assert!(next.has_forgotten_rows(), "{is_behind}");
+        }
+    }
 }

@@ -23,6 +23,11 @@ use crate::{
     wire::Spliced,
 };
 
+/// From this share of the journal's size on it is nearly full …
+const NEARLY_FULL: f64 = 0.9;
+/// … and from this part of the memory limit on, with what is kept of parked traces.
+pub(super) const PARKED_SHARE: u64 = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Keeper {
@@ -85,6 +90,12 @@ impl Keeper {
 
     fn full(&self) -> Refused {
         Refusal::JournalFull.after(self.budget.full().retry_after)
+    }
+
+    /// Hardly any more traces can wait here: the disk is nearly full, or what is kept of them in memory is much of it.
+    pub fn is_nearly_full(&self) -> bool {
+        let parked_bytes_max = self.budget.limit_bytes() / PARKED_SHARE;
+        self.fill() >= NEARLY_FULL || self.budget.stage_bytes(Stage::Parked) > parked_bytes_max
     }
 
     /// How full the journal is, from 0 to 1.
@@ -419,6 +430,10 @@ mod tests {
         let (ledger, budget) = (Ledger::new(names.clone()), Budget::new(1 << 20));
         let lives = Lives::new(0, &names, &budget);
         let keeper = Keeper::new(journal, Arc::clone(&ledger), Arc::clone(&budget), lives);
+        assert!(!keeper.is_nearly_full());
+        let parked = budget.claim(Stage::Parked, budget.limit_bytes() / PARKED_SHARE + 1);
+        assert!(keeper.is_nearly_full(), "by what is kept of parked traces");
+        drop(parked);
         let before: Vec<Vec<Span>> = fragments().iter().map(bodies).collect();
         assert!(
             fragments().iter().all(|(_, kept)| kept.bytes.shared(Level::Resource).count() == 1)

@@ -21,6 +21,7 @@ mod tuning;
 mod waiting;
 
 use std::{
+    collections::HashMap,
     io,
     sync::{
         Arc,
@@ -55,10 +56,10 @@ use crate::{
     clock::{self, Instant},
     ledger::Ledger,
     memory::{Budget, Reservation, Stage},
-    telemetry::Watched,
+    telemetry::{Metrics, Watched},
     trace::{
-        Arrival, CLOSING, Fragment, Intake, Origin, QuietTrace, Receipt, Refused, Sent, TraceId,
-        TraceKey,
+        Arrival, CLOSING, Fragment, Intake, Origin, QuietTrace, Receipt, Refused, Sent, SpanId,
+        TraceId, TraceKey,
     },
     watchdog::Watchdog,
 };
@@ -107,6 +108,7 @@ struct Shared {
     deadlines: Arc<Mutex<Deadlines>>,
     ledger: Arc<Ledger>,
     budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Buffer {
@@ -160,6 +162,7 @@ impl Buffer {
             metrics: Arc::clone(metrics),
             lives: Arc::clone(lives),
             released,
+            unsent: HashMap::new(),
         };
         let work = |beat| judge.run(judged, beat);
         tokio::spawn(watchdog.supervise("buffer judge", work));
@@ -169,6 +172,7 @@ impl Buffer {
             deadlines,
             ledger: Arc::clone(ledger),
             budget: Arc::clone(budget),
+            metrics: Arc::clone(metrics),
         });
         let reader_stop = Arc::new(AtomicBool::new(false));
         let left = keeper.clone().zip(recovery).map(|(keeper, recovery)| {
@@ -176,6 +180,7 @@ impl Buffer {
                 keeper,
                 ledger: Arc::clone(ledger),
                 budget: Arc::clone(budget),
+                metrics: Arc::clone(metrics),
                 wait,
                 stop: Arc::clone(&reader_stop),
                 messages: messages.clone(),
@@ -212,6 +217,12 @@ impl Buffer {
     pub fn woven(&self, key: TraceKey, sent: Option<Sent>) {
         // The judge is gone only when the process ends.
         let _gone = self.messages.send(Message::Woven(key, sent));
+    }
+
+    /// A part that was woven went out as it came, without these added spans.
+    pub fn unwoven(&self, key: TraceKey, added: Vec<SpanId>) {
+        // The judge is gone only when the process ends.
+        let _gone = self.messages.send(Message::Unwoven(key, added));
     }
 
     /// The journal's view of traces; `None` when there is no journal.
@@ -309,7 +320,7 @@ impl Shared {
             let share = memory.split(fragment.held_bytes());
             let mut trace = OpenTrace::new(key, fragment, share, now);
             if spill {
-                trace.spill();
+                self.metrics.buffer.spilled_bytes.increment(trace.spill());
             }
             self.keep(trace);
         }

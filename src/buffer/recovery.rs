@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     journal::{Content, ReadError, Recovered, Recovery},
     judge::Message,
-    keeper::{self, Keeper},
+    keeper::{self, Keeper, PARKED_SHARE},
     open_trace::{Earlier, OpenTrace},
     open_traces::OpenTraces,
     quiet::Wait,
@@ -26,6 +26,7 @@ use crate::{
     clock::{self, Instant},
     ledger::{Destination, Ledger},
     memory::{Budget, Stage},
+    telemetry::Metrics,
     trace::{Durable, Parked, Place, Release, TraceKey},
     watchdog::Beat,
     wire::Spliced,
@@ -43,6 +44,7 @@ pub(super) struct Reader {
     pub(super) keeper: Arc<Keeper>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) budget: Arc<Budget>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) wait: Wait,
     /// Turned on when nothing more is to be read: what is not read stays for the next start.
     pub(super) stop: Arc<AtomicBool>,
@@ -87,7 +89,7 @@ impl Reader {
     fn wait_for_room(&self, open: &mut OpenTraces, beat: &Beat) -> bool {
         beat.beat();
         let most = self.budget.limit_bytes() / 100 * USED_PERCENT_MAX;
-        while self.budget.used_bytes() > most && !self.stop.load(Relaxed) {
+        while self.used_bytes() > most && !self.stop.load(Relaxed) {
             beat.beat();
             let own_most = self.budget.limit_bytes() / 100 * OWN_PERCENT_MAX;
             match open.pop_oldest(own_most) {
@@ -96,6 +98,12 @@ impl Reader {
             }
         }
         !self.stop.load(Relaxed)
+    }
+
+    /// What waits for a destination that fails must not keep the others from what lies behind it, unless it is much.
+    fn used_bytes(&self) -> u64 {
+        let parked = self.budget.stage_bytes(Stage::Parked);
+        self.budget.used_bytes() - parked.min(self.budget.limit_bytes() / PARKED_SHARE)
     }
 
     /// A trace whose plan was written goes out by it, to the destinations that lack it.
@@ -116,7 +124,7 @@ impl Reader {
         let mut places = covers.to_vec();
         places.push(recovered.place);
         let durable: Arc<dyn Durable> = Arc::clone(&self.keeper) as Arc<dyn Durable>;
-        let memory = self.budget.claim(Stage::Export, 0);
+        let memory = self.budget.claim(Stage::Parked, 0);
         durable.park(Parked::new(
             Arc::clone(&durable),
             places,
@@ -155,7 +163,7 @@ impl Reader {
         trace.earlier = (!had.is_empty()).then(|| Box::new(Earlier { had }));
         // Each part is charged with all that it shares, so that there may be more of it than `spills` knew of.
         if spills || self.budget.used_bytes() > self.budget.limit_bytes() / 4 {
-            trace.spill();
+            self.metrics.buffer.spilled_bytes.increment(trace.spill());
         }
         open.add(trace);
         at

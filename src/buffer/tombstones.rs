@@ -9,7 +9,7 @@ use std::{
 use crate::{
     clock::Instant,
     memory::{Budget, Reservation, Stage},
-    trace::{Sent, TraceKey},
+    trace::{Sent, SpanId, TraceKey},
 };
 
 /// How long a trace is remembered; senders that come later than this are rare.
@@ -85,6 +85,15 @@ impl Tombstones {
         let stone = self.stones.get(key)?;
         let age = now.saturating_duration_since(stone.since);
         Some(Recalled { sent: Arc::clone(&stone.sent), age })
+    }
+
+    /// These added spans of a trace did not go out.
+    pub(super) fn never_sent(&mut self, key: &TraceKey, added: &[SpanId]) {
+        let Some(stone) = self.stones.get_mut(key) else { return };
+        let before = stone.bytes();
+        Arc::make_mut(&mut stone.sent).never_sent(added);
+        let now = stone.bytes();
+        self.memory.resize((self.memory.bytes() + now).saturating_sub(before));
     }
 
     /// Forgets what is over its time.

@@ -27,6 +27,8 @@ pub enum Stage {
     Answers,
     /// Traces on their way to a destination.
     Export,
+    /// What is kept of traces that wait in the journal for a destination without room.
+    Parked,
     /// What is remembered of traces that went on, for spans that come later.
     Tombstones,
     /// The lives of the last traces, for people.
@@ -35,11 +37,12 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Receiving,
         Self::Buffer,
         Self::Answers,
         Self::Export,
+        Self::Parked,
         Self::Tombstones,
         Self::Recent,
     ];
@@ -51,6 +54,7 @@ impl Stage {
             Self::Buffer => "buffer",
             Self::Answers => "answers",
             Self::Export => "export",
+            Self::Parked => "parked",
             Self::Tombstones => "tombstones",
             Self::Recent => "recent",
         }

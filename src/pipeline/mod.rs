@@ -266,9 +266,8 @@ impl Pipeline {
             (quiet, ended),
             &reloads,
         )?;
-        let keeper = buffer.keeper().cloned();
-        let (outgoing, handing) =
-            threads.within(|| Outgoing::start(keeper, Arc::clone(&exporters), &watched));
+        let (outgoing, handing) = threads
+            .within(|| Outgoing::start(Arc::clone(&buffer), Arc::clone(&exporters), &watched));
         let weavers = start_weavers(completed, &config.weaving, &buffer, &outgoing, &watched);
         let (parked_end, parked) = start_parked(config, &buffer, &exporters, &watched);
         buffer.recover()?;

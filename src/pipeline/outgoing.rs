@@ -9,20 +9,18 @@ use tokio::{
 };
 
 use crate::{
-    buffer::{Keeper, PlanToKeep, Revived},
+    buffer::{Buffer, Keeper, PlanToKeep, Revived},
     clock,
     completion::Completed,
     exporter::Exporters,
     ledger::Destination,
     memory::{Budget, Stage},
     telemetry::{Metrics, Watched},
-    trace::{EnrichedTrace, Fragment, Place, Plan, TraceKey},
+    trace::{Additions, EnrichedTrace, Event, Fragment, Place, Plan, TraceKey},
     watchdog::Beat,
     weaving::{self, WovenTrace},
 };
 
-/// From this share of the journal's size on, further destinations no longer hold traces in it.
-const RELIEVE_FILL: f64 = 0.9;
 /// Traces taken up in one round: a task that asks for each has its turn taken away after 128.
 const TRACES_AT_ONCE: usize = 128;
 /// How often it is looked who has room …
@@ -42,7 +40,7 @@ const LEAVING_SHARE: u64 = 8;
 /// The way out.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
-    keeper: Option<Arc<Keeper>>,
+    buffer: Arc<Buffer>,
     traces: mpsc::UnboundedSender<Arc<EnrichedTrace>>,
     metrics: Arc<Metrics>,
 }
@@ -50,7 +48,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// The way out, and the task that hands traces to the destinations; it ends when all handles are gone.
     pub(super) fn start(
-        keeper: Option<Arc<Keeper>>,
+        buffer: Arc<Buffer>,
         exporters: Arc<Exporters>,
         watched: &Watched,
     ) -> (Self, JoinHandle<()>) {
@@ -68,7 +66,7 @@ impl Outgoing {
             }
         };
         let handing = tokio::spawn(watched.watchdog.supervise("outgoing traces", work));
-        (Self { keeper, traces, metrics: Arc::clone(&watched.metrics) }, handing)
+        (Self { buffer, traces, metrics: Arc::clone(&watched.metrics) }, handing)
     }
 
     /// Brings back what was left to the journal while the traces waited; `None` for those of which the disk does not
@@ -79,7 +77,8 @@ impl Outgoing {
         budget: &Budget,
     ) -> Vec<Result<Completed, TraceKey>> {
         let is_spilled = |(trace, _): &Completed| trace.is_spilled();
-        let Some(keeper) = self.keeper.clone().filter(|_| traces.iter().any(is_spilled)) else {
+        let Some(keeper) = self.buffer.keeper().cloned().filter(|_| traces.iter().any(is_spilled))
+        else {
             return traces.into_iter().map(Ok).collect();
         };
         // What is on its way out makes room, but for what waits for a destination that fails.
@@ -102,7 +101,7 @@ impl Outgoing {
     pub(super) fn send(&self, woven: impl Iterator<Item = WovenTrace>) {
         // Of others a last part brought nothing.
         let woven = woven.filter(|woven| !woven.fragments.is_empty() || !woven.plan.is_empty());
-        let Some(keeper) = &self.keeper else {
+        let Some(keeper) = self.buffer.keeper() else {
             return woven.for_each(|woven| self.hand_on(Arc::new(woven.into_enriched())));
         };
         let plans = woven.filter_map(|woven| {
@@ -128,27 +127,29 @@ impl Outgoing {
         let (pieces, unwoven) = if plan.is_empty() {
             (weaving::unchanged(fragments), None)
         } else {
-            (weaving::apply(&fragments, &plan), Some(fragments))
+            (weaving::apply(&fragments, &plan), Some((fragments, plan)))
         };
         let trace = EnrichedTrace { key, pieces, lease };
         trace.lease.hold(Stage::Export, trace.held_bytes());
         let (outgoing, trace) = (self.clone(), Arc::new(trace));
         let then = move |place| match (place, unwoven) {
-            (None, Some(fragments)) => outgoing.send_plain(&fragments, trace),
+            (None, Some((fragments, plan))) => outgoing.send_plain(&fragments, &plan, trace),
             (place, _) => outgoing.send_planned(place, trace),
         };
         (record, then)
     }
 
-    /// The plan found no room: the trace goes out as it came, and the journal knows that.
-    fn send_plain(&self, fragments: &[Fragment], mut trace: Arc<EnrichedTrace>) {
+    /// The plan found no room: the trace goes out as it came, and the journal knows that, and later parts of the trace.
+    fn send_plain(&self, fragments: &[Fragment], plan: &Plan, mut trace: Arc<EnrichedTrace>) {
         self.metrics.weaving.unwoven_traces.increment(1);
+        trace.lease.note(Event::Woven(Additions::default()));
+        self.buffer.unwoven(trace.key.clone(), plan.added_ids());
         let nothing = Plan::default();
         // Nobody else has it yet.
         if let Some(trace) = Arc::get_mut(&mut trace) {
             trace.pieces = weaving::apply(fragments, &nothing);
         }
-        let Some(keeper) = &self.keeper else { return self.hand_on(trace) };
+        let Some(keeper) = self.buffer.keeper() else { return self.hand_on(trace) };
         let record = keeper.plan_to_keep(&trace.key, fragments, &nothing);
         let outgoing = self.clone();
         keeper.keep_plans([(record, move |place| outgoing.send_planned(place, trace))]);
@@ -179,8 +180,8 @@ pub(super) async fn send_parked(
     beat: Beat,
 ) {
     while !*ending.borrow() {
-        let relieve = keeper.fill() >= RELIEVE_FILL;
-        exporters.relieve(relieve);
+        // Then further destinations no longer hold traces in it.
+        exporters.relieve(keeper.is_nearly_full());
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
         metrics.buffer.parked_traces.set(keeper.parked_traces() as f64);
         let ready = {

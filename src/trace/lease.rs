@@ -63,7 +63,7 @@ impl Parked {
     ) -> Self {
         places.shrink_to_fit();
         lacking.shrink_to_fit();
-        memory.transfer(Stage::Export);
+        memory.transfer(Stage::Parked);
         memory.resize(parked_bytes(places.len(), lacking.len()));
         Self { durable, places, plan, lacking, life, memory }
     }

@@ -6,6 +6,7 @@ use super::SpanId;
 use crate::wire::{
     Malformed,
     field::{self, WireType, delimited_len, put_delimited_head, put_varint, varint_len},
+    layout::Layout,
 };
 
 /// What becomes of the spans of a trace. The empty plan leaves them as they came.
@@ -53,6 +54,15 @@ impl Plan {
     /// Nothing changes.
     pub fn is_empty(&self) -> bool {
         self.parents.is_empty() && self.added.is_empty()
+    }
+
+    /// The ids of the added spans.
+    pub fn added_ids(&self) -> Vec<SpanId> {
+        // We wrote them: this can't fail.
+        let added = Layout::trusted(&self.added);
+        added
+            .map(|added| added.spans.iter().filter_map(|span| span.id).collect())
+            .unwrap_or_default()
     }
 
     /// The plan as a protobuf message: field 1 has for each new parent the distance to the span before as a varint and

@@ -154,6 +154,20 @@ impl Sent {
         }
     }
 
+    /// These added spans did not go out after all, nor did received ones hang below them. No part of the trace gets any from now
+    /// on: which rows would be theirs is not known any more.
+    pub fn never_sent(&mut self, added: &[SpanId]) {
+        let added: HashSet<SpanId> = added.iter().copied().collect();
+        self.rows.retain(|row| !added.contains(&row.id));
+        self.rows.shrink_to_fit();
+        self.forgotten_rows = true;
+        for span in &mut self.spans {
+            if span.parent.is_some_and(|parent| added.contains(&parent)) {
+                span.parent = span.original;
+            }
+        }
+    }
+
     /// Memory this holds.
     pub fn bytes(&self) -> u64 {
         let services =
@@ -254,5 +268,17 @@ mod tests {
         assert_eq!(sent.service(0), Some("shop"));
         let held = size_of::<SentSpan>() + size_of::<SentRow>() + size_of::<(u64, Box<str>)>() + 4;
         assert_eq!(sent.bytes(), empty + u64::try_from(held).expect("small"));
+    }
+    #[test]
+    fn what_did_not_go_out_is_nobodys_parent() {
+        let mut sent = Sent::default();
+        sent.add(vec![span(1, 0, SpanKind::Server)], vec![row(100)], false);
+        let moved = SentSpan { parent: Some(row(200).id), ..span(2, 1, SpanKind::Client) };
+        let stays = SentSpan { parent: Some(row(100).id), ..span(3, 1, SpanKind::Client) };
+        sent.add(vec![moved, stays], vec![row(200)], false);
+        sent.never_sent(&[row(200).id]);
+        assert_eq!(sent.rows(), [row(100)]);
+        assert_eq!(sent.spans()[1..], [span(2, 1, SpanKind::Client), stays]);
+        assert!(sent.has_forgotten_rows());
     }
 }

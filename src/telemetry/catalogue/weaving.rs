@@ -48,7 +48,7 @@ impl WeavingMetrics {
                 &[],
                 "kind",
                 &["system", "network"],
-                "Spans added to traces.",
+                "Spans added to traces, those of unwoven traces included.",
             ),
             unwoven_traces: declare.counter(
                 "tracestitch_weaving_unwoven_traces_total",
