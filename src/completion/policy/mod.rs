@@ -80,8 +80,12 @@ pub(super) enum Action<T> {
 pub(super) struct Policy<T> {
     limits: Limits,
     breaker: Breaker,
-    first: VecDeque<(Instant, Candidate<T>)>,
+    /// Traces that wait for their first ask, by the time until which they may.
+    first: BTreeMap<(Instant, u64), Candidate<T>>,
+    /// Traces that are asked for again, by the time when that is due.
     later: BTreeMap<(Instant, u64), Candidate<T>>,
+    /// Those by their deadline, with that time.
+    ends: BTreeMap<(Instant, u64), Instant>,
     actions: VecDeque<Action<T>>,
     in_flight: usize,
     waiting_bytes: u64,
@@ -103,8 +107,9 @@ impl<T> Policy<T> {
         Self {
             limits,
             breaker,
-            first: VecDeque::new(),
+            first: BTreeMap::new(),
             later: BTreeMap::new(),
+            ends: BTreeMap::new(),
             actions: VecDeque::new(),
             in_flight: 0,
             waiting_bytes: 0,
@@ -151,7 +156,10 @@ impl<T> Policy<T> {
             return self.skip(candidate.trace, Skip::OverCapacity);
         }
         self.waiting_bytes += bytes;
-        self.first.push_back(((now + self.limits.max_wait).min(deadline), candidate));
+        self.sequence += 1;
+        // One that waited for an earlier part of its trace has less time than those before it.
+        let until = (now + self.limits.max_wait).min(deadline);
+        self.first.insert((until, self.sequence), candidate);
     }
 
     /// An ask found something; the trace leaves completion.
@@ -187,23 +195,13 @@ impl<T> Policy<T> {
 
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Instant) {
-        while self.first.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, candidate)) = self.first.pop_front() else { break };
-            self.waiting_bytes -= candidate.bytes;
+        while self.first.first_key_value().is_some_and(|((until, _), _)| *until <= now) {
+            let Some(candidate) = self.take_first() else { break };
             self.skip(candidate.trace, Skip::OverCapacity);
         }
         self.dispatch(now);
         // What is due and still has no slot waits for one like all others.
-        let overdue = |entry: &(&(Instant, u64), &Candidate<T>), max_wait| {
-            let ((due, _), candidate) = entry;
-            *due + max_wait <= now || candidate.deadline <= now
-        };
-        while let Some(entry) = self.later.first_key_value() {
-            if !overdue(&entry, self.limits.max_wait) {
-                break;
-            }
-            let Some((_, candidate)) = self.later.pop_first() else { break };
-            self.waiting_bytes -= candidate.bytes;
+        while let Some(candidate) = self.overdue(now) {
             let why = match candidate.last {
                 Skip::NotFound => Skip::OverCapacity,
                 last => last,
@@ -212,14 +210,43 @@ impl<T> Policy<T> {
         }
     }
 
+    /// One that is to be asked for again and may not wait for that any longer.
+    fn overdue(&mut self, now: Instant) -> Option<Candidate<T>> {
+        let first = self.later.first_key_value().map(|(key, _)| *key);
+        let is_late = |(due, _): &(Instant, u64)| *due + self.limits.max_wait <= now;
+        let ended = self.ends.first_key_value().filter(|((deadline, _), _)| *deadline <= now);
+        let ended = ended.map(|(&(_, number), &due)| (due, number));
+        self.take_later(first.filter(is_late).or(ended)?)
+    }
+
+    fn take_first(&mut self) -> Option<Candidate<T>> {
+        let (_, candidate) = self.first.pop_first()?;
+        self.waiting_bytes -= candidate.bytes;
+        Some(candidate)
+    }
+
+    fn take_due(&mut self, now: Instant) -> Option<Candidate<T>> {
+        let key = *self.later.first_key_value()?.0;
+        if key.0 <= now { self.take_later(key) } else { None }
+    }
+
+    fn take_later(&mut self, key: (Instant, u64)) -> Option<Candidate<T>> {
+        let candidate = self.later.remove(&key)?;
+        self.ends.remove(&(candidate.deadline, key.1));
+        self.waiting_bytes -= candidate.bytes;
+        Some(candidate)
+    }
+
     /// When [`Self::tick`] has something to do; `None` when nothing waits.
     pub(super) fn wake(&self, now: Instant) -> Option<Instant> {
-        let first = self.first.front().map(|(until, _)| *until);
-        let later = self.later.first_key_value().map(|((due, _), candidate)| {
-            // Due already: it waits for a slot, and for no longer than it may.
-            if *due <= now { (*due + self.limits.max_wait).min(candidate.deadline) } else { *due }
-        });
-        first.into_iter().chain(later).min()
+        let first = self.first.first_key_value().map(|((until, _), _)| *until);
+        // Due already: it waits for a slot, and for no longer than it may.
+        let later = self
+            .later
+            .first_key_value()
+            .map(|((due, _), _)| if *due <= now { *due + self.limits.max_wait } else { *due });
+        let ends = self.ends.first_key_value().map(|((deadline, _), _)| *deadline);
+        first.into_iter().chain(later).chain(ends).min()
     }
 
     /// What to do now, one after the other.
@@ -231,7 +258,7 @@ impl<T> Policy<T> {
     pub(super) fn drain(&mut self) {
         self.draining = true;
         self.flush_later(Skip::Shutdown);
-        for (_, candidate) in &mut self.first {
+        for candidate in self.first.values_mut() {
             candidate.only_once = true;
         }
     }
@@ -335,20 +362,14 @@ impl<T> Policy<T> {
         }
         self.waiting_bytes += candidate.bytes;
         self.sequence += 1;
+        self.ends.insert((candidate.deadline, self.sequence), due);
         self.later.insert((due, self.sequence), candidate);
     }
 
     /// Fills free slots: first asks first, then later ones that are due.
     fn dispatch(&mut self, now: Instant) {
         while self.in_flight < self.limits.max_in_flight {
-            let next = match self.first.pop_front() {
-                Some((_, candidate)) => candidate,
-                None => match self.later.first_entry() {
-                    Some(entry) if entry.key().0 <= now => entry.remove(),
-                    _ => return,
-                },
-            };
-            self.waiting_bytes -= next.bytes;
+            let Some(next) = self.take_first().or_else(|| self.take_due(now)) else { return };
             if next.deadline <= now {
                 let last = next.last;
                 self.skip(next.trace, last);
@@ -359,13 +380,13 @@ impl<T> Policy<T> {
     }
 
     fn flush_first(&mut self, why: Skip) {
-        while let Some((_, candidate)) = self.first.pop_front() {
-            self.waiting_bytes -= candidate.bytes;
+        while let Some(candidate) = self.take_first() {
             self.skip(candidate.trace, why);
         }
     }
 
     fn flush_later(&mut self, why: Skip) {
+        self.ends.clear();
         while let Some((_, candidate)) = self.later.pop_first() {
             self.waiting_bytes -= candidate.bytes;
             self.skip(candidate.trace, why);

@@ -237,3 +237,36 @@ fn draining_waits_for_nothing_but_first_asks() {
     assert_eq!(world.skipped(), [(2, Skip::NotFound), (3, Skip::Failed)]);
     assert!(world.policy.is_empty());
 }
+
+#[test]
+fn a_trace_with_little_time_left_goes_on_in_time_whoever_waits_before_it() {
+    let mut world = World::new(Limits { max_wait: Duration::from_mins(1), ..limits() });
+    let submit = |world: &mut World, trace, seconds| {
+        let deadline = world.now + Duration::from_secs(seconds);
+        world.policy.submit(world.now, trace, 10, deadline);
+        world.act();
+    };
+    world.submit(1);
+    world.reply(1, Reply::NotFound);
+    world.pass(5);
+    submit(&mut world, 2, 11);
+    world.reply(2, Reply::NotFound);
+    world.pass(4);
+    (3..=5).for_each(|trace| world.submit(trace));
+    submit(&mut world, 6, 3);
+    assert_eq!(world.asked(), [3, 4], "5 waits for a slot, and 6");
+    world.pass(3);
+    assert_eq!(world.skipped(), [(6, Skip::OverCapacity)]);
+    // 1 is due since the tenth second, 2 since the fifteenth.
+    world.pass(4);
+    assert_eq!(world.skipped(), [(2, Skip::OverCapacity)]);
+    world.pass(28);
+    assert!(world.skipped().is_empty());
+    world.pass(1);
+    assert_eq!(world.skipped(), [(1, Skip::OverCapacity)]);
+    world.pass(9);
+    assert_eq!(world.skipped(), [(5, Skip::OverCapacity)]);
+    world.found(3);
+    world.found(4);
+    assert!(world.policy.is_empty() && world.policy.waiting_bytes == 0);
+}
