@@ -38,6 +38,9 @@ impl Environment for ProcessEnvironment {
     }
 }
 
+/// How serde's message about a key begins that nothing is called.
+const UNKNOWN: &str = "unknown field `";
+
 /// Problems shown at most.
 const PROBLEMS_MAX: usize = 100;
 
@@ -265,12 +268,14 @@ impl Document {
                 put(value, &path, number);
                 continue;
             }
+            let message = error.inner().to_string();
             // It is no section: what is not said has its default, if it has one.
-            if self.empty.contains(&dotted) && remove(value, &path) {
+            let is_known = !message.starts_with(UNKNOWN);
+            if is_known && self.empty.contains(&dotted) && remove(value, &path) {
                 continue;
             }
             let reported = self.problems.iter().any(|problem| problem.path == dotted);
-            let (problem, hint) = explain(&error.inner().to_string());
+            let (problem, hint) = explain(&message);
             if !reported {
                 self.problem(dotted, problem, hint);
             }
@@ -397,7 +402,7 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
 
 /// serde's message in our words, and the nearest key there is for one that isn't.
 fn explain(message: &str) -> (String, Option<String>) {
-    let Some(rest) = message.strip_prefix("unknown field `") else {
+    let Some(rest) = message.strip_prefix(UNKNOWN) else {
         // Rust's names of types say little to operators.
         let number = ["expected usize", "expected u64", "expected u32"];
         let message = number.iter().fold(message.to_owned(), |message, rust| {
@@ -451,7 +456,7 @@ mod tests {
     }
 
     #[derive(Debug, Default, Deserialize)]
-    #[serde(default)]
+    #[serde(default, deny_unknown_fields)]
     struct Part {
         size: u32,
     }
@@ -490,5 +495,7 @@ mod tests {
         // This has none.
         let error = read("choice: off\nenabled:\n").unwrap_err().to_string();
         assert!(error.contains("missing field `enabled`"), "{error}");
+        let error = read(&format!("{rest}part:\n  sice:\n")).unwrap_err().to_string();
+        assert!(error.contains("unknown key sice"), "{error}");
     }
 }
