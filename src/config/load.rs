@@ -12,7 +12,10 @@ use serde::{
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
-use super::error::{ConfigError, Problem, Problems};
+use super::{
+    error::{ConfigError, Problem, Problems},
+    place::{get, put, remove},
+};
 
 /// Where `${env:NAME}` and `${file:PATH}` look.
 pub trait Environment {
@@ -358,46 +361,6 @@ fn segments(path: &serde_path_to_error::Path) -> Vec<String> {
         Segment::Enum { .. } | Segment::Unknown => None,
     };
     path.iter().filter_map(text).collect()
-}
-
-fn get<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(value, |value, key| match value {
-        Value::Object(map) => map.get(key),
-        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
-}
-
-fn put(value: &mut Value, path: &[String], new: Value) {
-    let target = path.iter().try_fold(value, |value, key| match value {
-        Value::Object(map) => map.get_mut(key),
-        Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
-        _ => None,
-    });
-    if let Some(target) = target {
-        *target = new;
-    }
-}
-
-/// Takes the node away, so that its default stands; false when there is none.
-fn remove(value: &mut Value, path: &[String]) -> bool {
-    let Some((last, parents)) = path.split_last() else { return false };
-    let parent = parents.iter().try_fold(value, |value, key| match value {
-        Value::Object(map) => map.get_mut(key),
-        Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
-        _ => None,
-    });
-    match parent {
-        Some(Value::Object(map)) => map.remove(last).is_some(),
-        Some(Value::Array(items)) => match last.parse::<usize>() {
-            Ok(index) if index < items.len() => {
-                items.remove(index);
-                true
-            }
-            _ => false,
-        },
-        _ => false,
-    }
 }
 
 /// serde's message in our words, and the nearest key there is for one that isn't.

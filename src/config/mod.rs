@@ -4,6 +4,7 @@ mod address;
 mod error;
 mod headers;
 mod load;
+mod place;
 pub mod reference;
 mod value;
 
