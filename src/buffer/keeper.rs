@@ -71,7 +71,7 @@ impl Keeper {
     ) -> Arc<Self> {
         Arc::new(Self {
             journal,
-            parked: Mutex::default(),
+            parked: Mutex::new(ParkedTraces::new(&budget)),
             wake: Notify::new(),
             origins: Origins::default(),
             ledger,

@@ -9,6 +9,7 @@ mod keeper;
 mod open_trace;
 mod open_traces;
 mod order;
+mod packed;
 mod parked;
 mod quiet;
 mod record;

@@ -1,42 +1,69 @@
 //! Traces that wait in the journal for destinations which can't take them now, oldest first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use crate::{ledger::Destination, trace::Parked};
+use super::packed::{Packed, Unpacked};
+use crate::{
+    ledger::Destination,
+    memory::{Budget, Reservation, Stage},
+    trace::{Durable, Parked},
+};
 
 /// By who lacks them, so that a destination that is down is not looked through for one that is up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ParkedTraces {
-    queues: BTreeMap<Vec<usize>, VecDeque<Waiting>>,
+    queues: BTreeMap<Vec<usize>, VecDeque<Packed>>,
     sequence: u64,
     len: usize,
+    memory: Reservation,
+    /// Where all of them are; `None` while there is none.
+    durable: Option<Arc<dyn Durable>>,
 }
 
-/// With its place in the order of all; in a box, for a list of a million traces grows by doubling.
-type Waiting = Box<(u64, Parked)>;
-
 impl ParkedTraces {
+    /// None yet; what is kept of them is in the budget.
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self {
+            queues: BTreeMap::new(),
+            sequence: 0,
+            len: 0,
+            memory: budget.claim(Stage::Parked, 0),
+            durable: None,
+        }
+    }
+
     pub(super) fn push(&mut self, parked: Parked) {
         let lacking = parked.lacking.iter().map(|(destination, _)| destination.0).collect();
         self.sequence += 1;
         self.len += 1;
-        self.queues.entry(lacking).or_default().push_back(Box::new((self.sequence, parked)));
+        let packed = Packed::new(self.sequence, &parked);
+        self.memory.resize(self.memory.bytes() + packed.bytes());
+        self.queues.entry(lacking).or_default().push_back(packed);
+        self.durable = Some(parked.durable);
     }
 
     /// The oldest trace that one of the ready destinations lacks.
     pub(super) fn pop(&mut self, ready: impl Fn(Destination) -> bool) -> Option<Parked> {
         let is_ready = |lacking: &[usize]| lacking.iter().any(|number| ready(Destination(*number)));
         let fronts = self.queues.iter().filter(|(lacking, _)| is_ready(lacking));
-        let fronts = fronts.filter_map(|(lacking, queue)| Some((queue.front()?.0, lacking)));
+        let fronts =
+            fronts.filter_map(|(lacking, queue)| Some((queue.front()?.sequence(), lacking)));
         let (_, lacking) = fronts.min()?;
         let lacking = lacking.clone();
         let queue = self.queues.get_mut(&lacking)?;
-        let (_, parked) = *queue.pop_front()?;
+        let packed = queue.pop_front()?;
         if queue.is_empty() {
             self.queues.remove(&lacking);
         }
         self.len -= 1;
-        Some(parked)
+        let durable = if self.len == 0 { self.durable.take() } else { self.durable.clone() };
+        let memory = self.memory.split(packed.bytes());
+        let Unpacked { places, lacking, life } = packed.unpack();
+        let plan = *places.last()?;
+        Some(Parked { durable: durable?, places, plan, lacking, life, memory })
     }
 
     pub(super) fn len(&self) -> usize {

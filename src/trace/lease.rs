@@ -52,27 +52,18 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// A parked trace that takes its memory from this reservation.
+    /// A parked trace with a reservation of its own.
     pub fn new(
         durable: Arc<dyn Durable>,
-        mut places: Vec<Place>,
+        places: Vec<Place>,
         plan: Place,
-        mut lacking: Vec<(Destination, u64)>,
+        lacking: Vec<(Destination, u64)>,
         life: Option<u64>,
         mut memory: Reservation,
     ) -> Self {
-        places.shrink_to_fit();
-        lacking.shrink_to_fit();
         memory.transfer(Stage::Parked);
-        memory.resize(parked_bytes(places.len(), lacking.len()));
         Self { durable, places, plan, lacking, life, memory }
     }
-}
-
-/// Memory a parked trace takes: this struct, its lists, its place in a queue, the allocator's rounding.
-fn parked_bytes(places: usize, lacking: usize) -> u64 {
-    let lists = places * size_of::<Place>() + lacking * size_of::<(Destination, u64)>();
-    u64::try_from(size_of::<Parked>() + lists + 64).unwrap_or(u64::MAX)
 }
 
 /// A trace's space in the journal.
