@@ -22,6 +22,7 @@ mod deepflow_down_passes_traces_through;
 mod endless_requests_end;
 mod environment_alone_configures_the_exporter;
 mod failed_journal_refuses_and_says_so;
+mod first_destination_down_holds_up_nobody_soon;
 mod full_buffer_releases_early;
 mod full_memory_refuses_with_retry_info;
 mod hanging_task_shows_and_panic_ends;
