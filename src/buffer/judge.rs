@@ -334,8 +334,10 @@ fn gauge(value: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::trace::{Origin, SentRow, SentSpan, SpanKind, TraceId};
+    use crate::trace::{Fragment, Origin, SentRow, SentSpan, SpanKind, TraceId};
 
     fn judge() -> Judge {
         let names = vec!["a".to_owned()];
@@ -359,19 +361,13 @@ mod tests {
         }
     }
 
-    fn part(judge: &Judge, key: &TraceKey) -> Box<QuietTrace> {
+    /// The next part of the trace, in its turn.
+    fn part(judge: &mut Judge, key: &TraceKey) -> Option<Box<QuietTrace>> {
+        let bytes = Bytes::from_static(b"?").into();
+        let fragment = Fragment { bytes, spans: 0, place: None, spilled_len: 0 };
         let memory = judge.budget.claim(Stage::Buffer, 0);
-        Box::new(QuietTrace {
-            key: key.clone(),
-            fragments: Vec::new(),
-            first_arrival: clock::now(),
-            last_arrival: clock::now(),
-            released: clock::now(),
-            release: Release::Idle,
-            more: false,
-            sent: None,
-            lease: Lease::new(Arc::clone(&judge.ledger), 0, memory),
-        })
+        let trace = OpenTrace::new(key.clone(), fragment, memory, clock::now());
+        judge.hear(Message::Recovered(Box::new(trace), Release::Idle))
     }
 
     /// A received span that was moved below an added one.
@@ -400,7 +396,7 @@ mod tests {
         // The journal says so behind the weaver, or before it.
         for is_behind in [true, false] {
             let mut judge = judge();
-            assert!(judge.order.begin(&key, part(&judge, &key)).is_some());
+            assert!(part(&mut judge, &key).is_some());
             let (sent, added) = sent();
             let woven = Message::Woven(key.clone(), Some(sent));
             let unwoven = Message::Unwoven(key.clone(), vec![added]);
@@ -409,7 +405,7 @@ mod tests {
                 assert!(judge.hear(message).is_none());
             }
             assert!(judge.unsent.is_empty(), "{is_behind}");
-            let next = judge.informed(part(&judge, &key)).sent.expect("is known");
+            let next = part(&mut judge, &key).and_then(|next| next.sent).expect("is known");
             assert_eq!((next.rows(), next.spans()[0].parent), (&[][..], None), "{is_behind}");
             assert!(next.has_forgotten_rows(), "{is_behind}");
         }

@@ -273,7 +273,8 @@ impl Keeper {
     }
 
     fn lease_of(&self, parked: Parked, record: &PlanRecord, readable: u64) -> Lease {
-        let Parked { durable, places, plan, lacking, life, memory } = parked;
+        let Parked { durable, places, plan, lacking, life } = parked;
+        let memory = self.budget.claim(Stage::Export, 0);
         let spans = record.all_spans();
         let places = places.into_iter().filter(|place| *place != plan).collect();
         let lease = Lease::new(Arc::clone(&self.ledger), spans, memory).kept(durable, places);

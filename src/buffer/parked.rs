@@ -39,10 +39,11 @@ impl ParkedTraces {
         let lacking = parked.lacking.iter().map(|(destination, _)| destination.0).collect();
         self.sequence += 1;
         self.len += 1;
-        let packed = Packed::new(self.sequence, &parked);
+        let Parked { durable, places, lacking: spans, life, .. } = parked;
+        let packed = Packed::new(self.sequence, &Unpacked { places, lacking: spans, life });
         self.memory.resize(self.memory.bytes() + packed.bytes());
         self.queues.entry(lacking).or_default().push_back(packed);
-        self.durable = Some(parked.durable);
+        self.durable = Some(durable);
     }
 
     /// The oldest trace that one of the ready destinations lacks.
@@ -60,10 +61,10 @@ impl ParkedTraces {
         }
         self.len -= 1;
         let durable = if self.len == 0 { self.durable.take() } else { self.durable.clone() };
-        let memory = self.memory.split(packed.bytes());
+        self.memory.resize(self.memory.bytes().saturating_sub(packed.bytes()));
         let Unpacked { places, lacking, life } = packed.unpack();
         let plan = *places.last()?;
-        Some(Parked { durable: durable?, places, plan, lacking, life, memory })
+        Some(Parked { durable: durable?, places, plan, lacking, life })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -103,7 +103,9 @@ impl Reader {
     /// What waits for a destination that fails must not keep the others from what lies behind it, unless it is much.
     fn used_bytes(&self) -> u64 {
         let parked = self.budget.stage_bytes(Stage::Parked);
-        self.budget.used_bytes() - parked.min(self.budget.limit_bytes() / PARKED_SHARE)
+        self.budget
+            .used_bytes()
+            .saturating_sub(parked.min(self.budget.limit_bytes() / PARKED_SHARE))
     }
 
     /// A trace whose plan was written goes out by it, to the destinations that lack it.
@@ -124,15 +126,8 @@ impl Reader {
         let mut places = covers.to_vec();
         places.push(recovered.place);
         let durable: Arc<dyn Durable> = Arc::clone(&self.keeper) as Arc<dyn Durable>;
-        let memory = self.budget.claim(Stage::Parked, 0);
-        durable.park(Parked::new(
-            Arc::clone(&durable),
-            places,
-            recovered.place,
-            lacking,
-            None,
-            memory,
-        ));
+        let to = Arc::clone(&durable);
+        to.park(Parked { durable, places, plan: recovered.place, lacking, life: None });
     }
 
     /// Spans without a plan wait for the rest of their trace. Gives the time they came.

@@ -14,7 +14,7 @@ use serde_saphyr::Spanned;
 
 use super::{
     error::{ConfigError, Problem, Problems},
-    place::{get, put, remove},
+    path::{get, put, remove},
 };
 
 /// Where `${env:NAME}` and `${file:PATH}` look.
@@ -448,6 +448,7 @@ mod tests {
         let error = read("{choice: off, enabled: off}").unwrap_err().to_string();
         assert!(error.contains("boolean"), "{error}");
     }
+
     #[test]
     fn what_is_left_empty_has_its_default() {
         let rest = "choice: off\nenabled: true\n";

@@ -4,7 +4,7 @@ mod address;
 mod error;
 mod headers;
 mod load;
-mod place;
+mod path;
 pub mod reference;
 mod value;
 

@@ -47,23 +47,6 @@ pub struct Parked {
     pub lacking: Vec<(Destination, u64)>,
     /// Number of its life, with which it goes on if that is still remembered.
     pub life: Option<u64>,
-    /// For this entry itself.
-    pub memory: Reservation,
-}
-
-impl Parked {
-    /// A parked trace with a reservation of its own.
-    pub fn new(
-        durable: Arc<dyn Durable>,
-        places: Vec<Place>,
-        plan: Place,
-        lacking: Vec<(Destination, u64)>,
-        life: Option<u64>,
-        mut memory: Reservation,
-    ) -> Self {
-        memory.transfer(Stage::Parked);
-        Self { durable, places, plan, lacking, life, memory }
-    }
 }
 
 /// A trace's space in the journal.
@@ -251,10 +234,9 @@ impl Drop for Lease {
                 }
                 let life = self.life.as_ref().and_then(Weak::upgrade);
                 let life = life.map(|life| life.number());
-                let memory = self.state.get_mut().memory.split(0);
                 let to = Arc::clone(&durable);
                 places.push(plan);
-                to.park(Parked::new(durable, places, plan, lacking, life, memory));
+                to.park(Parked { durable, places, plan, lacking, life });
             }
             // What is on disk is there after a restart, too.
             (Some(_), false) => self.let_go(&lacking, Account::HandedBack),

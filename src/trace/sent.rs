@@ -269,6 +269,7 @@ mod tests {
         let held = size_of::<SentSpan>() + size_of::<SentRow>() + size_of::<(u64, Box<str>)>() + 4;
         assert_eq!(sent.bytes(), empty + u64::try_from(held).expect("small"));
     }
+
     #[test]
     fn what_did_not_go_out_is_nobodys_parent() {
         let mut sent = Sent::default();

@@ -1,4 +1,4 @@
-//! Places in a tree of values: keys of maps and numbers of items, from the root on.
+//! Paths in a tree of values: keys of maps and numbers of items, from the root on.
 
 use serde_json::Value;
 
