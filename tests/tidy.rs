@@ -57,8 +57,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("moka", &["buffer/store/"]),
     ("crc32c", &["buffer/journal/"]),
     ("reqwest", &["http_client/mod.rs", "exporter/otlp_http.rs", "cli/explain.rs"]),
-    ("flate2", &["receiver/unpack.rs", "exporter/body.rs"]),
-    ("zstd", &["receiver/unpack.rs", "exporter/body.rs"]),
+    ("flate2", &["receiver/unpack.rs", "exporter/body.rs", "exporter/grpc_answer.rs"]),
+    ("zstd", &["receiver/unpack.rs", "exporter/body.rs", "exporter/grpc_answer.rs"]),
     ("httpdate", &["retry.rs"]),
     ("percent_encoding", &["exporter/environment.rs"]),
     (

@@ -21,8 +21,6 @@ use crate::{
 const DRIVE_EVERY: Duration = Duration::from_millis(20);
 /// The same while there is no trace; the next one wakes it. Each waking up is a good part of what an idle program costs.
 const DRIVE_EMPTY_EVERY: Duration = Duration::from_millis(250);
-/// How often the rate at which memory comes free is brought up to date.
-const RATE_EVERY: Duration = Duration::from_millis(240);
 
 /// See the module. A thread of its own, since a call into the cache can take 100 ms.
 pub(super) struct Driver {
@@ -40,7 +38,6 @@ impl Driver {
     }
 
     fn run(self, beat: &Beat) {
-        let mut rated = clock::now();
         if let Some(store) = self.store.upgrade() {
             store.driven_by(thread::current());
         }
@@ -53,11 +50,6 @@ impl Driver {
             self.show(&store);
             let every = if store.traces() == 0 { DRIVE_EMPTY_EVERY } else { DRIVE_EVERY };
             drop(store);
-            let now = clock::now();
-            if now.saturating_duration_since(rated) >= RATE_EVERY {
-                self.budget.brim().tick(now.saturating_duration_since(rated));
-                rated = now;
-            }
             thread::park_timeout(every);
         }
     }

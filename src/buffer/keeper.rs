@@ -307,6 +307,14 @@ impl Keeper {
         self.journal.release(&parked.places);
     }
 
+    /// This part of an earlier run can't be read any more, and nobody has an account of its spans.
+    pub(super) fn lose(&self, place: Place) {
+        for destination in 0..self.ledger.destinations() {
+            self.journal.done(destination, &[place]);
+        }
+        self.journal.release(&[place]);
+    }
+
     /// The program ends: parked traces stay in the journal, and all that was written is made safe.
     pub fn close(&self) {
         let mut parked = self.parked.lock();

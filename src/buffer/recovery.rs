@@ -142,7 +142,16 @@ impl Reader {
     ) -> Instant {
         let meta = SpansMeta::decode(meta).unwrap_or_default();
         let at = ages.instant(meta.arrived_us);
-        let Ok((id, fragment)) = keeper::fragment(&recovered.place, read) else { return at };
+        let (id, fragment) = match keeper::fragment(&recovered.place, read) {
+            Ok(read) => read,
+            // It may be readable at the next start.
+            Err(ReadError::Io { .. }) => return at,
+            Err(_) => {
+                // Nobody will ever read it: its segment is kept for no more than what else is in it.
+                self.keeper.lose(recovered.place);
+                return at;
+            }
+        };
         let key = TraceKey { id, origin: self.keeper.origin(&meta) };
         let spans = u64::from(fragment.spans);
         let has = |number: usize| recovered.done.get(number).copied().unwrap_or(false);

@@ -23,6 +23,14 @@ pub(super) struct Breaker {
     limits: BreakerLimits,
     state: State,
     open: Duration,
+    /// How often it has opened.
+    opened: u64,
+}
+
+/// An ask that may go out. An answer to one from before the breaker opened says nothing about now.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Admission {
+    opened: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,39 +51,36 @@ enum State {
 
 impl Breaker {
     pub(super) fn new(limits: BreakerLimits) -> Self {
-        Self { limits, state: State::Closed { failures: 0 }, open: limits.open }
+        Self { limits, state: State::Closed { failures: 0 }, open: limits.open, opened: 0 }
     }
 
     /// May an ask go out now? Counts it as gone out.
-    pub(super) fn admit(&mut self, now: Instant) -> bool {
+    pub(super) fn admit(&mut self, now: Instant) -> Option<Admission> {
         match &mut self.state {
-            State::Closed { .. } => true,
-            State::Open { until } if now < *until => false,
-            State::Open { .. } => {
-                self.state = State::HalfOpen { allowed: 1, asked: 1, good: 0 };
-                true
-            }
-            State::HalfOpen { allowed, asked, .. } if *asked < *allowed => {
-                *asked += 1;
-                true
-            }
-            State::HalfOpen { .. } => false,
+            State::Closed { .. } => {}
+            State::Open { until } if now < *until => return None,
+            State::Open { .. } => self.state = State::HalfOpen { allowed: 1, asked: 1, good: 0 },
+            State::HalfOpen { allowed, asked, .. } if *asked < *allowed => *asked += 1,
+            State::HalfOpen { .. } => return None,
         }
+        Some(Admission { opened: self.opened })
     }
 
     /// An ask that was admitted did not go out after all.
-    pub(super) fn give_back(&mut self) {
-        if let State::HalfOpen { asked, .. } = &mut self.state {
+    pub(super) fn give_back(&mut self, admission: Admission) {
+        if let State::HalfOpen { asked, .. } = &mut self.state
+            && admission.opened == self.opened
+        {
             *asked = asked.saturating_sub(1);
         }
     }
 
     /// The backend answered, whatever it said.
-    pub(super) fn success(&mut self) {
+    pub(super) fn success(&mut self, admission: Admission) {
         match &mut self.state {
             State::Closed { failures } => *failures = 0,
-            // An answer to an ask from before it opened says nothing about now.
             State::Open { .. } => {}
+            State::HalfOpen { .. } if admission.opened != self.opened => {}
             State::HalfOpen { allowed, asked, good } => {
                 *good += 1;
                 if *good < *allowed {
@@ -92,8 +97,9 @@ impl Breaker {
     }
 
     /// The backend failed. True when this opened the breaker.
-    pub(super) fn failure(&mut self, now: Instant) -> bool {
+    pub(super) fn failure(&mut self, now: Instant, admission: Admission) -> bool {
         match &mut self.state {
+            State::HalfOpen { .. } if admission.opened != self.opened => return false,
             State::Closed { failures } => {
                 *failures += 1;
                 if *failures < self.limits.failures {
@@ -105,6 +111,7 @@ impl Breaker {
             State::HalfOpen { .. } => self.open = (self.open * 2).min(self.limits.open_max),
         }
         self.state = State::Open { until: now + self.open };
+        self.opened += 1;
         true
     }
 
@@ -122,30 +129,53 @@ mod tests {
     use super::*;
     use crate::clock;
 
+    const LIMITS: BreakerLimits = BreakerLimits {
+        failures: 3,
+        open: Duration::from_secs(5),
+        open_max: Duration::from_secs(8),
+        slots: 4,
+    };
+
     #[test]
     fn opens_after_failures_and_closes_after_one_two_four_answers() {
-        let limits = BreakerLimits {
-            failures: 3,
-            open: Duration::from_secs(5),
-            open_max: Duration::from_secs(8),
-            slots: 4,
-        };
-        let mut breaker = Breaker::new(limits);
+        let mut breaker = Breaker::new(LIMITS);
         let mut now = clock::now();
-        assert!(!breaker.failure(now));
-        breaker.success();
-        assert_eq!([1, 2, 3].map(|_| breaker.failure(now)), [false, false, true]);
-        assert!(!breaker.admit(now));
+        let first = breaker.admit(now).unwrap();
+        assert!(!breaker.failure(now, first));
+        breaker.success(first);
+        assert_eq!([1, 2, 3].map(|_| breaker.failure(now, first)), [false, false, true]);
+        assert_eq!(breaker.admit(now), None);
         now += Duration::from_secs(5);
-        assert!(breaker.admit(now) && !breaker.admit(now));
-        assert!(breaker.failure(now), "a failed trial opens it again");
+        let trial = breaker.admit(now).unwrap();
+        assert_eq!(breaker.admit(now), None);
+        assert!(breaker.failure(now, trial), "a failed trial opens it again");
         now += Duration::from_secs(7);
-        assert!(!breaker.admit(now), "for longer");
+        assert_eq!(breaker.admit(now), None, "for longer");
         now += Duration::from_secs(1);
         for allowed in [1, 2, 4] {
-            assert!((0..allowed).all(|_| breaker.admit(now)) && !breaker.admit(now), "{allowed}");
-            (0..allowed).for_each(|_| breaker.success());
+            let trials: Vec<_> = (0..allowed).map(|_| breaker.admit(now).unwrap()).collect();
+            assert_eq!(breaker.admit(now), None, "{allowed}");
+            for trial in trials {
+                breaker.success(trial);
+            }
         }
-        assert!((0..100).all(|_| breaker.admit(now)), "closed");
+        assert!((0..100).all(|_| breaker.admit(now).is_some()), "closed");
+    }
+
+    #[test]
+    fn an_answer_to_an_ask_from_before_it_opened_says_nothing() {
+        let mut breaker = Breaker::new(LIMITS);
+        let now = clock::now();
+        let old = breaker.admit(now).unwrap();
+        assert_eq!([1, 2, 3].map(|_| breaker.failure(now, old)), [false, false, true]);
+        let now = now + Duration::from_secs(5);
+        let trial = breaker.admit(now).unwrap();
+        assert!(!breaker.failure(now, old) && breaker.is_half_open());
+        breaker.success(old);
+        breaker.give_back(old);
+        assert_eq!(breaker.admit(now), None, "the trial is still out");
+        breaker.success(trial);
+        let trials = [(); 3].map(|()| breaker.admit(now).is_some());
+        assert_eq!(trials, [true, true, false]);
     }
 }

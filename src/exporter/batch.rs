@@ -156,17 +156,18 @@ impl Batches {
         }
     }
 
-    /// The next request to send: a full one, else the oldest, if that is `due` already.
+    /// The next request to send: the oldest if that is `due` already, before a full one that began later; else a full one. One
+    /// origin that always has full ones holds up no other.
     pub(super) fn next(
         &mut self,
         due: impl Fn(&Batch<Arc<Queued>>) -> bool,
     ) -> Option<Batch<Arc<Queued>>> {
-        if let Some(batch) = self.full.pop_front() {
-            return Some(batch);
-        }
         let oldest = self.growing.iter().enumerate().min_by_key(|(_, batch)| batch.since);
-        let (index, _) = oldest.filter(|(_, batch)| due(batch))?;
-        Some(self.growing.swap_remove(index))
+        let full = self.full.front().map(|batch| batch.since);
+        match oldest.filter(|(_, batch)| full.is_none_or(|full| batch.since < full) && due(batch)) {
+            Some((index, _)) => Some(self.growing.swap_remove(index)),
+            None => self.full.pop_front(),
+        }
     }
 
     /// When the oldest growing batch began.

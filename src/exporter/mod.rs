@@ -12,6 +12,7 @@ mod dead_letter;
 mod debug;
 mod environment;
 mod error;
+mod grpc_answer;
 mod headers;
 mod missed;
 mod otlp;

@@ -162,8 +162,8 @@ pub struct BatchConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// A share of what memory.limit leaves to spans, or bytes, requests under way included; never less than
-    /// batch.max_size.
+    /// A share of what memory.limit leaves to spans, or bytes, requests under way included; never more than half of that,
+    /// never less than batch.max_size.
     pub max_size: MemoryShare,
 }
 
@@ -179,11 +179,11 @@ pub struct RetryConfig {
     pub max_elapsed_time: Interval,
 }
 
-/// Pings that find a broken connection.
+/// Pings that find a broken connection while a request waits for its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeepaliveConfig {
-    /// Between pings.
+    /// Between pings. Servers by grpc-go end a connection after three of them without an answer: more for a timeout above 30s.
     pub time: Interval,
     /// For an answer.
     pub timeout: Interval,

@@ -10,25 +10,25 @@ use tokio::{
     time::{error::Elapsed, timeout_at},
 };
 use tonic::{
-    Code, Status,
+    Status,
     body::Body,
-    codec::Streaming,
     transport::{Channel, Endpoint},
 };
 use tower::{Service as _, ServiceExt as _};
 
 use super::{
-    Compression, OtlpConfig, RESPONSE_BYTES_MAX, StartError,
+    Compression, OtlpConfig, StartError,
     addresses::{Addresses, Lookup, system_lookup},
     body::{Pieces, PiecesBody, written},
     error::ExportError,
+    grpc_answer,
     headers::SentHeaders,
 };
 use crate::{
     clock::{self, Instant},
     tls::{Alpn, ClientTls, Connector, Reloads},
     trace::Origin,
-    wire::{Encoding, PartialSuccess, RawCodec},
+    wire::{Encoding, PartialSuccess},
 };
 
 /// A client for one destination. Connections are made at the first request, and again after they broke: the pings of
@@ -205,19 +205,7 @@ async fn call(channel: Channel, request: http::Request<Body>) -> Result<Bytes, S
     let mut channel = channel;
     let ready = channel.ready().await.map_err(failed)?;
     let (head, body) = ready.call(request).await.map_err(failed)?.into_parts();
-    let mut answers = match Status::from_header_map(&head.headers) {
-        None => {
-            let limit = Some(RESPONSE_BYTES_MAX);
-            Streaming::new_response(RawCodec, body, head.status, None, limit)
-        }
-        // Said already: none is to come behind the message.
-        Some(status) if status.code() == Code::Ok => Streaming::new_empty(RawCodec, body),
-        Some(status) => return Err(status),
-    };
-    let answer = answers.message().await?;
-    // The status comes behind the message.
-    answers.trailers().await?;
-    answer.ok_or_else(|| Status::internal("the destination's answer has no message"))
+    grpc_answer::read(&head, body).await
 }
 
 /// A call in a task of its own: tonic panics over details of a status that are no base64, and that must end no more than the
@@ -247,7 +235,8 @@ fn endpoint(config: &OtlpConfig, url: String) -> Result<Endpoint, tonic::transpo
         .connect_timeout(connect_wait(config))
         .http2_keep_alive_interval(keepalive.time.get())
         .keep_alive_timeout(keepalive.timeout.get())
-        .keep_alive_while_idle(true)
+        // grpc-go ends a connection that is pinged without a request more often than once in two hours.
+        .keep_alive_while_idle(false)
         .tcp_nodelay(true);
     Ok(endpoint)
 }

@@ -146,11 +146,13 @@ impl Outage {
     /// The destination will never have this batch.
     pub(super) fn give_up(&self, batch: Batch<Arc<Queued>>, reason: DropReason) {
         let Batch { origin, items, .. } = batch;
-        let parts = items.into_iter().map(|(queued, piece)| (Arc::clone(&queued.share), piece));
+        let (queued, pieces): (Vec<_>, Vec<_>) = items.into_iter().unzip();
+        let shares = queued.iter().map(|queued| Arc::clone(&queued.share));
+        let parts = shares.zip(pieces);
         match (self.on_outage, &self.dead_letters) {
             (OnOutage::Hold | OnOutage::DeadLetter, Some(dead_letters)) => {
-                let accounts = Arc::clone(&self.accounts);
-                dead_letters.put(Letter { accounts, reason, origin, parts: parts.collect() });
+                let (accounts, parts) = (Arc::clone(&self.accounts), parts.collect());
+                dead_letters.put_queued(Letter { accounts, reason, origin, parts }, queued);
             }
             _ => parts.for_each(|(share, piece)| share.end(&piece, Account::Dropped(reason))),
         }

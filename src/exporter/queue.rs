@@ -69,10 +69,11 @@ impl Limits {
         }
     }
 
-    /// Bytes that may wait and be under way: a request at least.
+    /// Bytes that may wait and be under way: a request at least, and at most half of the memory, which would be full before a
+    /// larger queue is.
     fn queue_bytes(&self, memory_bytes: u64) -> u64 {
         let request = u64::try_from(self.batch_bytes_max).unwrap_or(u64::MAX);
-        self.queue.of(memory_bytes).max(request)
+        self.queue.of(memory_bytes).min(memory_bytes / 2).max(request)
     }
 }
 
@@ -366,7 +367,8 @@ mod tests {
         assert_eq!(share.queue_bytes(1000 * MIB), 120 * MIB);
         assert_eq!(share.queue_bytes(10 * MIB), 4 * MIB, "batch.max_size");
         let bytes = limits(MemoryShare::Bytes(ByteSize::from_mib(64)));
-        assert_eq!(bytes.queue_bytes(10 * MIB), 64 * MIB);
+        assert_eq!(bytes.queue_bytes(1000 * MIB), 64 * MIB);
+        assert_eq!(bytes.queue_bytes(100 * MIB), 50 * MIB, "memory would be full before it");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 pub mod brim;
 pub mod machine;
 mod pace;
+pub mod rate;
 pub mod resident;
 
 use std::{

@@ -25,7 +25,7 @@ use crate::{
     config::{Interval, MemoryShare, Problem, Problems},
     exporter::{self, Exporters},
     ledger::Ledger,
-    memory::{Budget, machine, resident},
+    memory::{Budget, machine, rate::keep_rate, resident},
     receiver::{self, Receivers},
     telemetry::{Metrics, Watched, logs},
     tls::{Reloads, keep_reloading},
@@ -205,6 +205,7 @@ pub struct Pipeline {
     weavers: JoinSet<()>,
     handing: JoinHandle<()>,
     reloading: Option<JoinHandle<()>>,
+    rating: JoinHandle<()>,
     parked: Option<JoinHandle<()>>,
     parked_end: watch::Sender<bool>,
     exporters: Arc<Exporters>,
@@ -278,6 +279,7 @@ impl Pipeline {
             Receivers::start(&config.receivers, ways, budget, &metrics, &watchdog, &reloads)
                 .await?;
         let reloading = start_reloading(reloads, &watched);
+        let rating = start_rating(&watched);
         admin.set_ready(true);
         Ok(Self {
             receivers,
@@ -286,6 +288,7 @@ impl Pipeline {
             weavers,
             handing,
             reloading,
+            rating,
             parked,
             parked_end,
             exporters,
@@ -372,6 +375,7 @@ impl Pipeline {
         if let Some(mut reloading) = self.reloading.take() {
             end_task(&mut reloading).await;
         }
+        end_task(&mut self.rating).await;
         self.admin.stop().await;
         // Nobody can look at them any more.
         self.watched.lives.forget();
@@ -424,6 +428,11 @@ fn start_reloading(reloads: Reloads, watched: &Watched) -> Option<JoinHandle<()>
     let metrics = Arc::clone(&watched.metrics);
     let work = move |beat| keep_reloading(reloads, metrics, beat);
     Some(tokio::spawn(watched.watchdog.supervise("TLS files", work)))
+}
+
+fn start_rating(watched: &Watched) -> JoinHandle<()> {
+    let budget = Arc::clone(&watched.budget);
+    tokio::spawn(watched.watchdog.supervise("memory rate", move |beat| keep_rate(budget, beat)))
 }
 
 fn start_parked(

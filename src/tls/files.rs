@@ -109,6 +109,11 @@ impl Watched {
         self.paths.is_empty()
     }
 
+    /// They could not be used: asked again, they have changed.
+    pub(super) fn forget(&mut self) {
+        self.stamps.clear();
+    }
+
     /// Whether they changed since this was asked.
     pub(super) fn have_changed(&mut self) -> bool {
         let now = stamps(&self.paths);

@@ -88,29 +88,35 @@ impl Reloads {
     /// Looks at what is due, and reads what changed.
     fn look(&self, now: Instant, metrics: &Metrics) {
         let mut changed = Vec::new();
-        for reload in self.0.lock().iter_mut().filter(|reload| reload.due <= now) {
-            reload.due = now + reload.interval;
-            if reload.watched.have_changed() {
-                changed.push((reload.place.clone(), Arc::clone(&reload.read)));
+        for (number, reload) in self.0.lock().iter_mut().enumerate() {
+            if reload.due <= now {
+                reload.due = now + reload.interval;
+                if reload.watched.have_changed() {
+                    changed.push((number, reload.place.clone(), Arc::clone(&reload.read)));
+                }
             }
         }
-        for (place, read) in changed {
-            let outcome = read_again(&place, read.as_ref());
+        for (number, place, read) in changed {
+            let (outcome, is_passing) = read_again(&place, read.as_ref());
             metrics.tls.reloaded(&place, outcome);
+            if is_passing && let Some(reload) = self.0.lock().get_mut(number) {
+                reload.watched.forget();
+            }
         }
     }
 }
 
-fn read_again(place: &str, read: &dyn Fn() -> Result<(), TlsError>) -> ReloadOutcome {
+/// How it went, and whether a failure may pass by itself: files that can't be read now may be readable later.
+fn read_again(place: &str, read: &dyn Fn() -> Result<(), TlsError>) -> (ReloadOutcome, bool) {
     match read() {
         Ok(()) => {
             tracing::info!(place, "new TLS files are in use");
-            ReloadOutcome::Ok
+            (ReloadOutcome::Ok, false)
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(place, %error, cause, "TLS files changed and can't be used, the former ones stay in use");
-            ReloadOutcome::Failed
+            (ReloadOutcome::Failed, matches!(error, TlsError::Read { .. }))
         }
     }
 }
@@ -124,5 +130,42 @@ pub async fn keep_reloading(reloads: Reloads, metrics: Arc<Metrics>, beat: Beat)
         if let Err(error) = beat.during(look).await {
             tracing::error!(%error, "looking at TLS files failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use super::*;
+
+    #[test]
+    fn files_that_could_not_be_read_are_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cert.pem");
+        std::fs::write(&path, "first").unwrap();
+        let (interval, reads) = (Duration::from_secs(1), Arc::new(AtomicUsize::new(0)));
+        let read = {
+            let (path, reads) = (path.clone(), Arc::clone(&reads));
+            move || match reads.fetch_add(1, Relaxed) {
+                0 => {
+                    Err(TlsError::Read { path: path.clone(), source: io::ErrorKind::Other.into() })
+                }
+                1 => Err(TlsError::NoKey { path: path.clone() }),
+                _ => Ok(()),
+            }
+        };
+        let reloads = Reloads::default();
+        reloads.add("exporter", interval, Watched::new(vec![path.clone()]), read);
+        std::fs::write(&path, "the second").unwrap();
+        let (metrics, now) = (Metrics::new(&[]), clock::now());
+        let reads_after = [1, 2, 3].map(|round| {
+            reloads.look(now + interval * round, &metrics);
+            reads.load(Relaxed)
+        });
+        assert_eq!(reads_after, [1, 2, 2], "what is wrong in them does not change by itself");
     }
 }

@@ -100,7 +100,7 @@ impl Added<'_> {
         let mut groups: Vec<Group> = Vec::new();
         let rows = self.found.spans.iter().zip(self.ids).zip(&self.line.kept).enumerate();
         for (row, ((found, id), _)) in rows.filter(|(_, (_, kept))| **kept) {
-            let resource = resources.of(found, *id, self.parent(row));
+            let resource = resources.of(found, *id, row);
             let is_network = !found.point.is_process();
             let number = *numbers.entry((resource, is_network)).or_insert_with_key(|key| {
                 let header = resources.header(&key.0);

@@ -31,7 +31,10 @@ pub(super) fn identities_after(
         if known.is_empty() {
             return None;
         }
-        known.get_mut(&key(span))?.pop_front()
+        // Of request and response the first part may have had one alone.
+        let mut rows = iter::once(span.row).chain(span.merged_rows.iter().copied());
+        let region = digest(span.region.bytes());
+        rows.find_map(|row| known.get_mut(&(row, region))?.pop_front())
     };
     // Of two regions the same one keeps the row id, in whatever order the rows came.
     let mut places: Vec<_> = found.iter().enumerate().collect();
@@ -134,6 +137,8 @@ mod tests {
         let mut sent = Sent::default();
         let went_out = SentRow { row, region, id, parent: None, is_stale: false };
         sent.add(Vec::new(), vec![went_out], false);
+        let merged = FoundSpan { row: 5, merged_rows: vec![6, 7], ..rows[0].clone() };
+        assert_eq!(identities_after(&sent, &[merged], |_| false), [id], "with others now");
         let later = identities_after(&sent, &found(&[("a", 7), ("b", 7)]), |taken| taken == id);
         let later: Vec<_> = later.into_iter().map(|id| u64::from_be_bytes(id.to_wire())).collect();
         assert_eq!(later, [hash("a", 7, 0), 7]);

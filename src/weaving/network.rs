@@ -2,7 +2,7 @@
 
 use foldhash::HashMap;
 
-use super::NetworkSpans;
+use super::{NetworkSpans, lineage::Lineage};
 use crate::trace::{FoundSpan, SpanId};
 
 /// Parents of received and found spans, after the choice; `kept` says which found spans are in the trace.
@@ -13,16 +13,18 @@ pub(super) struct Line {
     pub(super) kept: Vec<bool>,
 }
 
-/// Applies the choice to the full chain that lineage made. `found` and `ids` are parallel to `found_parents`.
+/// Applies the choice to the full chain that lineage made. `found` and `ids` are parallel to its `found_parents`.
 pub(super) fn line(
     choice: NetworkSpans,
-    app_parents: Vec<Option<SpanId>>,
-    found_parents: Vec<Option<SpanId>>,
+    lineage: &Lineage,
     found: &[FoundSpan],
     ids: &[SpanId],
 ) -> Line {
-    let kept = vec![true; found.len()];
-    let full = Line { app_parents, found_parents, kept };
+    let full = Line {
+        app_parents: lineage.app_parents.clone(),
+        found_parents: lineage.found_parents.clone(),
+        kept: vec![true; found.len()],
+    };
     match choice {
         NetworkSpans::Inline => full,
         NetworkSpans::Beside => beside(full, found, ids),

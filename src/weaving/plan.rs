@@ -98,22 +98,15 @@ impl Evidence<'_> {
         let turns =
             turns(self.sent, self.part.more, self.config.network_spans, &lineage, spans, &ids);
         let deferred = deferred(&turns, &lineage);
-        let Lineage { app_parents, found_parents, .. } = lineage;
-        let line = line(self.config.network_spans, app_parents, found_parents, spans, &ids);
+        let line = line(self.config.network_spans, &lineage, spans, &ids);
         let mut line = visible(&line, &turns, &ids, self.app);
         let (stale_spans, stale_rows) =
             if has_answer { self.stale(&line, &turns, &ids) } else { Default::default() };
         if self.part.sent.is_some() || deferred > 0 {
             ring::untangle(self.sent, self.app, &mut line, &ids);
         }
-        let resources = Resources::new(
-            &self.processes,
-            self.app,
-            &line.app_parents,
-            spans,
-            &ids,
-            &line.found_parents,
-        );
+        // Whose a row is says where it was seen, not what it hangs below where rows between are left out.
+        let resources = Resources::new(&self.processes, self.app, &lineage, spans, &ids);
         let added = Added {
             trace_id: self.part.id,
             received: self.received,

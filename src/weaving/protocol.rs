@@ -88,8 +88,7 @@ fn http<'a>(
         Some(code) if code >= 500 => Some(code.to_string().into()),
         Some(code) if code >= 400 && span.point.is_client_side() => Some(code.to_string().into()),
         Some(_) => None,
-        None => plain_error(span)
-            .filter(|_| span.status != ResponseStatus::ClientError || span.point.is_client_side()),
+        None => sided_error(span),
     };
     Description { name: method.unwrap_or("HTTP").into(), error }
 }
@@ -121,7 +120,7 @@ fn grpc<'a>(span: &'a FoundSpan, attributes: &mut Attributes) -> Description<'a>
         Some((code, server_fault)) => {
             (server_fault || span.point.is_client_side()).then_some(code.into())
         }
-        None => plain_error(span),
+        None => sided_error(span),
     };
     Description { name: method.unwrap_or("grpc").into(), error }
 }
@@ -278,6 +277,12 @@ fn plain_error(span: &FoundSpan) -> Option<Cow<'static, str>> {
     Some(class.into())
 }
 
+/// The same where a client's mistake is an error on its own side only.
+fn sided_error(span: &FoundSpan) -> Option<Cow<'static, str>> {
+    let is_own = span.status != ResponseStatus::ClientError || span.point.is_client_side();
+    plain_error(span).filter(|_| is_own)
+}
+
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::{
@@ -354,6 +359,10 @@ mod tests {
         let grpc = r#""l7_protocol":41,"request_type":"POST","request_resource":"a.B","endpoint":"/a.B/C""#;
         let rpc = "rpc.system.name=grpc rpc.method=a.B/C";
         check(grpc, "a.B/C", rpc, "");
+        for (side, error) in [("c-p", "client_error"), ("s-p", "")] {
+            let fields = format!(r#"{grpc},"tap_side":"{side}","response_status":4"#);
+            check(&fields, "a.B/C", rpc, error);
+        }
         for (side, error) in [("c-p", "NOT_FOUND"), ("s-p", "")] {
             let fields = format!(r#"{grpc},"tap_side":"{side}","response_code":5"#);
             check(&fields, "a.B/C", &format!("{rpc} rpc.response.status_code=NOT_FOUND"), error);

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::OnceCell, sync::Arc};
 
 use foldhash::HashMap;
 
-use super::identity::digest;
+use super::{identity::digest, lineage::Lineage};
 use crate::{
     trace::{AppSpan, FoundSpan, SpanId},
     wire::{
@@ -151,6 +151,8 @@ pub(super) struct Resources<'a> {
     process_of: HashMap<SpanId, usize>,
     /// By id of a found span: the process of a received SERVER or CONSUMER span below it.
     server_of: HashMap<SpanId, usize>,
+    /// Of found spans, in their order, as lineage has them.
+    found_parents: &'a [Option<SpanId>],
     /// DeepFlow's service name → the one the instrumented process gives itself, where all agree.
     names: HashMap<&'a str, Option<&'a str>>,
 }
@@ -159,11 +161,11 @@ impl<'a> Resources<'a> {
     pub(super) fn new(
         processes: &'a Processes,
         app: &[AppSpan],
-        app_parents: &[Option<SpanId>],
+        lineage: &'a Lineage,
         found: &'a [FoundSpan],
         ids: &[SpanId],
-        found_parents: &[Option<SpanId>],
     ) -> Self {
+        let Lineage { app_parents, found_parents, .. } = lineage;
         let process_of = app.iter().map(|span| (span.id, span.process)).collect();
         let servers = app
             .iter()
@@ -172,7 +174,8 @@ impl<'a> Resources<'a> {
         let mut server_of: HashMap<SpanId, usize> = HashMap::default();
         server_of.reserve(app.len());
         server_of.extend(servers);
-        let mut resources = Self { processes, process_of, server_of, names: HashMap::default() };
+        let names = HashMap::default();
+        let mut resources = Self { processes, process_of, server_of, found_parents, names };
         for ((span, id), parent) in found.iter().zip(ids).zip(found_parents) {
             if let Some(process) = resources.process(span, *id, *parent)
                 && !span.service.is_empty()
@@ -200,13 +203,9 @@ impl<'a> Resources<'a> {
         }
     }
 
-    /// The resource of a span.
-    pub(super) fn of(
-        &self,
-        span: &'a FoundSpan,
-        id: SpanId,
-        parent: Option<SpanId>,
-    ) -> Resource<'a> {
+    /// The resource of a span, which has this place among the found ones.
+    pub(super) fn of(&self, span: &'a FoundSpan, id: SpanId, place: usize) -> Resource<'a> {
+        let parent = self.found_parents.get(place).copied().flatten();
         let process = self.process(span, id, parent);
         if let Some(process) = process.filter(|process| self.processes.header(*process).is_some()) {
             return Resource::Process(process);
@@ -243,7 +242,9 @@ fn own_header(service: &str, ip: &str) -> Vec<u8> {
     attributes.text("service.name", service);
     attributes.text("telemetry.distro.name", "tracestitch");
     attributes.text("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
-    attributes.some_text("host.ip", ip);
+    if !ip.is_empty() {
+        attributes.texts("host.ip", &[ip]);
+    }
     let resource = attributes.bytes();
     let mut header = Vec::with_capacity(resource.len() + 4);
     put_delimited_head(&mut header, 1, resource.len());

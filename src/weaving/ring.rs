@@ -1,6 +1,6 @@
 //! What went out can't be taken back: a new edge that would close a ring with it gives way.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use super::{lineage::rings, network::Line};
 use crate::trace::{AppSpan, Sent, SpanId};
@@ -112,11 +112,12 @@ fn parents(
     numbers: &HashMap<SpanId, usize>,
 ) -> Vec<Vec<usize>> {
     let mut parents = vec![Vec::new(); numbers.len()];
+    let mut known = HashSet::default();
     for (id, parent) in edges {
         let parent = parent.and_then(|parent| numbers.get(&parent));
-        let own = numbers.get(&id).and_then(|number| parents.get_mut(*number));
-        if let (Some(own), Some(parent)) = (own, parent)
-            && !own.contains(parent)
+        if let (Some(number), Some(parent)) = (numbers.get(&id), parent)
+            && known.insert((*number, *parent))
+            && let Some(own) = parents.get_mut(*number)
         {
             own.push(*parent);
         }

@@ -62,14 +62,21 @@ async fn collector_in_front_over_http_in_json() {
     .await;
 }
 
-/// Scenario: a Collector behind tracestitch takes OTLP/HTTP, in protobuf with zstd and in JSON with gzip.
+/// Scenario: a Collector behind tracestitch takes OTLP/HTTP, in protobuf with zstd and in JSON with gzip, and OTLP/gRPC with
+/// either, which it compresses its answers with, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn collector_behind_over_http() {
+async fn collector_behind() {
     let Some(parts) = Parts::here(&[Otelcol, Telemetrygen]) else { return };
-    for form in ["encoding: proto, compression: zstd", "encoding: json, compression: gzip"] {
+    for (exporter, form) in [
+        ("otlp_http", "encoding: proto, compression: zstd"),
+        ("otlp_http", "encoding: json, compression: gzip"),
+        ("otlp", "compression: gzip"),
+        ("otlp", "compression: zstd"),
+    ] {
         let backend = Backend::start(0).await.expect("a free port");
         let collector = Collector::before(&parts, &Onward::default(), &backend.url()).await;
-        let exporters = format!("otlp_http: {{endpoint: '{}', {form}}}", collector.otlp_http);
+        let url = if exporter == "otlp" { &collector.otlp } else { &collector.otlp_http };
+        let exporters = format!("{exporter}: {{endpoint: '{url}', {form}}}");
         let deepflow = SimulatedDeepflow::start().await;
         let tracestitch = Tracestitch::start_with(&deepflow.url, &exporters, None).await;
         generate(&parts, tracestitch.grpc(), Protocol::Grpc).await;

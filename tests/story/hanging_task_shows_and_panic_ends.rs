@@ -28,6 +28,7 @@ async fn tasks_that_only_wait_beat() {
         "buffer judge",
         "completion",
         "exporter otlp/backend",
+        "memory rate",
         "metrics upkeep",
         "receiver OTLP/HTTP",
         "receiver OTLP/gRPC",

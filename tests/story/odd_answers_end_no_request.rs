@@ -1,5 +1,6 @@
-//! Scenario: a backend's first answers have details that are no base64, which the gRPC library does not expect.
-//! Guarantees: nothing ends but that attempt; the spans are sent again and delivered once.
+//! Scenario: a backend's first answers have details that are no base64, which the gRPC library does not expect, or break off
+//! before the status.
+//! Guarantees: nothing ends but that attempt; the spans are sent again and delivered.
 
 use std::{
     convert::Infallible,
@@ -43,9 +44,13 @@ async fn odd_answers_end_no_request() {
 
 async fn answer(State(asked): State<Arc<AtomicUsize>>) -> Response {
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    if asked.fetch_add(1, Relaxed) < ODD {
-        trailers.insert("grpc-status-details-bin", HeaderValue::from_static("!!!"));
+    match asked.fetch_add(1, Relaxed) {
+        0 => {
+            trailers.insert("grpc-status", HeaderValue::from_static("14"));
+            trailers.insert("grpc-status-details-bin", HeaderValue::from_static("!!!"));
+        }
+        1 => {}
+        _ => drop(trailers.insert("grpc-status", HeaderValue::from_static("0"))),
     }
     let message = Frame::data(Bytes::from_static(&[0; 5]));
     let frames = [message, Frame::trailers(trailers)].map(Ok::<_, Infallible>);

@@ -42,7 +42,8 @@ pub enum Outcome {
 pub fn classify(http_status: u16, body: &[u8]) -> Outcome {
     let envelope = Envelope::parse(body);
     let why = |envelope| why(http_status, envelope, body);
-    if matches!(http_status, 400 | 404 | 405 | 413) {
+    let is_partial = envelope.as_ref().is_ok_and(Envelope::is_partial);
+    if matches!(http_status, 400 | 404 | 405 | 413) && !is_partial {
         return Outcome::Reject(why(envelope.as_ref().ok()));
     }
     let Ok(mut envelope) = envelope else {

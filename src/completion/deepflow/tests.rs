@@ -183,6 +183,8 @@ fn answers_have_their_class() {
         (200, &partial("{}"), "retry"),
         (500, &partial("{}"), "retry"),
         (500, &partial(r#"{"tracing":[]}"#), "retry"),
+        (404, &partial(rows), "found"),
+        (404, &partial("{}"), "retry"),
         (400, &answer(r#"{"_ids":["1"]}"#), "reject"),
         (404, "", "reject"),
         (405, "", "reject"),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::breaker::{Breaker, BreakerLimits};
+use super::breaker::{Admission, Breaker, BreakerLimits};
 use crate::{
     clock::Instant,
     retry::{Backoff, Waits},
@@ -33,8 +33,9 @@ pub(super) struct Limits {
     pub(super) breaker: BreakerLimits,
 }
 
-/// First asks without a hit after which waiting is no use.
+/// So many traces in a row that were asked for in vain to the end, and so long without a hit: then waiting is no use.
 const MISSES_MAX: u32 = 50;
+const HITLESS_MAX: Duration = Duration::from_mins(1);
 /// Then one trace in so long is still asked for.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -49,6 +50,8 @@ pub(super) struct Candidate<T> {
     /// Re-asks used up.
     reasks: usize,
     waits: Waits,
+    /// Of its last ask.
+    admission: Admission,
     /// Why it goes on if it can't be asked for again.
     last: Skip,
     /// Is not asked for again.
@@ -90,7 +93,10 @@ pub(super) struct Policy<T> {
     in_flight: usize,
     waiting_bytes: u64,
     sequence: u64,
+    /// Traces since the last hit for which nothing was found to the end.
     misses: u32,
+    last_hit: Option<Instant>,
+    nothing_found: bool,
     last_probe: Option<Instant>,
     draining: bool,
 }
@@ -115,6 +121,8 @@ impl<T> Policy<T> {
             waiting_bytes: 0,
             sequence: 0,
             misses: 0,
+            last_hit: None,
+            nothing_found: false,
             last_probe: None,
             draining: false,
         }
@@ -129,6 +137,7 @@ impl<T> Policy<T> {
             first_ask: None,
             reasks: 0,
             waits: self.limits.backoff.waits(),
+            admission: Admission::default(),
             last: Skip::OverCapacity,
             only_once: self.draining,
         };
@@ -136,7 +145,7 @@ impl<T> Policy<T> {
         if deadline <= now {
             return self.skip(candidate.trace, Skip::OverCapacity);
         }
-        if self.nothing_found() {
+        if self.nothing_found {
             let due = self.last_probe.is_none_or(|last| now >= last + PROBE_EVERY);
             if !due || self.in_flight >= self.limits.max_in_flight {
                 return self.skip(candidate.trace, Skip::NothingFound);
@@ -166,7 +175,9 @@ impl<T> Policy<T> {
     pub(super) fn found(&mut self, now: Instant, candidate: Candidate<T>) -> T {
         self.in_flight -= 1;
         self.misses = 0;
-        self.breaker.success();
+        self.last_hit = Some(now);
+        self.nothing_found = false;
+        self.breaker.success(candidate.admission);
         self.dispatch(now);
         candidate.trace
     }
@@ -174,7 +185,7 @@ impl<T> Policy<T> {
     /// There was nothing to ask with, or no time to wait for the answer; the trace leaves completion.
     pub(super) fn found_nothing_to_ask(&mut self, now: Instant, candidate: Candidate<T>) -> T {
         self.in_flight -= 1;
-        self.breaker.give_back();
+        self.breaker.give_back(candidate.admission);
         self.dispatch(now);
         candidate.trace
     }
@@ -184,7 +195,7 @@ impl<T> Policy<T> {
         self.in_flight -= 1;
         match reply {
             Reply::Rejected => {
-                self.breaker.success();
+                self.breaker.success(candidate.admission);
                 self.skip(candidate.trace, Skip::Rejected);
             }
             Reply::NotFound => self.not_found(now, candidate),
@@ -280,7 +291,7 @@ impl<T> Policy<T> {
             Mode::BreakerOpen
         } else if self.breaker.is_half_open() {
             Mode::HalfOpen
-        } else if self.nothing_found() {
+        } else if self.nothing_found {
             Mode::NothingFound
         } else {
             Mode::Normal
@@ -299,52 +310,58 @@ impl<T> Policy<T> {
         self.in_flight
     }
 
-    fn nothing_found(&self) -> bool {
-        self.misses >= MISSES_MAX
-    }
-
     fn skip(&mut self, trace: T, why: Skip) {
         self.actions.push_back(Action::Skip(trace, why));
     }
 
     fn ask(&mut self, now: Instant, mut candidate: Candidate<T>) {
-        if self.in_flight >= self.limits.max_in_flight || !self.breaker.admit(now) {
+        let has_slot = self.in_flight < self.limits.max_in_flight;
+        let admission = if has_slot { self.breaker.admit(now) } else { None };
+        let Some(admission) = admission else {
             let why = if self.breaker.is_open() || self.breaker.is_half_open() {
                 Skip::BreakerOpen
             } else {
                 Skip::OverCapacity
             };
             return self.skip(candidate.trace, why);
-        }
+        };
+        candidate.admission = admission;
         candidate.first_ask.get_or_insert(now);
         self.in_flight += 1;
         self.actions.push_back(Action::Ask(candidate));
     }
 
     fn not_found(&mut self, now: Instant, mut candidate: Candidate<T>) {
-        self.breaker.success();
-        if candidate.reasks == 0 {
-            self.misses = self.misses.saturating_add(1);
-            if self.misses == MISSES_MAX {
-                self.last_probe = Some(now);
-                self.flush_first(Skip::NothingFound);
-                self.flush_later(Skip::NothingFound);
-            }
-        }
+        self.breaker.success(candidate.admission);
         candidate.last = Skip::NotFound;
         let first_ask = candidate.first_ask.unwrap_or(now);
         let next =
             self.limits.reask.get(candidate.reasks).map(|after| (first_ask + *after).max(now));
         candidate.reasks += 1;
-        let is_over = candidate.only_once || self.draining || self.nothing_found();
+        let is_over = candidate.only_once || self.draining;
         match next {
             Some(due) if due < candidate.deadline && !is_over => self.wait_until(due, candidate),
-            _ => self.skip(candidate.trace, Skip::NotFound),
+            _ => {
+                self.skip(candidate.trace, Skip::NotFound);
+                self.missed(now);
+            }
+        }
+    }
+
+    /// A trace was asked for to the end, and nothing was ever there. Rows come late: a first ask without a hit says little.
+    fn missed(&mut self, now: Instant) {
+        self.misses = self.misses.saturating_add(1);
+        let is_long = self.last_hit.is_none_or(|hit| now >= hit + HITLESS_MAX);
+        if self.misses >= MISSES_MAX && is_long && !self.nothing_found {
+            self.nothing_found = true;
+            self.last_probe = Some(now);
+            self.flush_first(Skip::NothingFound);
+            self.flush_later(Skip::NothingFound);
         }
     }
 
     fn failed(&mut self, now: Instant, mut candidate: Candidate<T>, after: Option<Duration>) {
-        if self.breaker.failure(now) {
+        if self.breaker.failure(now, candidate.admission) {
             self.flush_first(Skip::BreakerOpen);
             self.flush_later(Skip::BreakerOpen);
         }

@@ -168,15 +168,21 @@ fn an_open_breaker_lets_all_go_on_at_once() {
     assert_eq!(world.policy.mode(), Mode::Normal);
 }
 
-#[test]
-fn when_nothing_is_ever_found_one_probe_a_second_is_asked_for_and_none_waits() {
-    let mut world = World::new(limits());
-    for trace in 0..50 {
+/// Asks for so many traces from this one on, one after the other, each in vain and to the end.
+fn ask_in_vain(world: &mut World, first: u64, traces: u64) {
+    for trace in first..first + traces {
         world.submit(trace);
         world.reply(trace, Reply::NotFound);
     }
-    assert_eq!(world.policy.mode(), Mode::NothingFound);
-    assert_eq!(world.skipped().len(), 50, "those that waited for a re-ask went on");
+}
+
+#[test]
+fn when_nothing_is_ever_found_one_probe_a_second_is_asked_for_and_no_other_waits() {
+    let mut world = World::new(Limits { reask: Vec::new(), ..limits() });
+    ask_in_vain(&mut world, 0, 49);
+    assert_eq!(world.policy.mode(), Mode::Normal);
+    ask_in_vain(&mut world, 49, 1);
+    assert_eq!((world.policy.mode(), world.skipped().len()), (Mode::NothingFound, 50));
     world.submit(100);
     assert_eq!(world.skipped(), [(100, Skip::NothingFound)]);
     world.pass(1);
@@ -184,11 +190,56 @@ fn when_nothing_is_ever_found_one_probe_a_second_is_asked_for_and_none_waits() {
     world.submit(102);
     assert_eq!((world.asked(), world.skipped()), (vec![101], vec![(102, Skip::NothingFound)]));
     world.reply(101, Reply::NotFound);
-    assert_eq!(world.skipped(), [(101, Skip::NotFound)], "a probe is not asked for again");
+    assert_eq!(world.skipped(), [(101, Skip::NotFound)]);
     world.pass(1);
     world.submit(103);
     world.found(103);
     assert_eq!(world.policy.mode(), Mode::Normal);
+}
+
+#[test]
+fn what_is_always_found_late_is_never_given_up() {
+    let mut world = World::new(Limits { max_in_flight: 200, ..limits() });
+    for round in 0..100 {
+        world.submit(round);
+        world.reply(round, Reply::NotFound);
+        world.pass(1);
+        // The first ones are asked for again ten seconds later.
+        for trace in world.asked() {
+            world.found(trace);
+        }
+    }
+    assert_eq!((world.policy.mode(), world.skipped()), (Mode::Normal, Vec::new()));
+}
+
+#[test]
+fn a_probe_finds_what_comes_late() {
+    let mut world = World::new(limits());
+    world.policy.limits.reask = Vec::new();
+    ask_in_vain(&mut world, 0, 50);
+    world.policy.limits.reask = limits().reask;
+    world.pass(1);
+    world.submit(100);
+    world.reply(100, Reply::NotFound);
+    world.pass(10);
+    world.found(100);
+    assert_eq!(world.policy.mode(), Mode::Normal);
+}
+
+#[test]
+fn while_now_and_then_something_is_found_all_are_asked_for() {
+    let mut world = World::new(Limits { reask: Vec::new(), ..limits() });
+    for round in 0..5 {
+        let first = round * 1000;
+        world.submit(first);
+        world.found(first);
+        ask_in_vain(&mut world, first + 1, 500);
+        world.pass(59);
+        assert_eq!(world.policy.mode(), Mode::Normal);
+    }
+    world.pass(1);
+    ask_in_vain(&mut world, 9000, 1);
+    assert_eq!(world.policy.mode(), Mode::NothingFound, "a minute without a hit");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::{series::FileLimits, writer::Writer};
-use super::{StartError, accounts::Accounts, share::Share};
+use super::{StartError, accounts::Accounts, queued::Queued, share::Share};
 use crate::{
     clock::Instant,
     config::{ByteSize, Problems},
@@ -87,8 +87,17 @@ impl Letter {
     }
 }
 
-/// A letter, and its place among those that wait to be written.
-type Posted = (Letter, Option<OwnedSemaphorePermit>);
+/// What a letter that waits to be written takes elsewhere; given back when its spans are settled.
+#[derive(Debug)]
+enum Held {
+    /// Among those that wait here.
+    Places { _permit: Option<OwnedSemaphorePermit> },
+    /// In the queue of the destination that will never have it: while letters wait there, that takes in no more.
+    Queue { _queued: Vec<Arc<Queued>> },
+}
+
+/// A letter, and what it holds.
+type Posted = (Letter, Held);
 
 /// The way to the thread that writes.
 #[derive(Debug)]
@@ -98,8 +107,8 @@ pub(super) struct DeadLetters {
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
-/// Of whole traces that wait to be written, in KiB. Batches that were given up come on top of it: these are as many as
-/// may be under way.
+/// Of whole traces that wait to be written, in KiB. Batches that were given up come on top of it: these have kept their room
+/// in the queue.
 const PLACES_MAX: usize = 64 * 1024;
 
 impl DeadLetters {
@@ -139,7 +148,7 @@ impl DeadLetters {
     pub(super) fn put_if_room(&self, letter: Letter) -> Result<(), Letter> {
         match Arc::clone(&self.places).try_acquire_many_owned(letter.places()) {
             Ok(place) => {
-                self.post(letter, Some(place));
+                self.post(letter, Held::Places { _permit: Some(place) });
                 Ok(())
             }
             Err(_) => Err(letter),
@@ -150,12 +159,20 @@ impl DeadLetters {
     pub(super) async fn put_when_room(&self, letter: Letter) {
         // No places are left when nobody writes any more.
         let place = Arc::clone(&self.places).acquire_many_owned(letter.places()).await.ok();
-        self.post(letter, place);
+        self.post(letter, Held::Places { _permit: place });
     }
 
     /// Less than half of the places are taken.
     pub(super) fn have_room(&self) -> bool {
         !self.places.is_closed() && self.places.available_permits() > PLACES_MAX / 2
+    }
+
+    /// From now on nothing is written, until what this gives is told to go on.
+    #[cfg(test)]
+    pub(super) fn hold_up(&self) -> impl FnOnce() {
+        let (sender, held_up) = mpsc::channel::<Posted>();
+        let thread = self.letters.lock().replace(sender).unwrap();
+        move || held_up.try_iter().for_each(|posted| thread.send(posted).unwrap())
     }
 
     /// As if many bytes waited to be written, until what this gives is dropped.
@@ -165,15 +182,15 @@ impl DeadLetters {
         Arc::clone(&self.places).try_acquire_many_owned(places).unwrap()
     }
 
-    /// Takes a letter at once.
-    pub(super) fn put(&self, letter: Letter) {
-        self.post(letter, None);
+    /// Takes a letter of traces that were queued, at once: their room in the queue is given back when it is written.
+    pub(super) fn put_queued(&self, letter: Letter, queued: Vec<Arc<Queued>>) {
+        self.post(letter, Held::Queue { _queued: queued });
     }
 
-    fn post(&self, letter: Letter, place: Option<OwnedSemaphorePermit>) {
+    fn post(&self, letter: Letter, held: Held) {
         let sent = match &*self.letters.lock() {
-            Some(letters) => letters.send((letter, place)).map_err(|mpsc::SendError(back)| back),
-            None => Err((letter, place)),
+            Some(letters) => letters.send((letter, held)).map_err(|mpsc::SendError(back)| back),
+            None => Err((letter, held)),
         };
         // The thread has ended, and no other one writes; so will the program.
         if let Err((letter, _)) = sent {

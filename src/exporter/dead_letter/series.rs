@@ -179,7 +179,7 @@ impl OpenFile {
         self.is_safe = false;
         if let Err(error) = self.file.write_all(line) {
             // Opening looks for a torn line again, should this fail, too.
-            let _torn = self.file.set_len(self.bytes);
+            let _torn = torn::undo(&mut self.file);
             return Err(error);
         }
         self.bytes += line_bytes;

@@ -30,6 +30,18 @@ pub(super) fn mend_and_lock(file: &mut File, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes back a line of ours that could not be written to its end: it is cut off, or ended when somebody else writes to the
+/// file, whose lines may be behind it.
+pub(super) fn undo(file: &mut File) -> io::Result<()> {
+    let undone = match file.try_lock() {
+        Err(TryLockError::WouldBlock) => end_line(file),
+        Ok(()) | Err(TryLockError::Error(_)) => last_line(file).and_then(|end| file.set_len(end)),
+    };
+    // Whether it was had or not: asking for a file's lock alone gives up that which is shared.
+    let _unsupported = file.try_lock_shared();
+    undone
+}
+
 fn cut(file: &mut File, path: &Path) -> io::Result<()> {
     let begin = last_line(file)?;
     let mut text = Vec::new();
@@ -133,5 +145,28 @@ mod tests {
         // Both said so.
         drop(one);
         assert!(matches!(open(&path).try_lock(), Err(TryLockError::WouldBlock)));
+    }
+
+    #[test]
+    fn a_line_is_taken_back_without_those_of_somebody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("otlp-000001.jsonl");
+        fs::write(&path, "1\n").unwrap();
+        let (mut one, mut other) = (open(&path), open(&path));
+        mend_and_lock(&mut one, &path).unwrap();
+        one.write_all(b"to").unwrap();
+        undo(&mut one).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"1\n");
+        mend_and_lock(&mut other, &path).unwrap();
+        other.write_all(b"2\n").unwrap();
+        one.write_all(b"to").unwrap();
+        undo(&mut one).unwrap();
+        other.write_all(b"3\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"1\n2\nto\n3\n");
+        for file in [one, other] {
+            assert!(matches!(open(&path).try_lock(), Err(TryLockError::WouldBlock)));
+            drop(file);
+        }
+        open(&path).try_lock().unwrap();
     }
 }

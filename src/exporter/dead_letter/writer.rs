@@ -80,8 +80,8 @@ impl Writer {
     }
 
     fn write_group(&mut self, group: Vec<Posted>) {
-        // Places are given back after the settling: until then the bytes are here.
-        let (letters, _places): (Vec<Letter>, Vec<_>) = group.into_iter().unzip();
+        // Given back after the settling: until then the bytes are here.
+        let (letters, _held): (Vec<Letter>, Vec<_>) = group.into_iter().unzip();
         let mut written: Vec<Written> =
             letters.into_iter().flat_map(|letter| self.write(letter)).collect();
         let unsafe_series = self.sync();

@@ -156,6 +156,19 @@ impl Scene {
         }
     }
 
+    /// A series as operators see it.
+    fn metric(&self, series: &str) -> u64 {
+        let text = self.metrics.render(&self.ledger, &self.budget, 0);
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{series} is not in {text}"))
+    }
+
+    fn accounts(&self, destination: usize) -> Arc<Accounts> {
+        let metrics = self.metrics.exporter(destination).unwrap();
+        let name = format!("otlp/{destination}");
+        Arc::new(Accounts { name, destination: Destination(destination), metrics })
+    }
+
     fn books(&self, destination: usize) -> Books {
         self.ledger.snapshot().swap_remove(destination)
     }
@@ -329,15 +342,11 @@ async fn drop_drops_what_has_no_room_and_what_is_refused() {
 #[tokio::test]
 async fn a_trace_is_done_when_its_added_spans_are_delivered_too() {
     let scene = Scene::start(&[(BackendFault::None, QUEUE, None)]).await;
-    let accounts = || {
-        let metrics = scene.metrics.exporter(0).unwrap();
-        Arc::new(Accounts { name: "otlp/0".to_owned(), destination: Destination(0), metrics })
-    };
     let share = |number| {
         scene.ledger.accept(1);
         let app = Piece { bytes: span(number).into(), app_spans: 1, added_spans: 0 };
         let trace = scene.trace_of(number, true, vec![app.clone(), added(number)]);
-        (Share::new(trace, accounts()), app)
+        (Share::new(trace, scene.accounts(0)), app)
     };
     let (delivered, app) = share(1);
     delivered.end(&app, Account::Delivered);

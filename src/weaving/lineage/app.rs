@@ -1,6 +1,6 @@
 //! Received spans as a tree: one node per span id.
 
-use std::cell::LazyCell;
+use std::cell::{LazyCell, OnceCell};
 
 use foldhash::{HashMap, HashSet};
 
@@ -12,6 +12,8 @@ pub(super) struct Apps {
     nodes: Vec<Node>,
     places: HashMap<SpanId, usize>,
     children: Vec<Few>,
+    /// See [`Self::local_root`]; worked out once, if somebody asks.
+    local_roots: OnceCell<Vec<usize>>,
     /// Parents that some span names and nobody is.
     absent: HashSet<SpanId>,
 }
@@ -47,6 +49,7 @@ impl Apps {
             children: vec![Few::new(); nodes.len()],
             nodes,
             places,
+            local_roots: OnceCell::new(),
             absent: HashSet::default(),
         };
         apps.join(spans, found);
@@ -82,15 +85,31 @@ impl Apps {
 
     /// The topmost span of the same process above a span, itself perhaps. SERVER and CONSUMER are tops.
     pub(super) fn local_root(&self, place: usize) -> usize {
-        let mut root = place;
-        // No way up is longer than there are spans, unless it goes round.
-        for _ in 0..self.len() {
-            match self.parent(root) {
-                Some(parent) if self.is_local_step(parent, root) => root = parent,
-                _ => break,
+        self.local_roots.get_or_init(|| self.find_local_roots())[place]
+    }
+
+    fn find_local_roots(&self) -> Vec<usize> {
+        let mut roots = vec![None; self.len()];
+        let mut way = Vec::new();
+        for start in 0..self.len() {
+            let mut at = start;
+            let root = loop {
+                if let Some(root) = roots[at] {
+                    break root;
+                }
+                // Until it is known: a way that comes back here has no top.
+                roots[at] = Some(at);
+                way.push(at);
+                match self.parent(at) {
+                    Some(parent) if self.is_local_step(parent, at) => at = parent,
+                    _ => break at,
+                }
+            };
+            for place in way.drain(..) {
+                roots[place] = Some(root);
             }
         }
-        root
+        roots.into_iter().flatten().collect()
     }
 
     /// A span and what hangs below it in the same process, not crossing SERVER and CONSUMER spans.
@@ -112,13 +131,18 @@ impl Apps {
 
     /// Fills in what needs all places: parents, children, absent parents.
     fn join(&mut self, spans: &[AppSpan], found: &Places<impl FnOnce() -> HashMap<SpanId, usize>>) {
+        // Mostly there are none: then each span has one parent, and nothing to be compared.
+        let has_copies = spans.len() > self.len();
+        let mut known = HashSet::default();
         for span in spans {
             let (Some(child), Some(parent)) = (self.place(span.id), span.parent) else { continue };
             let woven_before = || found.get(&parent).map(|row| self.len() + row);
-            if let Some(place) = self.place(parent).or_else(woven_before) {
-                self.nodes[child].add_parent(parent, place);
-            } else {
+            let Some(place) = self.place(parent).or_else(woven_before) else {
                 self.absent.insert(parent);
+                continue;
+            };
+            if !has_copies || known.insert((child, place)) {
+                self.nodes[child].add_parent(parent, place);
             }
         }
         for place in 0..self.len() {
@@ -167,13 +191,11 @@ impl Node {
         }
     }
 
+    /// One that it does not have yet.
     fn add_parent(&mut self, id: SpanId, place: usize) {
-        for (parents, is_one) in
-            [(&mut self.parents, true), (&mut self.parents_of_others, self.parent != Some(id))]
-        {
-            if is_one && !parents.contains(&place) {
-                parents.push(place);
-            }
+        self.parents.push(place);
+        if self.parent != Some(id) {
+            self.parents_of_others.push(place);
         }
     }
 }

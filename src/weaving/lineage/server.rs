@@ -105,8 +105,9 @@ fn passed_on(evidence: &Evidence<'_>, tree: &Tree) -> Vec<bool> {
 fn pair(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree) {
     let is_one_of_each = group.apps.len() == 1 && group.tails.len() == 1;
     let mut pairs = Vec::new();
+    let tails = Near::new(evidence, &group.tails, group.apps.len());
     for &app in &group.apps {
-        for tail in near(evidence, clocks, group, app) {
+        for &tail in tails.of(evidence, app) {
             let row = evidence.rows.row(tail);
             let time = clocks.time(evidence, app, row);
             let node = evidence.apps.node(app);
@@ -126,25 +127,36 @@ fn pair(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree
     }
 }
 
-/// The tails to weigh: all, or in a group too big for that those that start nearest.
-fn near(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, app: usize) -> Few {
-    if group.apps.len().saturating_mul(group.tails.len()) <= PAIRS_MAX {
-        return group.tails.clone();
+/// The rows that a span is weighed against: all, or in a group too big for that those that start about when it does.
+struct Near {
+    rows: Few,
+    is_all: bool,
+}
+
+impl Near {
+    fn new(evidence: &Evidence<'_>, rows: &Few, apps: usize) -> Self {
+        let (mut rows, is_all) = (rows.clone(), apps.saturating_mul(rows.len()) <= PAIRS_MAX);
+        if !is_all {
+            rows.sort_unstable_by_key(|&row| (evidence.rows.row(row).time.start, row));
+        }
+        Self { rows, is_all }
     }
-    let apart = |&tail: &usize| {
-        let row = evidence.rows.row(tail);
-        ((clocks.time(evidence, app, row).start - row.time.start).abs(), tail)
-    };
-    let mut tails = group.tails.clone();
-    if tails.len() > NEIGHBOURS {
-        tails.select_nth_unstable_by_key(NEIGHBOURS, apart);
-        tails.truncate(NEIGHBOURS);
+
+    /// Clocks are left aside: what they differ by is little beside the length of such a crowd.
+    fn of(&self, evidence: &Evidence<'_>, app: usize) -> &[usize] {
+        if self.is_all {
+            return &self.rows;
+        }
+        let start = evidence.apps.node(app).time.start;
+        let later = self.rows.partition_point(|&row| evidence.rows.row(row).time.start < start);
+        let first = later.saturating_sub(NEIGHBOURS / 2);
+        &self.rows[first..self.rows.len().min(first + NEIGHBOURS)]
     }
-    tails
 }
 
 /// Spans left over that lie inside a call that was passed on: the last part of the way was not seen.
 fn hang_leftovers(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree) {
+    let passed_on = Near::new(evidence, &group.passed_on, group.apps.len());
     for &app in &group.apps {
         let node = evidence.apps.node(app);
         if tree.app(app).is_some() || node.kind != SpanKind::Server {
@@ -155,7 +167,7 @@ fn hang_leftovers(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree:
             let time = clocks.time(evidence, app, row);
             fits(node.kind, time, row) && time.is_inside(row.reach, TOLERANCE_NS)
         };
-        let around = group.passed_on.iter().copied().filter(is_around);
+        let around = passed_on.of(evidence, app).iter().copied().filter(is_around);
         if let Some(tail) =
             around.min_by_key(|&tail| (evidence.rows.row(tail).reach.length(), tail))
         {

@@ -59,7 +59,7 @@ const BYTES_MAX: usize = 4096;
 /// The statement without literals and comments; `None` when it does not begin as one.
 pub(in crate::weaving) fn masked(sql: &str, dialect: Dialect) -> Option<String> {
     let out = String::with_capacity(sql.len().min(BYTES_MAX));
-    let mut scan = Scan { rest: sql, dialect, out, is_identified: false };
+    let mut scan = Scan { rest: sql, dialect, out, is_identified: false, is_alteration: None };
     scan.skip_blanks_and_comments();
     if !scan.is_beginning() {
         return None;
@@ -73,8 +73,10 @@ struct Scan<'a> {
     rest: &'a str,
     dialect: Dialect,
     out: String,
-    /// The word before was IDENTIFIED.
+    /// The word before was IDENTIFIED, or AUTHENTICATED.
     is_identified: bool,
+    /// The statement begins with ALTER; `None` before its first word.
+    is_alteration: Option<bool>,
 }
 
 impl Scan<'_> {
@@ -179,6 +181,7 @@ impl Scan<'_> {
     fn next_statement(&mut self) -> bool {
         self.keep(1);
         self.skip_blanks_and_comments();
+        self.is_alteration = None;
         if self.rest.is_empty() {
             return false;
         }
@@ -270,11 +273,13 @@ impl Scan<'_> {
             self.drop(end);
             return self.literal('\'');
         }
-        let (was_identified, is_by) = (self.is_identified, word.eq_ignore_ascii_case("BY"));
-        self.is_identified = word.eq_ignore_ascii_case("IDENTIFIED");
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        // A password may be a bare word, or one in the quotes of names, and so may what is set.
+        let is_before_bare = (self.is_identified && is("BY"))
+            || (*self.is_alteration.get_or_insert(is("ALTER")) && is("SET"));
+        self.is_identified = is("IDENTIFIED") || is("AUTHENTICATED");
         self.keep(end);
-        // A password may be a bare word, or one in the quotes of names.
-        if was_identified && is_by { self.cut() } else { true }
+        if is_before_bare { self.cut() } else { true }
     }
 
     /// `q'[…]'` and its like: ends with the closing delimiter and a quote.
@@ -345,6 +350,17 @@ mod tests {
                     (
                         "ALTER USER scott IDENTIFIED BY \"S3cret!\"",
                         Some("ALTER USER scott IDENTIFIED BY …"),
+                    ),
+                    ("alter role app set app.token = s3cret", Some("alter role app set …")),
+                    (
+                        "ALTER SYSTEM FLUSH; ALTER DATABASE d SET app.jwt TO \"s3cret\"",
+                        Some("ALTER SYSTEM FLUSH; ALTER DATABASE d SET …"),
+                    ),
+                    ("UPDATE t SET a = b", Some("UPDATE t SET a = b")),
+                    ("ADMINISTER x AUTHENTICATED BY \"s3cret\"", None),
+                    (
+                        "ALTER SYSTEM OPEN WALLET AUTHENTICATED BY \"s3cret\"",
+                        Some("ALTER SYSTEM OPEN WALLET AUTHENTICATED BY …"),
                     ),
                     ("create user a identified by s3cret", Some("create user a identified by …")),
                     ("SELECT 1; SET x = s3cret", Some("SELECT ?; …")),

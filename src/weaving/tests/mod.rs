@@ -86,6 +86,7 @@ fn call() -> Found {
 #[derive(Default)]
 struct Trace {
     sent: Option<Sent>,
+    config: Config,
 }
 
 impl Trace {
@@ -113,7 +114,7 @@ impl Trace {
         let id = TraceId::from_wire(&9_u128.to_be_bytes()).expect("not zero");
         let fragments = fragments(spans);
         let part = Part { id, fragments: &fragments, sent: self.sent.as_ref(), more };
-        let Planned { plan, woven, sent } = plan(&part, answer, &Config::default());
+        let Planned { plan, woven, sent } = plan(&part, answer, &self.config);
         let bytes: Vec<_> =
             apply(&fragments, &plan).into_iter().map(|piece| piece.bytes.to_bytes()).collect();
         self.sent = Some(sent);
@@ -171,6 +172,44 @@ fn rows_seen_in_a_process_that_went_out_bear_its_service() {
     let (out, _) = trace.request(&[], Some(&call()), false);
     let text = render(&out, Style::plain());
     assert!(text.contains("[shop] CLIENT") && text.contains("[stock] SERVER"), "{text}");
+}
+
+/// A call of span 2 that was seen at the client's interface alone, and the one that a gateway made of it in its process.
+fn gateway() -> Found {
+    let row = |row: u64, point: &str, source: u64, service: &str| {
+        format!(
+            r#"{{"_ids":["{row}"],"tap_side":"{point}","signal_source":{source},"span_id":"0000000000000002",
+            "start_time_us":{},"end_time_us":{},"type":2,"req_tcp_seq":{row},"resp_tcp_seq":{row},"l7_protocol":20,
+            "deepflow_span_id":"df-{row}","auto_service":"{service}"}}"#,
+            BEGIN_US + row * 10,
+            BEGIN_US + 100_000 - row * 10,
+        )
+    };
+    let rows = [row(100, "c", 0, "client"), row(200, "c-p", 3, "gateway")].join(",");
+    match classify(200, format!(r#"{{"DATA":{{"tracing":[{rows}]}}}}"#).as_bytes()) {
+        Outcome::Found(found) => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_row_is_its_own_processs_whatever_rows_are_left_out_above_it() {
+    for (network_spans, services) in [
+        (NetworkSpans::Inline, &["shop", "client", "gateway"][..]),
+        (NetworkSpans::Beside, &["shop", "client", "gateway"]),
+        (NetworkSpans::Off, &["shop", "gateway"]),
+    ] {
+        let config = Config { network_spans, ..Config::default() };
+        let mut trace = Trace { config, ..Trace::default() };
+        let (out, _) = trace.request(&[("shop", client())], Some(&gateway()), false);
+        let resources = out.resource_spans.iter().filter_map(|spans| spans.resource.as_ref());
+        let names = resources.flat_map(|resource| &resource.attributes);
+        let names = names.filter(|attribute| attribute.key == "service.name");
+        let value = |name: &KeyValue| name.value.clone().and_then(|value| value.value);
+        let text = |service: &&str| Some(any_value::Value::StringValue((*service).to_owned()));
+        let expected: Vec<_> = services.iter().map(text).collect();
+        assert_eq!(names.map(value).collect::<Vec<_>>(), expected, "{network_spans:?}");
+    }
 }
 
 #[test]

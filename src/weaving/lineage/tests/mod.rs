@@ -316,6 +316,19 @@ fn crowds(apps: u64, rows: u64) -> Vec<(&'static str, Vec<AppSpan>, Found)> {
             found(|span, row| span.span_id = (row == 2).then(|| id(9_999))),
         ),
         (
+            "copies of one span, each below another",
+            (1..=apps)
+                .flat_map(|number| {
+                    let [copy, parent] = [apps + 1, number].map(id);
+                    let spans = app(|_| 0, SpanKind::Internal);
+                    let span = spans.into_iter().nth(usize::try_from(number - 1).expect("small"));
+                    let span = span.expect("so many");
+                    [span, AppSpan { id: copy, parent: Some(parent), ..span }]
+                })
+                .collect(),
+            found(|span, _| span.span_id = Some(id(1))),
+        ),
+        (
             "servers of many callers, one agent",
             app(|number| number / 2, SpanKind::Server),
             found(|span, row| {
@@ -332,4 +345,42 @@ fn a_crowd_is_woven() {
         let lineage = lineage(&app, &found, &ids(&found));
         assert_eq!(lineage.found_parents.len(), 300, "{shape}");
     }
+}
+
+#[test]
+fn in_a_crowd_that_is_too_large_to_weigh_all_calls_hang_below_who_answers_their_server() {
+    // A SERVER span with many others below it, and calls of its thread; the last span is around all of them.
+    let (apps, calls) = (20_000, 1_000);
+    let span = |number: u64, parent, kind, [start_ns, end_ns]: [u64; 2]| {
+        let parent = SpanId::from_number(parent);
+        AppSpan { id: id(number), parent, kind, start_ns, end_ns, process: 0 }
+    };
+    let mut app = vec![span(1, 999_999, SpanKind::Server, [1_000_000_000, 3_000_000_000])];
+    app.extend((2..apps).map(|number| span(number, 1, SpanKind::Internal, [1_000_000_000; 2])));
+    app.push(span(apps, 1, SpanKind::Internal, [1_100_000_000, 2_900_000_000]));
+    let server = FoundSpan {
+        row: 1,
+        span_id: Some(id(999_999)),
+        syscall_ids: [7, 0],
+        start_us: 1_000_000,
+        end_us: 3_000_000,
+        ..blank(ServerProcess)
+    };
+    let call = |row| FoundSpan {
+        row,
+        syscall_ids: [7, 0],
+        start_us: 1_500_000 + row,
+        end_us: 1_500_500 + row,
+        ..blank(ClientProcess)
+    };
+    let spans = std::iter::once(server).chain((2..2 + calls).map(call)).collect();
+    let found = Found { spans, ..Found::default() };
+    let lineage = lineage(&app, &found, &ids(&found));
+    let below = |parent| {
+        let calls = lineage.found_parents.iter().skip(1);
+        calls.filter(|found| **found == Some(id(parent))).count()
+    };
+    let (right, above) = (below(apps), below(1));
+    assert_eq!(right + above, usize::try_from(calls).expect("small"));
+    assert!(right > 0 && above > 0, "{right} are weighed, {above} are not");
 }
