@@ -28,10 +28,10 @@ pub(super) async fn read(head: &Parts, body: Body) -> Result<Bytes, Status> {
     if !speaks_grpc(head) {
         return Err(without_status(head));
     }
-    let (message, trailers) = frames(body).await?;
+    let (framed, trailers) = frames(body).await?;
     status(&trailers).unwrap_or_else(|| Err(without_status(head)))?;
     let coding = head.headers.get(ENCODING).map(HeaderValue::as_bytes);
-    Ok(message.and_then(|framed| payload(&framed, coding)).unwrap_or_default())
+    Ok(framed.and_then(|framed| unframed(&framed, coding)).unwrap_or_default())
 }
 
 /// What headers or trailers say; `None` when they say nothing.
@@ -83,7 +83,7 @@ async fn frames(mut body: Body) -> Result<(Option<Vec<u8>>, HeaderMap), Status> 
 }
 
 /// What is in the frame: a flag, a length, the message.
-fn payload(framed: &[u8], coding: Option<&[u8]>) -> Option<Bytes> {
+fn unframed(framed: &[u8], coding: Option<&[u8]>) -> Option<Bytes> {
     let (flag, rest) = framed.split_first()?;
     let (len, rest) = rest.split_first_chunk::<4>()?;
     let message = rest.get(..usize::try_from(u32::from_be_bytes(*len)).ok()?)?;

@@ -105,19 +105,20 @@ impl Places {
         Self { free: Arc::new(free), max }
     }
 
-    /// A trace larger than the queue has it for itself.
-    fn needed(&self, trace: &EnrichedTrace) -> u32 {
-        let places = u32::try_from(trace.bytes().div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
-        places.clamp(1, self.max)
+    /// A trace larger than half of the queue takes half of it. Half is free again and again where there is steady traffic;
+    /// all of it may never be.
+    fn needed(&self, trace_bytes: u64) -> u32 {
+        let places = u32::try_from(trace_bytes.div_ceil(PLACE_BYTES)).unwrap_or(u32::MAX);
+        places.min(self.max / 2).max(1)
     }
 
     fn take_now(&self, trace: &EnrichedTrace) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).try_acquire_many_owned(self.needed(trace)).ok()
+        Arc::clone(&self.free).try_acquire_many_owned(self.needed(trace.bytes())).ok()
     }
 
     /// Waits for room. The semaphore is never closed.
     async fn take(&self, trace: &EnrichedTrace) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).acquire_many_owned(self.needed(trace)).await.ok()
+        Arc::clone(&self.free).acquire_many_owned(self.needed(trace.bytes())).await.ok()
     }
 
     pub(super) fn taken_bytes(&self) -> u64 {
@@ -369,6 +370,18 @@ mod tests {
         let bytes = limits(MemoryShare::Bytes(ByteSize::from_mib(64)));
         assert_eq!(bytes.queue_bytes(1000 * MIB), 64 * MIB);
         assert_eq!(bytes.queue_bytes(100 * MIB), 50 * MIB, "memory would be full before it");
+    }
+
+    #[test]
+    fn a_trace_that_is_ready_to_come_back_finds_room() {
+        let places = Places::new(100 * PLACE_BYTES);
+        let needed = [0, 1, 1024, 1025, 70 * 1024, u64::MAX].map(|bytes| places.needed(bytes));
+        assert_eq!(needed, [1, 1, 1, 2, 50, 50]);
+        let others = Arc::clone(&places.free).try_acquire_many_owned(49).unwrap();
+        assert!(places.are_half_free());
+        let room = Arc::clone(&places.free).try_acquire_many_owned(places.needed(u64::MAX));
+        assert!(room.is_ok());
+        drop(others);
     }
 
     #[tokio::test]

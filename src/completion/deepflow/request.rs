@@ -115,12 +115,11 @@ fn within_window(
     let latest_us =
         now_us.saturating_add(u64::try_from(FUTURE_MAX.as_micros()).unwrap_or(u64::MAX));
     let latest_ns = latest_us.saturating_mul(1000);
-    let mut starts: Vec<u64> = spans.iter().map(|span| span.start_ns).collect();
+    // Those without a start or from the future, however many, say nothing of when the others were.
+    let starts = spans.iter().map(|span| span.start_ns);
+    let mut starts: Vec<u64> = starts.filter(|start| (1..=latest_ns).contains(start)).collect();
     let middle = starts.len() / 2;
-    if starts.is_empty() {
-        return Vec::new();
-    }
-    let median = *starts.select_nth_unstable(middle).1;
+    let median = if starts.is_empty() { 0 } else { *starts.select_nth_unstable(middle).1 };
     let mut near = Vec::with_capacity(spans.len());
     for span in spans {
         if span.start_ns > latest_ns {
@@ -299,6 +298,9 @@ mod tests {
         ];
         check(&spans, &shape(Post::All, 300), &[1, 2, 6], (2, 1, 0));
         check(&spans[2..3], &shape(Post::All, 300), &[], (1, 0, 0));
+        let timeless = span(9, 1, SpanKind::Internal, 0, 1);
+        let mostly = [timeless, timeless, timeless, spans[0]];
+        check(&mostly, &shape(Post::All, 300), &[1], (3, 0, 0));
     }
 
     #[test]
