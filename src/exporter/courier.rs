@@ -11,8 +11,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
-    otlp_http::OtlpHttp, queue::Limits,
+    ExporterConfig, StartError, batch::Batch, complaint::Complaint, debug, error::ExportError,
+    otlp_grpc::OtlpGrpc, otlp_http::OtlpHttp, queue::Limits,
 };
 use crate::{
     clock::{self, Instant},
@@ -72,6 +72,7 @@ pub(super) struct Courier {
     elapsed_max: Duration,
     refused_size: Mutex<RefusedSize>,
     failing: Failing,
+    refusals: Complaint,
     metrics: Arc<ExporterMetrics>,
 }
 
@@ -110,6 +111,7 @@ impl Courier {
             elapsed_max: limits.elapsed_max,
             refused_size: Mutex::default(),
             failing: Failing::default(),
+            refusals: Complaint::default(),
             metrics,
         }
     }
@@ -213,8 +215,10 @@ impl Courier {
     }
 
     fn refused<O>(&self, batch: &Batch<O>, why: &str) {
-        let spans = batch.app_spans();
-        tracing::error!(exporter = self.name, why, spans, "a request was refused for good");
+        if let Some(unsaid) = self.refusals.due(clock::now()) {
+            let (exporter, spans) = (&self.name, batch.app_spans());
+            tracing::error!(exporter, why, spans, unsaid, "a request was refused for good");
+        }
         self.metrics.requests.add(SendOutcome::Failed as usize, 1);
     }
 }

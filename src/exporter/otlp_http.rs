@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 use super::{
     BodyEncoding, Compression, OtlpHttpConfig, RESPONSE_BYTES_MAX, StartError,
     body::{Pieces, PiecesBody, written},
+    complaint::in_a_line,
     error::ExportError,
     headers::SentHeaders,
 };
@@ -189,7 +190,7 @@ impl Answer {
             Some(status) => status.message,
             None => String::from_utf8_lossy(&self.body).into_owned(),
         };
-        text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
+        in_a_line(&text)
     }
 }
 
@@ -204,6 +205,3 @@ async fn body_of(response: &mut reqwest::Response) -> Option<Vec<u8>> {
     }
     Some(body)
 }
-
-/// Of a message in a log line.
-const MESSAGE_CHARS_MAX: usize = 500;

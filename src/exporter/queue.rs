@@ -11,6 +11,7 @@ use super::{
     ExporterConfig, OtlpConfig, Profile, RetryConfig,
     accounts::Accounts,
     batch::{Batch, Batches},
+    complaint::{Complaint, in_a_line},
     courier::{Courier, Failing, Transport},
     missed::Missed,
     otlp::Shared,
@@ -150,7 +151,8 @@ impl Queue {
         let (abandon, abandoned) = watch::channel(false);
         let courier = Courier::new(name, transport, &limits, Arc::clone(metrics));
         let failing = courier.failing();
-        let sender = Sender { courier, outage: Arc::clone(&outage), abandoned };
+        let partials = Complaint::default();
+        let sender = Sender { courier, outage: Arc::clone(&outage), partials, abandoned };
         let worker = Worker {
             sender: Arc::new(sender),
             batches: Batches::new(limits.target_bytes, limits.batch_bytes_max, limits.profile),
@@ -297,6 +299,7 @@ impl Worker {
 struct Sender {
     courier: Courier,
     outage: Arc<Outage>,
+    partials: Complaint,
     abandoned: watch::Receiver<bool>,
 }
 
@@ -328,9 +331,7 @@ impl Sender {
     fn delivered(&self, batch: Batch<Arc<Queued>>, partial: &PartialSuccess) {
         let accounts = &self.outage.accounts;
         if partial.rejected_spans > 0 || !partial.message.is_empty() {
-            let (exporter, rejected) = (&accounts.name, partial.rejected_spans);
-            let why = &partial.message;
-            tracing::warn!(exporter, rejected, why, "the destination took a request in part");
+            self.complain(partial);
         }
         let mut rejected = partial.rejected_spans;
         let ended = batch.items.into_iter().filter_map(|(queued, piece)| {
@@ -345,6 +346,13 @@ impl Sender {
         accounts.settle_all(shares.into_iter().flatten().collect());
         // Given back at once.
         drop(rooms.into_iter().reduce(Room::join));
+    }
+
+    fn complain(&self, partial: &PartialSuccess) {
+        let Some(unsaid) = self.partials.due(clock::now()) else { return };
+        let (exporter, rejected) = (&self.outage.accounts.name, partial.rejected_spans);
+        let why = in_a_line(&partial.message);
+        tracing::warn!(exporter, rejected, why, unsaid, "the destination took a request in part");
     }
 
     fn count(&self, fitted: Fitted) {

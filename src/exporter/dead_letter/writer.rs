@@ -6,7 +6,6 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
 };
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    exporter::{accounts::Accounts, batch, share::Share},
+    exporter::{accounts::Accounts, batch, complaint::Complaint, share::Share},
     ledger::{Account, DropReason},
     trace::Piece,
     watchdog::{BEAT_EVERY, Beat},
@@ -27,9 +26,6 @@ const GROUP_MAX: usize = 64;
 
 /// Wire bytes of a line, as far as single spans allow: readers take lines whole.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
-
-/// Complaints of one kind, one a minute.
-const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The files of all destinations.
 pub(super) struct Writer {
@@ -173,48 +169,22 @@ fn lines(parts: Parts) -> Vec<Parts> {
     lines
 }
 
-/// When something was last said, by what it is about.
+/// By what they are about.
 #[derive(Debug, Default)]
-struct Complaints(HashMap<(usize, String), Instant>);
+struct Complaints(HashMap<(usize, String), Complaint>);
 
 impl Complaints {
     fn say(&mut self, now: Instant, reason: DropReason, destination: &str, error: &AppendError) {
-        if self.is_due(now, reason, destination) {
+        let complaint = self.0.entry((reason as usize, destination.to_owned())).or_default();
+        if let Some(unsaid) = complaint.due(now) {
             let reason = reason.label();
             tracing::error!(
                 exporter = destination,
                 reason,
+                unsaid,
                 %error,
                 "spans are dropped that belong into the dead-letter file"
             );
         }
-    }
-
-    fn is_due(&mut self, now: Instant, reason: DropReason, destination: &str) -> bool {
-        let key = (reason as usize, destination.to_owned());
-        let last = self.0.get(&key);
-        let is_due = last.is_none_or(|last| now.duration_since(*last) >= COMPLAINT_INTERVAL);
-        if is_due {
-            self.0.insert(key, now);
-        }
-        is_due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_complaint_is_made_once_a_minute() {
-        let now = clock::now();
-        let mut complaints = Complaints::default();
-        let mut is_due =
-            |after, reason, name| complaints.is_due(now + Duration::from_secs(after), reason, name);
-        assert!(is_due(0, DropReason::DeadLetterFull, "a"));
-        assert!(!is_due(59, DropReason::DeadLetterFull, "a"));
-        assert!(is_due(59, DropReason::DeadLetterFailed, "a"));
-        assert!(is_due(59, DropReason::DeadLetterFull, "b"));
-        assert!(is_due(60, DropReason::DeadLetterFull, "a"));
     }
 }
