@@ -15,6 +15,8 @@ use super::RESPONSE_BYTES_MAX;
 
 const STATUS: &str = "grpc-status";
 const ENCODING: &str = "grpc-encoding";
+/// A window of 8 MiB (RFC 9659, section 3), twice the longest answer.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// The message of an answer that says OK, empty if there is none that can be read.
 ///
@@ -90,7 +92,11 @@ fn unframed(framed: &[u8], coding: Option<&[u8]>) -> Option<Bytes> {
     match (flag, coding) {
         (0, _) => Some(Bytes::copy_from_slice(message)),
         (1, Some(b"gzip")) => unpacked(flate2::read::GzDecoder::new(message)).ok(),
-        (1, Some(b"zstd")) => zstd::Decoder::new(message).and_then(unpacked).ok(),
+        (1, Some(b"zstd")) => {
+            let mut decoder = zstd::Decoder::new(message).ok()?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).ok()?;
+            unpacked(decoder).ok()
+        }
         _ => None,
     }
 }

@@ -89,7 +89,12 @@ fn last_line(file: &mut File) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, OpenOptions};
+    use std::{
+        fs::{self, OpenOptions},
+        path::PathBuf,
+    };
+
+    use tempfile::TempDir;
 
     use super::{super::line::Letterhead, *};
 
@@ -131,14 +136,20 @@ mod tests {
         assert_eq!(mended(&[b"1\n", edited].concat()), [b"1\n", line.as_slice()].concat());
     }
 
-    #[test]
-    fn in_a_file_that_somebody_writes_to_nothing_is_cut_off_and_nothing_glued_on() {
+    /// A file with a whole line, in its directory, which one writes a torn line to, and another is about to.
+    fn written_by_two() -> (TempDir, PathBuf, [File; 2]) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("otlp-000001.jsonl");
         fs::write(&path, "1\n").unwrap();
-        let (mut one, mut other) = (open(&path), open(&path));
+        let (mut one, other) = (open(&path), open(&path));
         mend_and_lock(&mut one, &path).unwrap();
         one.write_all(b"to").unwrap();
+        (directory, path, [one, other])
+    }
+
+    #[test]
+    fn in_a_file_that_somebody_writes_to_nothing_is_cut_off_and_nothing_glued_on() {
+        let (_directory, path, [one, mut other]) = written_by_two();
         mend_and_lock(&mut other, &path).unwrap();
         other.write_all(b"2\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\nto\n2\n");
@@ -149,12 +160,7 @@ mod tests {
 
     #[test]
     fn a_line_is_taken_back_without_those_of_somebody_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("otlp-000001.jsonl");
-        fs::write(&path, "1\n").unwrap();
-        let (mut one, mut other) = (open(&path), open(&path));
-        mend_and_lock(&mut one, &path).unwrap();
-        one.write_all(b"to").unwrap();
+        let (_directory, path, [mut one, mut other]) = written_by_two();
         undo(&mut one).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\n");
         mend_and_lock(&mut other, &path).unwrap();
