@@ -49,6 +49,8 @@ struct Reload {
     due: Instant,
     watched: Watched,
     read: Read,
+    /// Why they could not be used when they were read last.
+    failure: Option<String>,
 }
 
 impl fmt::Debug for Reload {
@@ -73,7 +75,14 @@ impl Reloads {
             return;
         }
         let (place, due) = (place.to_owned(), clock::now() + interval);
-        self.0.lock().push(Reload { place, interval, due, watched, read: Arc::new(read) });
+        self.0.lock().push(Reload {
+            place,
+            interval,
+            due,
+            watched,
+            read: Arc::new(read),
+            failure: None,
+        });
     }
 
     /// Nothing would ever be read again.
@@ -97,26 +106,43 @@ impl Reloads {
             }
         }
         for (number, place, read) in changed {
-            let (outcome, is_passing) = read_again(&place, read.as_ref());
-            metrics.tls.reloaded(&place, outcome);
-            if is_passing && let Some(reload) = self.0.lock().get_mut(number) {
+            let failure = read().err();
+            let mut reloads = self.0.lock();
+            let Some(reload) = reloads.get_mut(number) else { continue };
+            // They may be readable later; what is wrong in them does not change by itself.
+            let is_passing = matches!(failure, Some(TlsError::Read { .. }));
+            if is_passing {
                 reload.watched.forget();
             }
+            let failure = failure.map(|error| said(&error));
+            if !is_passing || failure != reload.failure {
+                metrics.tls.reloaded(&place, tell(&place, failure.as_deref()));
+            }
+            reload.failure = failure;
         }
     }
 }
 
-/// How it went, and whether a failure may pass by itself: files that can't be read now may be readable later.
-fn read_again(place: &str, read: &dyn Fn() -> Result<(), TlsError>) -> (ReloadOutcome, bool) {
-    match read() {
-        Ok(()) => {
+fn said(error: &TlsError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+fn tell(place: &str, failure: Option<&str>) -> ReloadOutcome {
+    match failure {
+        None => {
             tracing::info!(place, "new TLS files are in use");
-            (ReloadOutcome::Ok, false)
+            ReloadOutcome::Ok
         }
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(place, %error, cause, "TLS files changed and can't be used, the former ones stay in use");
-            (ReloadOutcome::Failed, matches!(error, TlsError::Read { .. }))
+        Some(error) => {
+            tracing::warn!(
+                place,
+                error,
+                "TLS files changed and can't be used, the former ones stay in use"
+            );
+            ReloadOutcome::Failed
         }
     }
 }

@@ -149,8 +149,8 @@ pub(super) struct Resources<'a> {
     processes: &'a Processes,
     /// By span id: the process of a received span.
     process_of: HashMap<SpanId, usize>,
-    /// By id of a found span: the process of a received SERVER or CONSUMER span below it.
-    server_of: HashMap<SpanId, usize>,
+    /// By id of a found span: the process of the received spans right below it, where they are of one.
+    server_of: HashMap<SpanId, Option<usize>>,
     /// Of found spans, in their order, as lineage has them.
     found_parents: &'a [Option<SpanId>],
     /// DeepFlow's service name → the one the instrumented process gives itself, where all agree.
@@ -171,9 +171,14 @@ impl<'a> Resources<'a> {
             .iter()
             .zip(app_parents)
             .filter_map(|(span, parent)| Some(((*parent)?, span.process)));
-        let mut server_of: HashMap<SpanId, usize> = HashMap::default();
+        let mut server_of: HashMap<SpanId, Option<usize>> = HashMap::default();
         server_of.reserve(app.len());
-        server_of.extend(servers);
+        for (found, process) in servers {
+            let known = server_of.entry(found).or_insert(Some(process));
+            if *known != Some(process) {
+                *known = None;
+            }
+        }
         let names = HashMap::default();
         let mut resources = Self { processes, process_of, server_of, found_parents, names };
         for ((span, id), parent) in found.iter().zip(ids).zip(found_parents) {
@@ -199,7 +204,7 @@ impl<'a> Resources<'a> {
         if span.point.is_client_side() {
             self.process_of.get(&parent?).copied()
         } else {
-            self.server_of.get(&id).copied()
+            self.server_of.get(&id).copied().flatten()
         }
     }
 

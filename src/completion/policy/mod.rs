@@ -213,11 +213,7 @@ impl<T> Policy<T> {
         self.dispatch(now);
         // What is due and still has no slot waits for one like all others.
         while let Some(candidate) = self.overdue(now) {
-            let why = match candidate.last {
-                Skip::NotFound => Skip::OverCapacity,
-                last => last,
-            };
-            self.skip(candidate.trace, why);
+            self.give_up(now, candidate);
         }
     }
 
@@ -340,15 +336,31 @@ impl<T> Policy<T> {
         candidate.reasks += 1;
         let is_over = candidate.only_once || self.draining;
         match next {
-            Some(due) if due < candidate.deadline && !is_over => self.wait_until(due, candidate),
+            Some(due) if due < candidate.deadline && !is_over => {
+                self.wait_until(now, due, candidate);
+            }
             _ => {
                 self.skip(candidate.trace, Skip::NotFound);
-                self.missed(now);
+                if !is_over {
+                    self.missed(now);
+                }
             }
         }
     }
 
-    /// A trace was asked for to the end, and nothing was ever there. Rows come late: a first ask without a hit says little.
+    /// No time or no room is left for a trace that was asked for before.
+    fn give_up(&mut self, now: Instant, candidate: Candidate<T>) {
+        match candidate.last {
+            Skip::NotFound => {
+                self.skip(candidate.trace, Skip::OverCapacity);
+                self.missed(now);
+            }
+            last => self.skip(candidate.trace, last),
+        }
+    }
+
+    /// A trace was asked for as often as it could be, and nothing was ever there. Rows come late: that there was nothing at the
+    /// first ask says little, unless there is no more time or room for another one.
     fn missed(&mut self, now: Instant) {
         self.misses = self.misses.saturating_add(1);
         let is_long = self.last_hit.is_none_or(|hit| now >= hit + HITLESS_MAX);
@@ -370,12 +382,15 @@ impl<T> Policy<T> {
         if self.breaker.is_open() || due >= candidate.deadline || self.draining {
             return self.skip(candidate.trace, Skip::Failed);
         }
-        self.wait_until(due, candidate);
+        self.wait_until(now, due, candidate);
     }
 
-    fn wait_until(&mut self, due: Instant, candidate: Candidate<T>) {
+    fn wait_until(&mut self, now: Instant, due: Instant, mut candidate: Candidate<T>) {
         if self.waiting_bytes + candidate.bytes > self.limits.waiting_bytes_max {
-            return self.skip(candidate.trace, Skip::OverCapacity);
+            if candidate.last == Skip::Failed {
+                candidate.last = Skip::OverCapacity;
+            }
+            return self.give_up(now, candidate);
         }
         self.waiting_bytes += candidate.bytes;
         self.sequence += 1;
@@ -388,8 +403,7 @@ impl<T> Policy<T> {
         while self.in_flight < self.limits.max_in_flight {
             let Some(next) = self.take_first().or_else(|| self.take_due(now)) else { return };
             if next.deadline <= now {
-                let last = next.last;
-                self.skip(next.trace, last);
+                self.give_up(now, next);
             } else {
                 self.ask(now, next);
             }

@@ -213,6 +213,32 @@ fn what_is_always_found_late_is_never_given_up() {
 }
 
 #[test]
+fn where_nothing_is_found_and_there_is_no_slot_for_a_second_ask_none_waits_in_the_end() {
+    let mut world = World::new(limits());
+    let mut trace = 0;
+    // More traces than can be asked for: first asks go before later ones.
+    for _ in 0..100 {
+        while world.policy.waiting_first() < 3 && world.policy.mode() == Mode::Normal {
+            trace += 1;
+            world.submit(trace);
+        }
+        for asked in world.asked() {
+            world.reply(asked, Reply::NotFound);
+        }
+        world.pass(1);
+    }
+    assert_eq!(world.policy.mode(), Mode::NothingFound);
+}
+
+#[test]
+fn what_is_not_asked_for_again_because_the_end_is_near_says_nothing() {
+    let mut world = World::new(limits());
+    world.policy.drain();
+    ask_in_vain(&mut world, 0, 60);
+    assert_eq!((world.policy.mode(), world.skipped().len()), (Mode::Normal, 60));
+}
+
+#[test]
 fn a_probe_finds_what_comes_late() {
     let mut world = World::new(limits());
     world.policy.limits.reask = Vec::new();

@@ -12,8 +12,9 @@ use super::{
 
 /// How far a call may stick out of the span that makes it.
 const COVER_NS: Nanoseconds = 300_000;
-/// Spans to weigh, for all calls of a trace together. Beyond, calls hang below the span that answers their server, which is
-/// above the right one: 50,000 spans of one process with a thousand calls would take seconds.
+/// Spans to weigh, for all calls of a trace together: 50,000 spans of one process with a thousand calls would take seconds.
+/// Beyond, calls hang below the span that answers their server, which is above the right one; those without a server stay
+/// where the backend has them.
 const WEIGHED_MAX: usize = 4_000_000;
 
 /// Hangs calls without header below the span, or else the row, that was at work (DeepFlow contract, rule W6).
@@ -69,7 +70,7 @@ impl Search<'_, '_> {
     fn below_server(&self, server: usize, head: usize) -> Parent {
         let answers = self.tree.apps_below(server);
         let spans = answers.iter().flat_map(|&answer| self.evidence.apps.local_tree(answer));
-        self.smallest_cover(spans, head)
+        self.smallest_cover(spans, head, |_| true)
             .or_else(|| answers.iter().copied().min())
             .map_or(Parent::Row(server), Parent::App)
     }
@@ -86,7 +87,8 @@ impl Search<'_, '_> {
         };
         if let Some(app) = self.nearest_mate(head, below_app) {
             let root = self.evidence.apps.local_root(app);
-            let cover = self.smallest_cover(self.evidence.apps.local_tree(root), head);
+            let spans = self.evidence.apps.local_tree(root);
+            let cover = self.smallest_cover(spans, head, |_| true);
             return Some(Parent::App(cover.unwrap_or(root)));
         }
         self.nearest_mate(head, below_row).map(|row| self.below_server(row, head))
@@ -121,17 +123,24 @@ impl Search<'_, '_> {
         if row.parent != Parent::Root || !row.is_client_side() {
             return None;
         }
-        let is_here = |process| self.clocks.confirms(process, row.span.instance_id);
-        let spans = self.evidence.apps.nodes().filter(|(_, node)| is_here(node.process));
-        self.smallest_cover(spans.map(|(app, _)| app), head).map(Parent::App)
+        let is_here = |app| {
+            let process = self.evidence.apps.node(app).process;
+            self.clocks.confirms(process, row.span.instance_id)
+        };
+        self.smallest_cover(0..self.evidence.apps.len(), head, is_here).map(Parent::App)
     }
 
-    /// The shortest of the spans that cover a row; `None` also when not all of them could be weighed.
-    fn smallest_cover(&self, spans: impl Iterator<Item = usize>, head: usize) -> Option<usize> {
+    /// The shortest of the spans that cover a row, of those that may; `None` also when not all of them could be weighed.
+    fn smallest_cover(
+        &self,
+        spans: impl Iterator<Item = usize>,
+        head: usize,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let row = self.evidence.rows.row(head);
         let left = self.left.get();
         let mut weighed = 0;
-        let covers = |&app: &usize| row.time.is_inside(self.time(app, row), COVER_NS);
+        let covers = |&app: &usize| may(app) && row.time.is_inside(self.time(app, row), COVER_NS);
         let spans = spans.take(left).inspect(|_| weighed += 1).filter(covers);
         let cover = spans.min_by_key(|&app| (self.evidence.apps.node(app).time.length(), app));
         self.left.set(left - weighed);

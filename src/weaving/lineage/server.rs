@@ -107,7 +107,7 @@ fn pair(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree
     let mut pairs = Vec::new();
     let tails = Near::new(evidence, &group.tails, group.apps.len());
     for &app in &group.apps {
-        for &tail in tails.of(evidence, app) {
+        for tail in tails.of(evidence, clocks, app) {
             let row = evidence.rows.row(tail);
             let time = clocks.time(evidence, app, row);
             let node = evidence.apps.node(app);
@@ -129,28 +129,51 @@ fn pair(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree: &mut Tree
 
 /// The rows that a span is weighed against: all, or in a group too big for that those that start about when it does.
 struct Near {
-    rows: Few,
+    /// All of them, or those of each agent, by their start.
+    lists: Vec<Few>,
     is_all: bool,
 }
 
 impl Near {
     fn new(evidence: &Evidence<'_>, rows: &Few, apps: usize) -> Self {
-        let (mut rows, is_all) = (rows.clone(), apps.saturating_mul(rows.len()) <= PAIRS_MAX);
-        if !is_all {
+        if apps.saturating_mul(rows.len()) <= PAIRS_MAX {
+            return Self { lists: vec![rows.clone()], is_all: true };
+        }
+        let mut of_agent = BTreeMap::<_, Few>::new();
+        for &row in rows {
+            of_agent.entry(evidence.rows.row(row).agent).or_default().push(row);
+        }
+        let mut lists: Vec<_> = of_agent.into_values().collect();
+        for rows in &mut lists {
             rows.sort_unstable_by_key(|&row| (evidence.rows.row(row).time.start, row));
         }
-        Self { rows, is_all }
+        Self { lists, is_all: false }
     }
 
-    /// Clocks are left aside: what they differ by is little beside the length of such a crowd.
-    fn of(&self, evidence: &Evidence<'_>, app: usize) -> &[usize] {
-        if self.is_all {
-            return &self.rows;
-        }
-        let start = evidence.apps.node(app).time.start;
-        let later = self.rows.partition_point(|&row| evidence.rows.row(row).time.start < start);
-        let first = later.saturating_sub(NEIGHBOURS / 2);
-        &self.rows[first..self.rows.len().min(first + NEIGHBOURS)]
+    fn of<'n>(
+        &'n self,
+        evidence: &'n Evidence<'_>,
+        clocks: &'n Clocks,
+        app: usize,
+    ) -> impl Iterator<Item = usize> + 'n {
+        let near = move |rows: &'n Few| self.near(evidence, clocks, app, rows);
+        self.lists.iter().flat_map(near).copied()
+    }
+
+    fn near<'n>(
+        &self,
+        evidence: &Evidence<'_>,
+        clocks: &Clocks,
+        app: usize,
+        rows: &'n [usize],
+    ) -> &'n [usize] {
+        // By one agent's clock a span has one time.
+        let Some(&row) = rows.first().filter(|_| !self.is_all) else { return rows };
+        let start = clocks.time(evidence, app, evidence.rows.row(row)).start;
+        let later = rows.partition_point(|&row| evidence.rows.row(row).time.start < start);
+        let last = rows.len().saturating_sub(NEIGHBOURS);
+        let first = later.saturating_sub(NEIGHBOURS / 2).min(last);
+        &rows[first..rows.len().min(first + NEIGHBOURS)]
     }
 }
 
@@ -167,7 +190,7 @@ fn hang_leftovers(evidence: &Evidence<'_>, clocks: &Clocks, group: &Group, tree:
             let time = clocks.time(evidence, app, row);
             fits(node.kind, time, row) && time.is_inside(row.reach, TOLERANCE_NS)
         };
-        let around = passed_on.of(evidence, app).iter().copied().filter(is_around);
+        let around = passed_on.of(evidence, clocks, app).filter(is_around);
         if let Some(tail) =
             around.min_by_key(|&tail| (evidence.rows.row(tail).reach.length(), tail))
         {

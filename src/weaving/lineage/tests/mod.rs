@@ -348,6 +348,33 @@ fn a_crowd_is_woven() {
 }
 
 #[test]
+fn in_a_crowd_clocks_are_known_too() {
+    // Many calls of one span, a millisecond apart, and their SERVER spans, whose clock is 50 ms ahead; one more call tells.
+    let calls = 1_100;
+    let (many, one) = (900_001, 900_002);
+    let caller = |number| if number <= calls { many } else { one };
+    let row = |number: u64| FoundSpan {
+        row: number,
+        span_id: Some(id(caller(number))),
+        tcp_seqs: [number, number],
+        start_us: 1_000_000 + number * 1_000,
+        end_us: 1_000_100 + number * 1_000,
+        ..blank(ServerProcess)
+    };
+    let found = Found { spans: (1..=calls + 1).map(row).collect(), ..Found::default() };
+    let span = |number: u64| {
+        let start_ns = (1_050_000 + number * 1_000) * 1_000;
+        let (parent, kind) = (SpanId::from_number(caller(number)), SpanKind::Server);
+        AppSpan { id: id(number), parent, kind, start_ns, end_ns: start_ns + 100_000, process: 0 }
+    };
+    let app: Vec<_> = (1..=calls + 1).map(span).collect();
+    let ids: Vec<_> = (1..=calls + 1).map(|row| id(1_000_000 + row)).collect();
+    let lineage = lineage(&app, &found, &ids);
+    let expected: Vec<_> = ids.iter().copied().map(Some).collect();
+    assert_eq!(lineage.app_parents, expected);
+}
+
+#[test]
 fn in_a_crowd_that_is_too_large_to_weigh_all_calls_hang_below_who_answers_their_server() {
     // A SERVER span with many others below it, and calls of its thread; the last span is around all of them.
     let (apps, calls) = (20_000, 1_000);
