@@ -96,12 +96,21 @@ pub(super) struct Policy<T> {
     /// Traces since the last hit for which nothing was found to the end.
     misses: u32,
     last_hit: Option<Instant>,
+    /// Waiting is no use; see [`Self::missed`].
     nothing_found: bool,
     last_probe: Option<Instant>,
     draining: bool,
 }
 
 impl<T> Candidate<T> {
+    /// Why it goes on when its time is over before it is asked for again.
+    fn why(&self) -> Skip {
+        match self.last {
+            Skip::NotFound => Skip::OverCapacity,
+            last => last,
+        }
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -213,7 +222,8 @@ impl<T> Policy<T> {
         self.dispatch(now);
         // What is due and still has no slot waits for one like all others.
         while let Some(candidate) = self.overdue(now) {
-            self.give_up(now, candidate);
+            let why = candidate.why();
+            self.give_up(now, candidate, why);
         }
     }
 
@@ -349,13 +359,11 @@ impl<T> Policy<T> {
     }
 
     /// No time or no room is left for a trace that was asked for before.
-    fn give_up(&mut self, now: Instant, candidate: Candidate<T>) {
-        match candidate.last {
-            Skip::NotFound => {
-                self.skip(candidate.trace, Skip::OverCapacity);
-                self.missed(now);
-            }
-            last => self.skip(candidate.trace, last),
+    fn give_up(&mut self, now: Instant, candidate: Candidate<T>, why: Skip) {
+        let is_miss = candidate.last == Skip::NotFound;
+        self.skip(candidate.trace, why);
+        if is_miss {
+            self.missed(now);
         }
     }
 
@@ -385,12 +393,9 @@ impl<T> Policy<T> {
         self.wait_until(now, due, candidate);
     }
 
-    fn wait_until(&mut self, now: Instant, due: Instant, mut candidate: Candidate<T>) {
+    fn wait_until(&mut self, now: Instant, due: Instant, candidate: Candidate<T>) {
         if self.waiting_bytes + candidate.bytes > self.limits.waiting_bytes_max {
-            if candidate.last == Skip::Failed {
-                candidate.last = Skip::OverCapacity;
-            }
-            return self.give_up(now, candidate);
+            return self.give_up(now, candidate, Skip::OverCapacity);
         }
         self.waiting_bytes += candidate.bytes;
         self.sequence += 1;
@@ -403,7 +408,8 @@ impl<T> Policy<T> {
         while self.in_flight < self.limits.max_in_flight {
             let Some(next) = self.take_first().or_else(|| self.take_due(now)) else { return };
             if next.deadline <= now {
-                self.give_up(now, next);
+                let why = next.why();
+                self.give_up(now, next, why);
             } else {
                 self.ask(now, next);
             }

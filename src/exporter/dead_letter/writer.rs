@@ -175,8 +175,7 @@ struct Complaints(HashMap<(usize, String), Complaint>);
 
 impl Complaints {
     fn say(&mut self, now: Instant, reason: DropReason, destination: &str, error: &AppendError) {
-        let complaint = self.0.entry((reason as usize, destination.to_owned())).or_default();
-        if let Some(unsaid) = complaint.due(now) {
+        if let Some(unsaid) = self.of(reason, destination).due(now) {
             let reason = reason.label();
             tracing::error!(
                 exporter = destination,
@@ -186,5 +185,24 @@ impl Complaints {
                 "spans are dropped that belong into the dead-letter file"
             );
         }
+    }
+
+    fn of(&mut self, reason: DropReason, destination: &str) -> &Complaint {
+        self.0.entry((reason as usize, destination.to_owned())).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_complaint_does_not_silence_another() {
+        let (now, mut complaints) = (clock::now(), Complaints::default());
+        let mut is_due = |reason, name| complaints.of(reason, name).due(now).is_some();
+        assert!(is_due(DropReason::DeadLetterFull, "a"));
+        assert!(!is_due(DropReason::DeadLetterFull, "a"));
+        assert!(is_due(DropReason::DeadLetterFailed, "a"));
+        assert!(is_due(DropReason::DeadLetterFull, "b"));
     }
 }

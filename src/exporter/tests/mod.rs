@@ -1,6 +1,7 @@
 //! Destinations with a journal behind them: what can wait there does, and what is left at the end stays there.
 
 mod addresses;
+mod batches;
 mod full;
 
 use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
