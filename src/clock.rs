@@ -12,6 +12,20 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Now, by both clocks. Reading them costs more than most of what is done for a message: it is done once for many.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// As [`now`] says.
+    pub at: Instant,
+    /// As [`wall_us`] says.
+    pub wall_us: u64,
+}
+
+/// See [`Moment`].
+pub fn moment() -> Moment {
+    Moment { at: now(), wall_us: wall_us() }
+}
+
 /// Microseconds since 1970, for comparing with span times.
 pub fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -22,7 +22,7 @@ use super::{
     tombstones::Tombstones,
 };
 use crate::{
-    clock,
+    clock::{self, Instant, Moment},
     ledger::{Destination, Ledger},
     memory::{Budget, Stage},
     telemetry::Metrics,
@@ -106,7 +106,8 @@ impl Judge {
         let mut ended = false;
         while !ended && self.next(&mut messages, &mut heard, &beat).await {
             ended = heard.iter().any(|message| matches!(message, Message::End));
-            let released = heard.drain(..).filter_map(|message| self.hear(message)).collect();
+            let now = clock::moment();
+            let released = heard.drain(..).filter_map(|message| self.hear(now, message)).collect();
             beat.during(self.send(released)).await;
             self.show();
         }
@@ -115,13 +116,13 @@ impl Judge {
             store.close_all();
         }
         while let Ok(message) = messages.try_recv() {
-            let released = self.hear(message).into_iter().collect();
+            let released = self.hear(clock::moment(), message).into_iter().collect();
             beat.during(self.send(released)).await;
         }
         // Parts that wait for an earlier one of theirs go out behind it, unless the journal keeps them.
         while self.order.waiting() > 0 && self.phase.get() != Phase::Keeping {
             let Some(message) = beat.during(messages.recv()).await else { return };
-            let released = self.hear(message).into_iter().collect();
+            let released = self.hear(clock::moment(), message).into_iter().collect();
             beat.during(self.send(released)).await;
         }
     }
@@ -171,30 +172,30 @@ impl Judge {
             };
             released.extend(self.order.begin(&key, Box::new(last)));
         }
-        let released = released.into_iter().map(|last| self.informed(last)).collect();
+        let released = released.into_iter().map(|last| self.informed(now, last)).collect();
         self.send(released).await;
     }
 
     /// Gives the part whose turn it is now.
-    fn hear(&mut self, message: Message) -> Option<Box<QuietTrace>> {
+    fn hear(&mut self, now: Moment, message: Message) -> Option<Box<QuietTrace>> {
         let next = match message {
-            Message::Closed(closed) => self.judge(closed),
-            Message::Recovered(trace, release) => self.release(*trace, release),
-            Message::Woven(key, sent) => self.woven(key, sent),
+            Message::Closed(closed) => self.judge(now, closed),
+            Message::Recovered(trace, release) => self.release(now, *trace, release),
+            Message::Woven(key, sent) => self.woven(now.at, key, sent),
             Message::Unwoven(key, added) => {
                 self.unwoven(key, added);
                 None
             }
             Message::End => None,
         };
-        next.map(|next| self.informed(next))
+        next.map(|next| self.informed(now.at, next))
     }
 
-    fn judge(&mut self, closed: Closed) -> Option<Box<QuietTrace>> {
+    fn judge(&mut self, now: Moment, closed: Closed) -> Option<Box<QuietTrace>> {
         let Closed { trace, brim } = closed;
         let phase = self.phase.get();
         let shape = shape(&trace, brim, phase != Phase::Open);
-        let verdict = quiet(clock::now(), trace.first, trace.last, shape, &self.wait);
+        let verdict = quiet(now.at, trace.first, trace.last, shape, &self.wait);
         match (verdict, self.store()) {
             (Verdict::WaitUntil(until), Some(store)) => {
                 self.deadlines.lock().set(trace.key.clone(), until);
@@ -202,16 +203,21 @@ impl Judge {
                 None
             }
             // The buffer is gone: nothing can wait in it.
-            (Verdict::WaitUntil(_), None) => self.release(*trace, Release::Shutdown),
-            (Verdict::Release(release), _) => self.release(*trace, release),
+            (Verdict::WaitUntil(_), None) => self.release(now, *trace, Release::Shutdown),
+            (Verdict::Release(release), _) => self.release(now, *trace, release),
         }
     }
 
-    fn release(&mut self, mut trace: OpenTrace, release: Release) -> Option<Box<QuietTrace>> {
+    fn release(
+        &mut self,
+        now: Moment,
+        mut trace: OpenTrace,
+        release: Release,
+    ) -> Option<Box<QuietTrace>> {
         if self.budget.is_spilling() {
             self.metrics.buffer.spilled_bytes.increment(trace.spill());
         }
-        let quiet = self.quiet_trace(trace, release);
+        let quiet = self.quiet_trace(now, trace, release);
         if self.phase.get() == Phase::Keeping && self.keeper.is_some() {
             // Its lease leaves it to the journal.
             return None;
@@ -225,8 +231,8 @@ impl Judge {
     }
 
     /// A part whose turn it is, with what earlier ones left.
-    fn informed(&mut self, mut quiet: Box<QuietTrace>) -> Box<QuietTrace> {
-        if let Some(recalled) = self.tombstones.recall(clock::now(), &quiet.key) {
+    fn informed(&mut self, now: Instant, mut quiet: Box<QuietTrace>) -> Box<QuietTrace> {
+        if let Some(recalled) = self.tombstones.recall(now, &quiet.key) {
             if recalled.sent.is_ended() {
                 let age_s = recalled.age.as_secs_f64();
                 self.metrics.buffer.late_span_age_seconds.record(age_s);
@@ -253,7 +259,12 @@ impl Judge {
         }
     }
 
-    fn woven(&mut self, key: TraceKey, sent: Option<Sent>) -> Option<Box<QuietTrace>> {
+    fn woven(
+        &mut self,
+        now: Instant,
+        key: TraceKey,
+        sent: Option<Sent>,
+    ) -> Option<Box<QuietTrace>> {
         let next = self.order.end(&key);
         let unsent = self.unsent.remove(&key);
         if let Some(mut sent) = sent {
@@ -261,10 +272,10 @@ impl Judge {
                 sent.never_sent(&added);
             }
             if !sent.is_ended() {
-                let due = clock::now() + self.wait.idle + LAST_PART_GRACE;
+                let due = now + self.wait.idle + LAST_PART_GRACE;
                 self.last_parts.set(key.clone(), due);
             }
-            let forgotten = self.tombstones.remember(clock::now(), key, sent);
+            let forgotten = self.tombstones.remember(now, key, sent);
             self.metrics.buffer.forgotten_traces.increment(forgotten);
         }
         next
@@ -288,7 +299,7 @@ impl Judge {
         self.store.as_ref().and_then(Weak::upgrade)
     }
 
-    fn quiet_trace(&self, trace: OpenTrace, release: Release) -> Box<QuietTrace> {
+    fn quiet_trace(&self, now: Moment, trace: OpenTrace, release: Release) -> Box<QuietTrace> {
         let OpenTrace { first, last, spans, .. } = trace;
         let Released { key, fragments, memory, had } = trace.release();
         let arrivals = Arrivals {
@@ -298,7 +309,7 @@ impl Judge {
             spans,
             release,
         };
-        let life = self.lives.begin(&key, arrivals, clock::now(), clock::wall_us());
+        let life = self.lives.begin(&key, arrivals, now.at, now.wall_us);
         if life.is_none() {
             self.metrics.buffer.untold_traces.increment(1);
         }
@@ -318,7 +329,7 @@ impl Judge {
             fragments,
             first_arrival: first,
             last_arrival: last,
-            released: clock::now(),
+            released: now.at,
             release,
             more: release.is_part(),
             sent: None,
@@ -367,7 +378,7 @@ mod tests {
         let fragment = Fragment { bytes, spans: 0, place: None, spilled_len: 0 };
         let memory = judge.budget.claim(Stage::Buffer, 0);
         let trace = OpenTrace::new(key.clone(), fragment, memory, clock::now());
-        judge.hear(Message::Recovered(Box::new(trace), Release::Idle))
+        judge.hear(clock::moment(), Message::Recovered(Box::new(trace), Release::Idle))
     }
 
     /// A received span that was moved below an added one.
@@ -402,7 +413,7 @@ mod tests {
             let unwoven = Message::Unwoven(key.clone(), vec![added]);
             let told = if is_behind { [woven, unwoven] } else { [unwoven, woven] };
             for message in told {
-                assert!(judge.hear(message).is_none());
+                assert!(judge.hear(clock::moment(), message).is_none());
             }
             assert!(judge.unsent.is_empty(), "{is_behind}");
             let next = part(&mut judge, &key).and_then(|next| next.sent).expect("is known");

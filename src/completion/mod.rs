@@ -174,7 +174,8 @@ impl Completion {
                 },
                 count = traces.recv_many(&mut arrived, TRACES_AT_ONCE), if open => {
                     open = count > 0;
-                    arrived.drain(..).for_each(|trace| self.submit(trace));
+                    let now = clock::now();
+                    arrived.drain(..).for_each(|trace| self.submit(now, trace));
                 }
                 _ = beats.tick() => self.close_old_connections(),
                 () = until(wake) => self.policy.tick(clock::now()),
@@ -204,12 +205,11 @@ impl Completion {
         }
     }
 
-    fn submit(&mut self, trace: Box<QuietTrace>) {
+    fn submit(&mut self, now: Instant, trace: Box<QuietTrace>) {
         if self.ending == Ending::Keep {
             // Its lease leaves it to the journal.
             return drop(trace);
         }
-        let now = clock::now();
         let waited = now.saturating_duration_since(trace.last_arrival);
         let too_young = trace.release == Release::Shutdown && waited < SHUTDOWN_WAIT_MIN;
         let skip = match trace.release {

@@ -20,7 +20,7 @@ use super::{
     queued::{Queued, Room},
 };
 use crate::{
-    clock,
+    clock::{self, Instant},
     config::MemoryShare,
     ledger::{Account, DropReason},
     retry::Backoff,
@@ -255,7 +255,8 @@ impl Worker {
                 () = self.missed.news(), if open => self.take_missed(open),
                 count = entries.recv_many(&mut arrived, TRACES_AT_ONCE), if open && !self.batches.has_full() => {
                     open = count > 0;
-                    arrived.drain(..).for_each(|entry| self.add(entry));
+                    let now = clock::now();
+                    arrived.drain(..).for_each(|entry| self.add(now, entry));
                 }
                 () = tokio::time::sleep_until(due.unwrap_or_else(clock::now)), if due.is_some() && has_slot => {}
                 () = tokio::time::sleep(BEAT_EVERY) => {}
@@ -263,8 +264,8 @@ impl Worker {
         }
     }
 
-    fn add(&mut self, entry: Queued) {
-        let fitted = self.batches.add(clock::now(), entry);
+    fn add(&mut self, now: Instant, entry: Queued) {
+        let fitted = self.batches.add(now, entry);
         self.sender.count(fitted);
     }
 
@@ -275,7 +276,7 @@ impl Worker {
                 return self.missed.put_back(&trace);
             };
             let queued = Queued::new(trace, place, &self.sender.outage.accounts);
-            self.add(queued);
+            self.add(clock::now(), queued);
         }
     }
 

@@ -63,8 +63,14 @@ impl Clocks {
         node.time - self.of_process[node.process].or(self.of_agent[row.agent]).unwrap_or(0)
     }
 
+    /// Each instance with each process that was seen as it.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (u64, usize)> {
+        let of_process = self.instances.iter().enumerate();
+        of_process.flat_map(|(process, instances)| instances.iter().map(move |&one| (one, process)))
+    }
+
     /// The process was seen as this instance.
-    pub(super) fn confirms(&self, process: usize, instance_id: u64) -> bool {
+    fn confirms(&self, process: usize, instance_id: u64) -> bool {
         instance_id != 0 && self.instances[process].contains(&instance_id)
     }
 

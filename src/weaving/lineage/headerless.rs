@@ -1,10 +1,11 @@
 //! Rule W6: calls that carry no header: databases, caches, DNS, plain HTTP.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use super::{
     Evidence,
     clock::Clocks,
+    instance::Instances,
     interval::{Interval, Nanoseconds},
     row::{Parent, Row},
     tree::{Rule, Tree},
@@ -19,7 +20,8 @@ const WEIGHED_MAX: usize = 4_000_000;
 
 /// Hangs calls without header below the span, or else the row, that was at work (DeepFlow contract, rule W6).
 pub(super) fn weave(evidence: &Evidence<'_>, clocks: &Clocks, tree: &mut Tree) {
-    let search = Search { evidence, clocks, tree, left: Cell::new(WEIGHED_MAX) };
+    let left = Cell::new(WEIGHED_MAX);
+    let search = Search { evidence, clocks, tree, instances: OnceCell::new(), left };
     let heads = evidence.calls.iter().map(|(_, call)| call.head);
     let parents: Vec<_> = heads.filter_map(|head| Some((head, search.parent(head)?))).collect();
     for (head, parent) in parents {
@@ -31,6 +33,8 @@ struct Search<'e, 'a> {
     evidence: &'e Evidence<'a>,
     clocks: &'e Clocks,
     tree: &'e Tree,
+    /// Put together if a call asks for it.
+    instances: OnceCell<Instances>,
     /// Of [`WEIGHED_MAX`].
     left: Cell<usize>,
 }
@@ -70,7 +74,7 @@ impl Search<'_, '_> {
     fn below_server(&self, server: usize, head: usize) -> Parent {
         let answers = self.tree.apps_below(server);
         let spans = answers.iter().flat_map(|&answer| self.evidence.apps.local_tree(answer));
-        self.smallest_cover(spans, head, |_| true)
+        self.smallest_cover(spans, head)
             .or_else(|| answers.iter().copied().min())
             .map_or(Parent::Row(server), Parent::App)
     }
@@ -88,7 +92,7 @@ impl Search<'_, '_> {
         if let Some(app) = self.nearest_mate(head, below_app) {
             let root = self.evidence.apps.local_root(app);
             let spans = self.evidence.apps.local_tree(root);
-            let cover = self.smallest_cover(spans, head, |_| true);
+            let cover = self.smallest_cover(spans, head);
             return Some(Parent::App(cover.unwrap_or(root)));
         }
         self.nearest_mate(head, below_row).map(|row| self.below_server(row, head))
@@ -123,24 +127,16 @@ impl Search<'_, '_> {
         if row.parent != Parent::Root || !row.is_client_side() {
             return None;
         }
-        let is_here = |app| {
-            let process = self.evidence.apps.node(app).process;
-            self.clocks.confirms(process, row.span.instance_id)
-        };
-        self.smallest_cover(0..self.evidence.apps.len(), head, is_here).map(Parent::App)
+        let instances = self.instances.get_or_init(|| Instances::new(self.evidence, self.clocks));
+        self.smallest_cover(instances.spans(row.span.instance_id), head).map(Parent::App)
     }
 
-    /// The shortest of the spans that cover a row, of those that may; `None` also when not all of them could be weighed.
-    fn smallest_cover(
-        &self,
-        spans: impl Iterator<Item = usize>,
-        head: usize,
-        may: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+    /// The shortest of the spans that cover a row; `None` also when not all of them could be weighed.
+    fn smallest_cover(&self, spans: impl Iterator<Item = usize>, head: usize) -> Option<usize> {
         let row = self.evidence.rows.row(head);
         let left = self.left.get();
         let mut weighed = 0;
-        let covers = |&app: &usize| may(app) && row.time.is_inside(self.time(app, row), COVER_NS);
+        let covers = |&app: &usize| row.time.is_inside(self.time(app, row), COVER_NS);
         let spans = spans.take(left).inspect(|_| weighed += 1).filter(covers);
         let cover = spans.min_by_key(|&app| (self.evidence.apps.node(app).time.length(), app));
         self.left.set(left - weighed);

@@ -16,6 +16,7 @@ mod cycle;
 mod header;
 mod headerless;
 mod hop;
+mod instance;
 mod interval;
 mod lists;
 mod rest;

@@ -411,3 +411,34 @@ fn in_a_crowd_that_is_too_large_to_weigh_all_calls_hang_below_who_answers_their_
     assert_eq!(right + above, usize::try_from(calls).expect("small"));
     assert!(right > 0 && above > 0, "{right} are weighed, {above} are not");
 }
+
+#[test]
+fn in_a_crowd_calls_find_the_spans_of_their_own_instance() {
+    // Two processes, each a crowd, and each seen as an instance by one call with a header; then calls without one.
+    let (spans, calls) = (9_000, 1_000);
+    let span = |number: u64, process| AppSpan {
+        id: id(number),
+        parent: None,
+        kind: SpanKind::Client,
+        start_ns: 1_000_000_000,
+        end_ns: 2_000_000_000 + number,
+        process,
+    };
+    let app = (1..=spans).map(|number| span(number, usize::from(number > 10)));
+    let call = |row, caller, instance_id| FoundSpan {
+        row,
+        span_id: SpanId::from_number(caller),
+        start_us: 1_000_000 + row,
+        end_us: 2_000_000 - row,
+        instance_id,
+        ..blank(ClientProcess)
+    };
+    let seen = [call(1, 1, 77), call(2, spans, 78)];
+    let others = (3..3 + calls).map(|row| call(row, 0, 77));
+    let found = Found { spans: seen.into_iter().chain(others).collect(), ..Found::default() };
+    let app: Vec<_> = app.collect();
+    let lineage = lineage(&app, &found, &ids(&found));
+    assert_eq!(lineage.found_parents[1], Some(id(spans)));
+    let below = lineage.found_parents.iter().filter(|parent| **parent == Some(id(1)));
+    assert_eq!(below.count(), 1 + usize::try_from(calls).expect("small"));
+}
