@@ -48,8 +48,8 @@ pub struct Config {
     pub endpoint: ListenAddress,
     /// TLS. Without cert_file and key_file: plain text.
     pub tls: ServerTlsConfig,
-    /// Who may look at more than /livez, /readyz and /metrics. Without tokens only who is on this machine: where endpoint
-    /// is not a loopback address nobody.
+    /// Who may look at more than /livez, /readyz and /metrics. Without tokens only who is on this machine, and asks for
+    /// localhost or an address of loopback: where endpoint is none, nobody.
     pub auth: AuthConfig,
     /// So many of the last released traces can be looked at: /traces, `tracestitch explain trace ID`. Of more than 1000 a
     /// second (or more than this) only the first ones are. Each takes less than 1 KiB of memory.limit. 0 remembers none.

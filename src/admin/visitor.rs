@@ -5,15 +5,16 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header, uri::Authority};
 
 use super::Pages;
-use crate::auth;
+use crate::{auth, config::is_loopback};
 
 /// For probes and Prometheus: they tell nothing of a trace or a tenant.
 const OPEN: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
-/// Lets those in who may. Without tokens only this machine may, and everybody who reaches it.
+/// Lets those in who may. Without tokens only this machine may, and everybody who reaches it; but no site that a browser here
+/// has open, whose name can be made to stand for this machine ("DNS rebinding"): a browser says that name.
 pub(super) async fn refuse_strangers(
     State(pages): State<Pages>,
     request: Request,
@@ -27,10 +28,45 @@ pub(super) async fn refuse_strangers(
             "this page is shown beyond loopback only to who has a token: set admin.auth.tokens\n";
         return (StatusCode::FORBIDDEN, why).into_response();
     }
+    if !pages.auth.is_on() && !is_here(request.headers()) {
+        let why = "without tokens this page is shown only under the names of this machine's loopback, localhost or 127.0.0.1: \
+                   set admin.auth.tokens\n";
+        return (StatusCode::FORBIDDEN, why).into_response();
+    }
     if !pages.auth.admits(request.headers()) {
         let challenge = [(header::WWW_AUTHENTICATE, auth::CHALLENGE)];
         let why = "no token, or one that is not in admin.auth.tokens: send `authorization: Bearer TOKEN`\n";
         return (StatusCode::UNAUTHORIZED, challenge, why).into_response();
     }
     next.run(request).await
+}
+
+/// Who asks, asks for loopback; all browsers say what for.
+fn is_here(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    hosts.all(|host| {
+        let authority: Option<Authority> = host.to_str().ok().and_then(|host| host.parse().ok());
+        authority.is_some_and(|authority| is_loopback(authority.host()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_here() {
+        let is_here_as = |host: &'static str| {
+            is_here(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]))
+        };
+        for host in ["localhost", "LocalHost:8888", "127.0.0.1:8888", "127.9.9.9", "[::1]:8888"] {
+            assert!(is_here_as(host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:8888", "10.0.0.1:8888", "", "a b"] {
+            assert!(!is_here_as(host), "{host}");
+        }
+        assert!(is_here(&HeaderMap::new()), "no browser");
+    }
 }

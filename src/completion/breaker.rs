@@ -66,7 +66,7 @@ impl Breaker {
         Some(Admission { opened: self.opened })
     }
 
-    /// An ask that was admitted did not go out after all.
+    /// An ask that was admitted did not go out after all, or had no time for its answer.
     pub(super) fn give_back(&mut self, admission: Admission) {
         if let State::HalfOpen { asked, .. } = &mut self.state
             && admission.opened == self.opened

@@ -314,7 +314,8 @@ impl Completion {
             Outcome::NotFound => (AskOutcome::NotFound, policy::Reply::NotFound),
             Outcome::Retry(why) => {
                 tracing::debug!(trace_id = %candidate.trace.key.id, why, "DeepFlow failed");
-                (AskOutcome::Retry, policy::Reply::Retry(reply.retry_after))
+                let failed = policy::Reply::Retry(reply.retry_after);
+                (AskOutcome::Retry, if reply.is_cut { policy::Reply::Cut } else { failed })
             }
             Outcome::Reject(why) => {
                 tracing::warn!(trace_id = %candidate.trace.key.id, why, "DeepFlow refused a request");
@@ -408,7 +409,7 @@ async fn until(wake: Option<Instant>) {
 /// A task that panicked is a fault of ours; its trace goes on like one whose ask failed.
 fn panicked(error: &JoinError) -> Reply {
     tracing::error!(%error, "an ask ended without an answer");
-    Reply { outcome: Outcome::Retry(error.to_string()), retry_after: None, bytes: 0 }
+    Outcome::Retry(error.to_string()).into()
 }
 
 /// Operators hear of changes, not of every trace.

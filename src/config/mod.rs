@@ -8,6 +8,7 @@ mod path;
 pub mod reference;
 mod value;
 
+pub(crate) use address::is_loopback;
 pub use address::{HttpUrl, ListenAddress, UrlPath};
 pub use error::{ConfigError, Problem, Problems};
 pub use headers::Headers;

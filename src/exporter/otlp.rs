@@ -1,5 +1,6 @@
 //! What operators say of OTLP destinations: most of it is the same for gRPC and HTTP.
 
+use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 
 use super::{OnOutage, Profile};
@@ -224,6 +225,11 @@ impl Default for KeepaliveConfig {
 impl OtlpConfig {
     pub(super) fn check(&self, include_metadata: &[String], problems: &mut Problems) {
         self.shared().check(include_metadata, problems);
+        let below = self.endpoint.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+        if below != "/" {
+            let hint = Some("leave it out, or send by an otlp_http exporter");
+            problems.push("endpoint", "has a path, which OTLP/gRPC has no use for", hint);
+        }
         check_times(
             &[
                 ("keepalive.time", self.keepalive.time, "10s is the default"),

@@ -1,7 +1,8 @@
 //! Scenario: admin pages that listen on all interfaces or on loopback, with tokens and without, also by TLS; `explain` asks
 //! them.
 //! Guarantees: health and metrics are there for everybody. The other pages are shown beyond loopback only to who has a
-//! token, and where there are tokens only to who has one; a refusal says what to do.
+//! token, and where there are tokens only to who has one; on loopback without tokens under no name but loopback's own. A refusal
+//! says what to do.
 
 use std::{
     path::Path,
@@ -45,6 +46,21 @@ async fn without_tokens_nobody_sees_more_from_elsewhere() {
         let (status, text) = page(&world, path, Some(TOKEN)).await;
         assert_eq!(status, 403, "{path}");
         assert!(text.contains("admin.auth.tokens"), "{text}");
+    }
+    world.end(&[]).await;
+}
+
+/// A name of anybody's can be made to stand for 127.0.0.1 while a browser has a page of it open.
+#[tokio::test]
+async fn without_tokens_loopback_is_shown_under_its_own_names() {
+    let world = World::start(Setup::without_deepflow()).await;
+    let port = world.pipeline.admin().port();
+    for (host, expected) in [("localhost", 200), ("127.0.0.1", 200), ("evil.example", 403)] {
+        let get = http::client().get(format!("http://127.0.0.1:{port}/ledger"));
+        let answer = get.header("host", format!("{host}:{port}")).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected, "{host}");
+        let text = answer.text().await.expect("a text");
+        assert!(expected == 200 || text.contains("admin.auth.tokens"), "{text}");
     }
     world.end(&[]).await;
 }

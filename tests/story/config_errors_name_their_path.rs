@@ -148,6 +148,10 @@ fn each_mistake_has_path_line_problem_and_hint() {
             &[("exporters.otlp.endpoint", 3, "write http://host:port", "")],
         ),
         (
+            "exporters:\n  otlp:\n    endpoint: http://tempo:4317/v1/traces\n",
+            &[("exporters.otlp.endpoint", 3, "has a path", "otlp_http")],
+        ),
+        (
             "completion:\n  deepflow:\n    endpoint: [http://a:1, 'b:2']\n",
             &[("completion.deepflow.endpoint.1", 3, "is no URL", "")],
         ),

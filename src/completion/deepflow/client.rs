@@ -53,6 +53,15 @@ pub(in crate::completion) struct Reply {
     /// From `Retry-After`.
     pub(in crate::completion) retry_after: Option<Duration>,
     pub(in crate::completion) bytes: usize,
+    /// There was too little time to say that nobody answers.
+    pub(in crate::completion) is_cut: bool,
+}
+
+impl From<Outcome> for Reply {
+    /// Nothing was read for it.
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, retry_after: None, bytes: 0, is_cut: false }
+    }
 }
 
 impl DeepflowClient {
@@ -80,15 +89,14 @@ impl DeepflowClient {
     pub(super) async fn ask(&self, body: Vec<u8>, mut headers: HeaderMap) -> Reply {
         let turn = self.next.fetch_add(1, Relaxed);
         let Some(server) = self.servers.get(turn % self.servers.len().max(1)) else {
-            let why = "there is no endpoint".to_owned();
-            return Reply { outcome: Outcome::Retry(why), retry_after: None, bytes: 0 };
+            return Outcome::Retry("there is no endpoint".to_owned()).into();
         };
         let json = HeaderValue::from_static("application/json");
         headers.entry(header::ACCEPT).or_insert_with(|| json.clone());
         headers.append(header::CONTENT_TYPE, json);
         match server.post(headers, body.into()).await {
             Ok(response) => self.read(response).await,
-            Err(error) => Reply { outcome: failed(&error), retry_after: None, bytes: 0 },
+            Err(error) => failed(&error).into(),
         }
     }
 
@@ -116,7 +124,7 @@ impl DeepflowClient {
                 Err(error) => break failed(&error),
             }
         };
-        Reply { outcome, retry_after, bytes: body.bytes().len() }
+        Reply { retry_after, bytes: body.bytes().len(), ..outcome.into() }
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Deepflow {
     headers: Headers,
     org_id: Option<String>,
     timeout: Duration,
+    /// Who had so long to answer and did not, has failed.
+    fair: Duration,
 }
 
 /// A request made ready, so that an ask under way holds no trace.
@@ -93,6 +95,7 @@ impl Deepflow {
             headers: config.headers.clone(),
             org_id: config.org_id.clone(),
             timeout: config.timeout.get(),
+            fair: config.timeout.get().min(config.deadline.get() / 2),
         })
     }
 
@@ -125,14 +128,11 @@ impl Deepflow {
 
     /// Asks once, for no longer than the timeout and what is left of the trace's time.
     pub(super) async fn ask(&self, request: Prepared, left: Duration) -> Reply {
-        let timeout = self.timeout.min(left);
-        match tokio::time::timeout(timeout, self.client.ask(request.body, request.headers)).await {
-            Ok(reply) => reply,
-            Err(_) => Reply {
-                outcome: Outcome::Retry(format!("no answer within {} ms", timeout.as_millis())),
-                retry_after: None,
-                bytes: 0,
-            },
-        }
+        let within = self.timeout.min(left);
+        let asked = self.client.ask(request.body, request.headers);
+        tokio::time::timeout(within, asked).await.unwrap_or_else(|_| {
+            let why = format!("no answer within {} ms", within.as_millis());
+            Reply { is_cut: within < self.fair, ..Outcome::Retry(why).into() }
+        })
     }
 }

@@ -1,10 +1,17 @@
 //! Small answers, each for one way in which releases and their JSON differ.
 
+use std::time::Duration;
+
+use http::HeaderMap;
 use proptest::prelude::*;
 
-use super::answer::{Outcome, classify};
-use crate::trace::{
-    Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, SpanId,
+use super::{
+    Deepflow, Prepared,
+    answer::{Outcome, classify},
+};
+use crate::{
+    tls::Reloads,
+    trace::{Exchange, Found, FoundParent, FoundSpan, ObservationPoint, ResponseStatus, SpanId},
 };
 
 /// Two rows around an app span and DeepFlow's copy of another, with every field that is read.
@@ -248,5 +255,22 @@ proptest! {
         let is_whole = matches!(&outcome, Outcome::Found(found) if !found.spans.is_empty());
         let is_gone = ["\"DATA\"", "\"tracing\""].iter().any(|key| ANSWER[..at].ends_with(&format!("{key}: ")));
         prop_assert!(is_whole || is_gone, "{body} gives {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_who_had_time_for_an_answer_has_failed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let endpoint = format!("http://{address}");
+    let config =
+        serde_json::json!({ "endpoint": endpoint, "timeout": "100ms", "deadline": "150ms" });
+    let config = serde_json::from_value(config).expect("a configuration");
+    let deepflow = Deepflow::new(&config, &Reloads::default()).expect("a client");
+    for (left_ms, is_cut) in [(1, true), (74, true), (75, false), (10_000, false)] {
+        let request = Prepared { body: Vec::new(), headers: HeaderMap::new() };
+        let reply = deepflow.ask(request, Duration::from_millis(left_ms)).await;
+        assert!(matches!(reply.outcome, Outcome::Retry(_)), "{reply:?}");
+        assert_eq!(reply.is_cut, is_cut, "{left_ms}");
     }
 }

@@ -67,6 +67,8 @@ pub(super) enum Reply {
     Retry(Option<Duration>),
     /// Never ask again for this trace.
     Rejected,
+    /// Its time was over too soon: that nobody answered says nothing of the server.
+    Cut,
 }
 
 /// What to do now.
@@ -206,6 +208,11 @@ impl<T> Policy<T> {
             Reply::Rejected => {
                 self.breaker.success(candidate.admission);
                 self.skip(candidate.trace, Skip::Rejected);
+            }
+            Reply::Cut => {
+                self.breaker.give_back(candidate.admission);
+                let why = candidate.why();
+                self.give_up(now, candidate, why);
             }
             Reply::NotFound => self.not_found(now, candidate),
             Reply::Retry(after) => self.failed(now, candidate, after),

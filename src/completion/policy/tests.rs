@@ -142,6 +142,29 @@ fn first_asks_go_before_later_ones() {
 }
 
 #[test]
+fn asks_without_time_for_an_answer_open_no_breaker() {
+    let mut world = World::new(limits());
+    for trace in 1..=10 {
+        world.submit(trace);
+        world.reply(trace, Reply::Cut);
+        assert_eq!(world.skipped(), [(trace, Skip::OverCapacity)]);
+    }
+    assert_eq!((world.policy.mode(), world.policy.in_flight()), (Mode::Normal, 0));
+    // A trial that had no time is none: another one may go out.
+    (11..=13).for_each(|trace| {
+        world.submit(trace);
+        world.reply(trace, Reply::Retry(None));
+    });
+    assert_eq!(world.policy.mode(), Mode::BreakerOpen);
+    world.pass(5);
+    world.skipped();
+    world.submit(14);
+    world.reply(14, Reply::Cut);
+    world.submit(15);
+    assert_eq!((world.asked(), world.skipped()), (vec![15], vec![(14, Skip::OverCapacity)]));
+}
+
+#[test]
 fn an_open_breaker_lets_all_go_on_at_once() {
     let mut world = World::new(limits());
     (1..=4).for_each(|trace| world.submit(trace));
