@@ -13,7 +13,6 @@ mod dead_letter;
 mod debug;
 mod environment;
 mod error;
-mod gathered;
 mod grpc_answer;
 mod headers;
 mod missed;

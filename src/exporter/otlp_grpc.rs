@@ -21,7 +21,6 @@ use super::{
     addresses::{Addresses, Lookup, system_lookup},
     body::{Pieces, PiecesBody, written},
     error::ExportError,
-    gathered::Gathering,
     grpc_answer,
     headers::SentHeaders,
 };
@@ -83,10 +82,8 @@ impl OtlpGrpc {
             let endpoint =
                 endpoint.expect("an address is a URL, and the rest was taken for the name");
             match &connector {
-                Some(connector) => {
-                    endpoint.connect_with_connector_lazy(Gathering(connector.clone()))
-                }
-                None => endpoint.connect_with_connector_lazy(Gathering(Connector::tcp(wait))),
+                Some(connector) => endpoint.connect_with_connector_lazy(connector.clone()),
+                None => endpoint.connect_lazy(),
             }
         };
         Ok(Self {
@@ -239,7 +236,8 @@ fn endpoint(config: &OtlpConfig, url: String) -> Result<Endpoint, tonic::transpo
         .http2_keep_alive_interval(keepalive.time.get())
         .keep_alive_timeout(keepalive.timeout.get())
         // grpc-go ends a connection that is pinged without a request more often than once in two hours.
-        .keep_alive_while_idle(false);
+        .keep_alive_while_idle(false)
+        .tcp_nodelay(true);
     Ok(endpoint)
 }
 
