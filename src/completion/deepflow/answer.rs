@@ -7,12 +7,7 @@ use foldhash::{HashMap, HashSet};
 use serde::de::IgnoredAny;
 use serde_json::Result;
 
-use super::{
-    json::Json,
-    lenient::whole_from_text,
-    row::{Keys, Row},
-    texts::Texts,
-};
+use super::{json::Json, lenient::whole_from_text, row::Row, rows::Rows};
 use crate::trace::{Found, FoundParent, FoundSpan, SpanId, Text};
 
 /// Rows taken from one answer. DeepFlow itself stops at about a thousand (DeepFlow contract, fact 5).
@@ -228,24 +223,26 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// `None` of null; anything else but a list has no rows.
     fn read(json: &mut Json<'a>) -> Result<Option<Self>> {
-        let mut rows = Self::default();
+        let mut reading = Self::default();
         if !json.enters_list() {
-            return json.any::<Option<IgnoredAny>>().map(|any| any.map(|_| rows));
+            return json.any::<Option<IgnoredAny>>().map(|any| any.map(|_| reading));
         }
-        let (mut keys, mut texts) = (Keys::default(), Texts::default());
+        let mut rows = Rows::default();
         while json.has_item()? {
             // Where it stays, if it is one.
-            let span = rows.next_span();
-            let row = Row::read(json, &mut keys, &mut texts, span)?;
-            if !rows.keeps(row) {
-                rows.spans.pop();
+            let span = reading.next_span(rows.has_before());
+            let row = rows.next(json, span)?;
+            if reading.keeps(row) {
+                rows.keep();
+            } else {
+                reading.spans.pop();
             }
         }
-        Ok(Some(rows))
+        Ok(Some(reading))
     }
 
-    /// A place for the next span, of which nothing is known.
-    fn next_span(&mut self) -> &mut FoundSpan {
+    /// A place for the next span: a copy of the last one, or one of which nothing is known.
+    fn next_span(&mut self, is_alike: bool) -> &mut FoundSpan {
         if self.spans.is_empty() {
             self.spans.reserve(ROWS_FEW);
             self.parent_names.reserve(ROWS_FEW);
@@ -253,7 +250,9 @@ impl<'a> Reading<'a> {
             self.named.reserve(ROWS_FEW);
             self.places.reserve(ROWS_FEW);
         }
-        self.spans.push_mut(FoundSpan::default())
+        let last = self.spans.last_mut().filter(|_| is_alike);
+        let next = last.map(copy_but_own).unwrap_or_default();
+        self.spans.push_mut(next)
     }
 
     /// Takes the row of the last span; false if that is none, or none that is new.
@@ -305,6 +304,14 @@ impl<'a> Reading<'a> {
             spans: mem::take(&mut self.spans),
         })
     }
+}
+
+/// What the next row may take over: all but what is each row's own (`Field::is_own`).
+fn copy_but_own(span: &mut FoundSpan) -> FoundSpan {
+    let merged_rows = mem::take(&mut span.merged_rows);
+    let copy = FoundSpan { start_us: 0, end_us: 0, ..span.clone() };
+    span.merged_rows = merged_rows;
+    copy
 }
 
 /// What a name stands for; an app span is called by its span id, so one that did not come back still has a name.

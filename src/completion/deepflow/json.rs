@@ -13,7 +13,7 @@ use serde_json::{Deserializer, Error, Result, StreamDeserializer, de::Read};
 
 use super::{
     lenient::{Number, Whole, Words, whole_from_text},
-    plain::{digits, starts_with, text_len, without_spaces},
+    plain::{common_len, digits, starts_with, text_len, without_spaces},
 };
 
 /// Up to this number (2^53) every whole one has a float of its own.
@@ -27,6 +27,13 @@ pub(super) struct Json<'a> {
     text: Option<&'a str>,
     at: usize,
     /// Nothing was read yet of the object or list that was entered last.
+    is_first: bool,
+}
+
+/// See [`Json::place`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    at: usize,
     is_first: bool,
 }
 
@@ -101,6 +108,35 @@ impl<'a> Json<'a> {
             self.is_first = false;
         }
         is_next
+    }
+
+    /// Where the next thing begins.
+    #[inline]
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The same, to [`Self::go_back`] to.
+    pub(super) fn place(&self) -> Place {
+        Place { at: self.at, is_first: self.is_first }
+    }
+
+    /// Reads again from there on.
+    pub(super) fn go_back(&mut self, place: Place) {
+        (self.at, self.is_first) = (place.at, place.is_first);
+    }
+
+    /// Goes on behind what is known from elsewhere to be whole members of an object.
+    #[inline]
+    pub(super) fn pass_to(&mut self, at: usize) {
+        self.is_first &= at == self.at;
+        self.at = at;
+    }
+
+    /// How many bytes stand here as they stand from another place on.
+    #[inline]
+    pub(super) fn same_as_from(&self, other: usize) -> usize {
+        common_len(self.rest(), self.bytes.get(other..).unwrap_or_default())
     }
 
     /// The list goes on, with a value.

@@ -8,6 +8,7 @@ mod lenient;
 mod plain;
 mod request;
 mod row;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod texts;

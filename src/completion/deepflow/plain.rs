@@ -42,6 +42,22 @@ pub(super) fn starts_with(bytes: &[u8], start: &[u8]) -> bool {
     last == start_last
 }
 
+/// How many bytes both begin with.
+#[inline]
+pub(super) fn common_len(one: &[u8], other: &[u8]) -> usize {
+    let mut len = 0;
+    let words = one.as_chunks::<16>().0.iter().zip(other.as_chunks().0);
+    for (word, other) in words {
+        let differs = u128::from_le_bytes(*word) ^ u128::from_le_bytes(*other);
+        if differs != 0 {
+            return len + usize::try_from(differs.trailing_zeros() / 8).unwrap_or(0);
+        }
+        len += word.len();
+    }
+    let rest = one.iter().zip(other).skip(len);
+    len + rest.take_while(|(byte, other)| byte == other).count()
+}
+
 /// The bytes up to a closing quote; `None` if something comes before it that is not plain.
 #[inline]
 pub(super) fn text_len(bytes: &[u8]) -> Option<usize> {
@@ -77,6 +93,13 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn common_bytes_are_counted(start in "[ab]{0,40}", one in "[ab]{0,20}", other in "[ab]{0,20}") {
+            let [one, other] = [one, other].map(|end| format!("{start}{end}"));
+            let expected = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other);
+            prop_assert_eq!(common_len(one.as_bytes(), other.as_bytes()), expected.count());
+        }
+
         #[test]
         fn digits_are_their_number(number in any::<u64>(), shift in 0..64_u32, more in "[^0-9][0-9a-z]{0,9}|") {
             let number = number >> shift;

@@ -8,10 +8,7 @@ use serde::{
 };
 use serde_json::Result;
 
-use super::{
-    json::{Json, Key},
-    texts::Texts,
-};
+use super::{json::Json, texts::Texts};
 use crate::trace::{Exchange, FoundSpan, ObservationPoint, ResponseStatus, SpanId, Text};
 
 /// `signal_source` of spans that came to DeepFlow by OTLP, or were posted by us.
@@ -32,13 +29,13 @@ pub(super) struct Row<'a> {
     /// Of an application span: its id, if it is one in OTLP's sense.
     pub(super) span_id: Option<SpanId>,
     ids: RowIds,
-    signal_source: Option<u64>,
+    pub(super) signal_source: Option<u64>,
 }
 
 /// The fields that are read.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Field {
+pub(super) enum Field {
     #[serde(rename = "_ids")]
     Ids,
     #[serde(rename = "_querier_region")]
@@ -88,49 +85,21 @@ enum Field {
 }
 
 impl Field {
-    fn named(name: &str) -> Self {
+    pub(super) fn named(name: &str) -> Self {
         let name: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
         Self::deserialize(name).unwrap_or(Self::Other)
     }
-}
 
-/// The keys of the rows so far, in their order: mostly the next row has the same.
-#[derive(Debug, Default)]
-pub(super) struct Keys<'a> {
-    known: Vec<(Key<'a>, Field)>,
-    /// How many of them the row at hand has had.
-    passed: usize,
-}
-
-impl<'a> Keys<'a> {
-    /// More columns than a row has.
-    const MAX: usize = 200;
-    /// Room for so many at first.
-    const USUAL: usize = 72;
-
-    /// The row's next field; `None` at its end.
-    #[inline]
-    fn next(&mut self, json: &mut Json<'a>) -> Result<Option<Field>> {
-        let place = self.passed;
-        self.passed += 1;
-        match self.known.get(place) {
-            Some((key, field)) if json.passes(*key) => Ok(Some(*field)),
-            _ => self.learn(place, json),
-        }
-    }
-
-    fn learn(&mut self, place: usize, json: &mut Json<'a>) -> Result<Option<Field>> {
-        let Some((name, key)) = json.standing_key()? else { return Ok(None) };
-        let field = Field::named(&name);
-        if self.known.is_empty() {
-            self.known.reserve(Self::USUAL);
-        }
-        match self.known.get_mut(place) {
-            Some(known) => *known = (key, field),
-            None if place < Self::MAX => self.known.push((key, field)),
-            None => {}
-        }
-        Ok(Some(field))
+    /// Is read of each row: it is what the row is, or [`Row::complete`] may change it.
+    pub(super) fn is_own(self) -> bool {
+        matches!(
+            self,
+            Self::Ids
+                | Self::DeepflowSpanId
+                | Self::DeepflowParentSpanId
+                | Self::StartTimeUs
+                | Self::EndTimeUs
+        )
     }
 }
 
@@ -168,27 +137,25 @@ impl RowIds {
 }
 
 impl<'a> Row<'a> {
-    /// Reads a row, and what it says of a span into one of which nothing is known; [`Row::complete`] is to follow.
-    /// Anything but an object is a row without fields.
+    /// What a row that is like the one before has from there.
+    pub(super) fn take_over(&mut self, signal_source: Option<u64>, span_id: Option<SpanId>) {
+        (self.signal_source, self.span_id) = (signal_source, span_id);
+    }
+
+    /// Reads the value of a field.
+    #[inline]
     pub(super) fn read(
+        &mut self,
+        field: Field,
         json: &mut Json<'a>,
-        keys: &mut Keys<'a>,
         texts: &mut Texts,
         span: &mut FoundSpan,
-    ) -> Result<Self> {
-        let mut row = Self::default();
-        if !json.enters_object() {
-            return json.skip().map(|()| row);
+    ) -> Result<()> {
+        if self.is_app {
+            self.read_app(field, json)
+        } else {
+            self.read_field(field, json, texts, span)
         }
-        keys.passed = 0;
-        while let Some(field) = keys.next(json)? {
-            if row.is_app {
-                row.read_app(field, json)?;
-            } else {
-                row.read_field(field, json, texts, span)?;
-            }
-        }
-        Ok(row)
     }
 
     fn read_field(

@@ -274,3 +274,140 @@ async fn only_who_had_time_for_an_answer_has_failed() {
         assert_eq!(reply.is_cut, is_cut, "{left_ms}");
     }
 }
+
+/// Columns of a row, but for those that name it.
+const COLUMNS: [&str; 40] = [
+    "related_ids",
+    "signal_source",
+    "type",
+    "start_time_us",
+    "end_time_us",
+    "duration",
+    "tap_side",
+    "l7_protocol",
+    "l7_protocol_str",
+    "endpoint",
+    "request_type",
+    "request_resource",
+    "response_status",
+    "response_exception",
+    "response_code",
+    "flow_id",
+    "request_id",
+    "x_request_id_0",
+    "x_request_id_1",
+    "trace_id",
+    "span_id",
+    "req_tcp_seq",
+    "resp_tcp_seq",
+    "syscall_trace_id_request",
+    "syscall_trace_id_response",
+    "attribute",
+    "process_id",
+    "vtap_id",
+    "auto_instance_id",
+    "tap",
+    "_querier_region",
+    "is_tls",
+    "is_async",
+    "subnet",
+    "ip",
+    "auto_service",
+    "auto_service_type",
+    "process_kname",
+    "gprocess",
+    "deepflow_parent_span_id",
+];
+
+const VALUES: [&str; 20] = [
+    "0",
+    "1",
+    "12",
+    "123",
+    "4",
+    "3",
+    "-7",
+    "1.0",
+    "1.5",
+    "null",
+    r#""""#,
+    r#""1""#,
+    r#""12""#,
+    r#""s-p""#,
+    r#""c-app""#,
+    r#""a long text that is shared by all""#,
+    r#""a\n\"b""#,
+    r#""18446744073709551615""#,
+    r#"["1", {"a": "}"}]"#,
+    r#"{"b": [1, 2]}"#,
+];
+
+/// How a row differs from the one before it.
+#[derive(Debug, Clone)]
+struct Change {
+    /// Columns and their new values.
+    values: Vec<(usize, usize)>,
+    /// Columns that are left out from here on.
+    gone: Option<usize>,
+    /// Columns that change places from here on.
+    swapped: Option<(usize, usize)>,
+    merged: bool,
+    space: &'static str,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let column = || 0..COLUMNS.len();
+    let rarely = |column| prop::option::weighted(0.05, column);
+    let values = prop::collection::vec((column(), 0..VALUES.len()), 0..8);
+    let space = prop::sample::select(vec!["", "", "", " ", "\n  "]);
+    let swapped = prop::option::weighted(0.05, (column(), column()));
+    (values, rarely(column()), swapped, any::<bool>(), space).prop_map(
+        |(values, gone, swapped, merged, space)| Change { values, gone, swapped, merged, space },
+    )
+}
+
+fn changed_rows(changes: &[Change]) -> Vec<String> {
+    let mut columns: Vec<_> = COLUMNS.iter().map(|name| (*name, "0")).collect();
+    let row = |(number, change): (usize, &Change)| {
+        for (column, value) in &change.values {
+            if let Some(column) = columns.get_mut(*column) {
+                column.1 = VALUES[*value];
+            }
+        }
+        if let Some(gone) = change.gone.filter(|gone| *gone < columns.len()) {
+            columns.remove(gone);
+        }
+        if let Some((one, other)) = change.swapped
+            && one.max(other) < columns.len()
+        {
+            columns.swap(one, other);
+        }
+        let space = change.space;
+        let ids = if change.merged {
+            format!(r#""{number}1","{number}2""#)
+        } else {
+            format!("\"{number}1\"")
+        };
+        let members = columns.iter().map(|(name, value)| format!("\"{name}\":{space}{value}"));
+        let members = members.collect::<Vec<_>>().join(&format!("{space},"));
+        format!(r#"{{"_ids":[{ids}],{members}{space}}}"#)
+    };
+    changes.iter().enumerate().map(row).collect()
+}
+
+fn spans(rows: &str) -> Vec<FoundSpan> {
+    match classify(200, answer(rows).as_bytes()) {
+        Outcome::Found(found) => found.spans,
+        Outcome::NotFound => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_row_says_the_same_whatever_stands_before_it(changes in prop::collection::vec(change(), 1..30)) {
+        let rows = changed_rows(&changes);
+        let alone: Vec<_> = rows.iter().flat_map(|row| spans(row)).collect();
+        prop_assert_eq!(spans(&rows.join(",")), alone);
+    }
+}
