@@ -268,6 +268,7 @@ impl Door {
         metrics.accepted_spans.increment(spans);
         metrics.rejected_spans.add(0, split.rejected.trace_id);
         metrics.rejected_spans.add(1, split.rejected.span_id);
+        metrics.rejected_spans.add(2, split.rejected.other_id);
         let outcome = match split.rejected.spans() {
             0 => RequestOutcome::Accepted,
             _ => RequestOutcome::Partial,
@@ -294,8 +295,9 @@ fn partial(rejected: Rejected) -> PartialSuccess {
         return PartialSuccess::default();
     }
     let message = format!(
-        "{} spans have a trace id and {} a span id that is zero or of a wrong length",
-        rejected.trace_id, rejected.span_id
+        "{} spans have a trace id and {} a span id that is zero or of a wrong length, {} a parent or a link with an id of a wrong \
+         length",
+        rejected.trace_id, rejected.span_id, rejected.other_id
     );
     PartialSuccess { rejected_spans: rejected.spans(), message }
 }

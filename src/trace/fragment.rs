@@ -100,12 +100,14 @@ pub struct Rejected {
     pub trace_id: u64,
     /// Span id absent, of a wrong length, or zero.
     pub span_id: u64,
+    /// The parent or a link with an id of a wrong length.
+    pub other_id: u64,
 }
 
 impl Rejected {
     /// All of them.
     pub fn spans(self) -> u64 {
-        self.trace_id + self.span_id
+        self.trace_id + self.span_id + self.other_id
     }
 }
 

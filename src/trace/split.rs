@@ -110,6 +110,10 @@ fn by_trace(layout: &Layout) -> (Vec<TraceId>, Vec<Member>, Rejected) {
             rejected.span_id += 1;
             continue;
         }
+        if entry.has_odd_id {
+            rejected.other_id += 1;
+            continue;
+        }
         // Neighbours are mostly of one trace.
         let trace = match last {
             Some((last, trace)) if last == id => trace,

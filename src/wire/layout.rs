@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{
     Census, Malformed, SpanId, SpanKind, TraceId,
     field::{self, DEPTH_MAX, WireType},
-    schema::{self, RESOURCE, SCOPE, SPAN, enter},
+    schema::{self, LINK, RESOURCE, SCOPE, SPAN, enter},
 };
 
 /// The places of resource spans, scope spans and spans in a request's bytes.
@@ -61,6 +61,9 @@ pub struct SpanEntry {
     pub start_ns: u64,
     /// Nanoseconds since 1970.
     pub end_ns: u64,
+    /// Some id in it, perhaps a link's or one that another one follows, has a length that is none of an id (trace.proto). Strict
+    /// backends refuse a whole request for that. Told where the request is checked.
+    pub has_odd_id: bool,
 }
 
 impl Layout {
@@ -266,15 +269,22 @@ pub(super) fn scan_span<const CHECK: bool>(
         kind: SpanKind::Unspecified,
         start_ns: 0,
         end_ns: 0,
+        has_odd_id: false,
     };
     let (bytes, mut at) = (bytes.get(..body.end).ok_or(Malformed::Truncated)?, body.start);
     while at < bytes.len() {
         match field::key(bytes, &mut at)? {
             (1, WireType::Delimited) => {
-                span.trace_id = TraceId::from_wire(value(bytes, &mut at)?);
+                let id = value(bytes, &mut at)?;
+                span.trace_id = TraceId::from_wire(id);
+                span.has_odd_id |= is_odd::<16>(id);
             }
-            (2, WireType::Delimited) => span.id = SpanId::from_wire(value(bytes, &mut at)?),
-            (4, WireType::Delimited) => span.parent = SpanId::from_wire(value(bytes, &mut at)?),
+            (number @ (2 | 4), WireType::Delimited) => {
+                let id = value(bytes, &mut at)?;
+                let place = if number == 2 { &mut span.id } else { &mut span.parent };
+                *place = SpanId::from_wire(id);
+                span.has_odd_id |= is_odd::<8>(id);
+            }
             (6, WireType::Varint) => {
                 // Enums are 32 bits wide: what is above is cut, as prost does.
                 let number = field::varint(bytes, &mut at)? & u64::from(u32::MAX);
@@ -285,6 +295,11 @@ pub(super) fn scan_span<const CHECK: bool>(
             (9, WireType::Delimited) if CHECK => {
                 schema::check_attribute(value(bytes, &mut at)?, enter(depth)?)?;
             }
+            (13, WireType::Delimited) if CHECK => {
+                let link = value(bytes, &mut at)?;
+                LINK.check(link, enter(depth)?)?;
+                span.has_odd_id |= has_odd_id(link);
+            }
             (number, wire) if CHECK => {
                 SPAN.check_value(bytes, &mut at, number, wire, depth)?;
             }
@@ -292,6 +307,21 @@ pub(super) fn scan_span<const CHECK: bool>(
         }
     }
     Ok(span)
+}
+
+/// Neither absent nor an id.
+#[inline]
+fn is_odd<const LEN: usize>(id: &[u8]) -> bool {
+    id.len() != LEN && !id.is_empty()
+}
+
+/// Of a link that was checked.
+fn has_odd_id(link: &[u8]) -> bool {
+    field::fields(link).any(|(number, wire, id)| match (number, wire) {
+        (1, WireType::Delimited) => is_odd::<16>(id),
+        (2, WireType::Delimited) => is_odd::<8>(id),
+        _ => false,
+    })
 }
 
 #[inline]

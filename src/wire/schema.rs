@@ -58,7 +58,8 @@ pub static SPAN: Schema = Schema(&[
 ]);
 static ENTITY_REF: Schema = Schema(&[Unknown, Text, Text, Text, Text]);
 static EVENT: Schema = Schema(&[Unknown, Fixed64, Text, Attribute, Varint]);
-static LINK: Schema = Schema(&[Unknown, Bytes, Bytes, Text, Attribute, Varint, Fixed32]);
+/// Span.links
+pub static LINK: Schema = Schema(&[Unknown, Bytes, Bytes, Text, Attribute, Varint, Fixed32]);
 static STATUS: Schema = Schema(&[Unknown, Unknown, Text, Varint]);
 static KEY_VALUE: Schema = Schema(&[Unknown, Text, Message(&ANY_VALUE), Varint]);
 static ANY_VALUE: Schema = Schema(&[

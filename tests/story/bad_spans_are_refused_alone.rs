@@ -1,11 +1,11 @@
-//! Scenario: spans without a usable id, bytes that are no OTLP, requests over the size limit, media types and paths that
+//! Scenario: spans without a usable id, or with a parent or a link that has none, bytes that are no OTLP, requests over the size limit, media types and paths that
 //! are not served; over gRPC and over HTTP, compressed and not.
 //! Guarantees: bad spans are refused by partial success and their neighbours kept; every refusal has the code that makes
 //! a sender do the right thing, and none of those for good asks it to come again.
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
-    trace::v1::Span,
+    trace::v1::{Span, span::Link},
 };
 use prost::Message;
 use reqwest::Response;
@@ -26,15 +26,24 @@ const SMALL: &str = "max_request_size: 64KiB";
 /// No start of a protobuf message.
 const GARBAGE: &[u8] = b"\xff\xff no OTLP";
 
-/// Four spans of which only the second can be kept, and that one.
+/// Seven spans of which only the second can be kept, and that one.
 fn mostly_bad() -> (ExportTraceServiceRequest, Span) {
-    let spans = support::spans(1, 4);
-    let [first, good, third, fourth] = spans.try_into().expect("four");
+    let spans = support::spans(1, 7);
+    let [first, good, third, fourth, fifth, sixth, seventh] = spans.try_into().expect("seven");
+    let link = |trace_id: usize, span_id: usize| Link {
+        trace_id: vec![1; trace_id],
+        span_id: vec![1; span_id],
+        ..Link::default()
+    };
+    let good = Span { links: vec![link(16, 8), link(0, 0)], ..good };
     let bad = [
         Span { trace_id: vec![0; 16], ..first },
         good.clone(),
         Span { trace_id: vec![1; 15], ..third },
         Span { span_id: vec![0; 8], ..fourth },
+        Span { parent_span_id: vec![1; 4], ..fifth },
+        Span { links: vec![link(16, 8), link(15, 8)], ..sixth },
+        Span { links: vec![link(16, 16)], ..seventh },
     ];
     (support::request("shop", bad.to_vec()), good)
 }
@@ -48,7 +57,7 @@ fn too_large() -> Vec<u8> {
 fn assert_partial(answer: impl bytes::Buf) {
     let answer = ExportTraceServiceResponse::decode(answer).expect("an answer");
     let partial = answer.partial_success.expect("a partial success");
-    assert_eq!(partial.rejected_spans, 3);
+    assert_eq!(partial.rejected_spans, 6);
     assert!(partial.error_message.contains("trace id"), "{}", partial.error_message);
 }
 
@@ -92,7 +101,7 @@ async fn bad_spans_are_refused_alone_over_grpc() {
     let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
     let counted = outcomes.map(|outcome| ended(&world, "grpc", outcome));
     assert_eq!(counted, [3, 1, 0, 1, 3]);
-    for (reason, spans) in [("trace_id", 2), ("span_id", 1)] {
+    for (reason, spans) in [("trace_id", 2), ("span_id", 1), ("other_id", 3)] {
         let labels = format!("receiver=\"otlp\",transport=\"grpc\",reason=\"{reason}\"");
         let series = format!("tracestitch_receiver_rejected_spans_total{{{labels}}}");
         assert_eq!(world.metric(&series), spans, "{reason}");

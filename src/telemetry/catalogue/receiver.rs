@@ -83,8 +83,8 @@ impl TransportMetrics {
                 "tracestitch_receiver_rejected_spans_total",
                 labels,
                 "reason",
-                &["trace_id", "span_id"],
-                "Spans refused for good by partial success: their trace or span id is zero or of a wrong length.",
+                &["trace_id", "span_id", "other_id"],
+                "Spans refused for good by partial success: their trace or span id is zero or of a wrong length, or the id of their parent or a link is of a wrong length.",
             ),
             requests: declare.counters(
                 "tracestitch_receiver_requests_total",
