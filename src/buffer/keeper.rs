@@ -55,8 +55,30 @@ pub struct Revived {
     pub lacking: Vec<Destination>,
 }
 
+/// A parked trace, read.
+struct Back {
+    key: TraceKey,
+    fragments: Vec<Fragment>,
+    record: PlanRecord,
+    /// Which of its parts are there.
+    there: Vec<bool>,
+}
+
+/// Why a parked trace does not come back.
+enum NotBack {
+    /// The disk does not answer; it may do so later.
+    Unanswered,
+    /// Its plan is damaged.
+    Planless,
+    /// None of its parts can be read.
+    Lost,
+}
+
+/// So many parked traces in a row that the disk does not give: the others are tried later.
+const UNANSWERED_MAX: usize = 8;
+
 /// See [`Keeper::plan_to_keep`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PlanToKeep {
     places: Vec<Place>,
     record: [Bytes; 2],
@@ -212,44 +234,43 @@ impl Keeper {
     }
 
     /// The oldest trace of those that one of these destinations lacks, back in memory. One that the disk does not give
-    /// back stays parked.
+    /// back stays parked; others may be had meanwhile.
     pub fn revive(&self, ready: impl Fn(Destination) -> bool) -> Option<Revived> {
-        let parked = self.parked.lock().pop(ready)?;
-        match self.bring_back(&parked) {
-            Ok(Some((key, fragments, record, there))) => {
-                let is_there = |part: usize| there.get(part).copied().unwrap_or(false);
-                let plan = record.plan_for(is_there).unwrap_or_default();
-                let readable = fragments.iter().map(|fragment| u64::from(fragment.spans)).sum();
-                let lease = self.lease_of(parked, &record, readable);
-                let held = fragments.iter().map(Fragment::held_bytes).sum();
-                lease.hold(Stage::Export, held);
-                let lacking = lease.lacking();
-                let lacking = lacking.into_iter().map(|(destination, _)| destination).collect();
-                Some(Revived { key, fragments, plan, lease, lacking })
-            }
-            Ok(None) => {
-                self.lost(&parked);
-                None
-            }
-            Err(_) => {
-                self.parked.lock().push(parked);
-                None
+        let mut unanswered = 0;
+        while unanswered < UNANSWERED_MAX {
+            let parked = self.parked.lock().pop(&ready)?;
+            match self.bring_back(&parked) {
+                Ok(back) => return Some(self.revived(parked, back)),
+                Err(NotBack::Unanswered) => {
+                    unanswered += 1;
+                    self.parked.lock().push(parked);
+                }
+                Err(NotBack::Planless) => self.leave(&parked),
+                Err(NotBack::Lost) => self.lost(&parked),
             }
         }
+        None
     }
 
-    /// The trace's fragments, its record, and which of its parts are there; `None` when none is.
-    #[allow(clippy::type_complexity, reason = "taken apart at once")]
-    fn bring_back(
-        &self,
-        parked: &Parked,
-    ) -> Result<Option<(TraceKey, Vec<Fragment>, PlanRecord, Vec<bool>)>, ReadError> {
+    fn revived(&self, parked: Parked, back: Back) -> Revived {
+        let Back { key, fragments, record, there } = back;
+        let is_there = |part: usize| there.get(part).copied().unwrap_or(false);
+        let plan = record.plan_for(is_there).unwrap_or_default();
+        let readable = fragments.iter().map(|fragment| u64::from(fragment.spans)).sum();
+        let lease = self.lease_of(parked, &record, readable);
+        let held = fragments.iter().map(Fragment::held_bytes).sum();
+        lease.hold(Stage::Export, held);
+        let lacking = lease.lacking();
+        let lacking = lacking.into_iter().map(|(destination, _)| destination).collect();
+        Revived { key, fragments, plan, lease, lacking }
+    }
+
+    fn bring_back(&self, parked: &Parked) -> Result<Back, NotBack> {
         let record = match self.read(&parked.plan) {
-            Ok(bytes) => PlanRecord::decode(bytes.to_bytes()).ok(),
-            Err(error @ ReadError::Io { .. }) => return Err(error),
-            Err(_) => None,
+            Ok(bytes) => PlanRecord::decode(bytes.to_bytes()).map_err(|_| NotBack::Planless)?,
+            Err(ReadError::Io { .. }) => return Err(NotBack::Unanswered),
+            Err(_) => return Err(NotBack::Planless),
         };
-        let Some(record) = record else { return Ok(None) };
         let origin = origin(record.origin.clone(), &self.origins);
         let places: HashMap<u64, &Place> =
             parked.places.iter().map(|place| (place.number, place)).collect();
@@ -260,7 +281,7 @@ impl Keeper {
             let read = |place: &&Place| fragment(place, self.journal.read(place));
             let fragment = places.get(number).map(read);
             match fragment {
-                Some(Err(error @ ReadError::Io { .. })) => return Err(error),
+                Some(Err(ReadError::Io { .. })) => return Err(NotBack::Unanswered),
                 Some(Ok((id, fragment))) => {
                     key.get_or_insert_with(|| TraceKey { id, origin: origin.clone() });
                     fragments.push(fragment);
@@ -269,7 +290,7 @@ impl Keeper {
                 Some(Err(_)) | None => there.push(false),
             }
         }
-        Ok(key.map(|key| (key, fragments, record, there)))
+        key.map(|key| Back { key, fragments, record, there }).ok_or(NotBack::Lost)
     }
 
     fn lease_of(&self, parked: Parked, record: &PlanRecord, readable: u64) -> Lease {
@@ -292,6 +313,19 @@ impl Keeper {
             }
         }
         lease
+    }
+
+    /// How a parked trace was to go out can't be read any more, but its spans may be: they go their own way at the next start.
+    fn leave(&self, parked: &Parked) {
+        tracing::error!(
+            "the journal's record of how a trace goes out is damaged; its spans are sent after the next start"
+        );
+        for &(destination, spans) in &parked.lacking {
+            self.ledger.settle(destination, Account::HandedBack, spans);
+            if let Some(life) = parked.life.and_then(|number| self.lives.again(number)) {
+                life.note(clock::now(), Event::Settled(destination, Account::HandedBack, spans));
+            }
+        }
     }
 
     /// Nothing of a parked trace can be read any more.

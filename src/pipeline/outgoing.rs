@@ -37,6 +37,14 @@ const LOAD_EVERY: Duration = Duration::from_millis(5);
 /// way, so that it must never be a trickle.
 const LEAVING_SHARE: u64 = 8;
 
+/// What is tried when a plan found no room.
+enum Otherwise {
+    /// The same: it changes nothing.
+    Again(PlanToKeep),
+    /// That the trace goes out as it came.
+    Plain(Vec<Fragment>, Plan),
+}
+
 /// The way out.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
@@ -123,20 +131,30 @@ impl Outgoing {
     ) -> (PlanToKeep, impl FnOnce(Option<Place>) + Send + 'static) {
         let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
         let WovenTrace { key, fragments, plan, lease, .. } = woven;
-        // On a full disk there is room for the plan that changes nothing.
-        let (pieces, unwoven) = if plan.is_empty() {
-            (weaving::unchanged(fragments), None)
+        // On a full disk there is room for the plan that changes nothing, at the latest once the disk is known to be full.
+        let (pieces, otherwise) = if plan.is_empty() {
+            (weaving::unchanged(fragments), Otherwise::Again(record.clone()))
         } else {
-            (weaving::apply(&fragments, &plan), Some((fragments, plan)))
+            (weaving::apply(&fragments, &plan), Otherwise::Plain(fragments, plan))
         };
         let trace = EnrichedTrace { key, pieces, lease };
         trace.lease.hold(Stage::Export, trace.held_bytes());
         let (outgoing, trace) = (self.clone(), Arc::new(trace));
-        let then = move |place| match (place, unwoven) {
-            (None, Some((fragments, plan))) => outgoing.send_plain(&fragments, &plan, trace),
+        let then = move |place| match (place, otherwise) {
+            (None, Otherwise::Again(record)) => outgoing.keep(record, trace),
+            (None, Otherwise::Plain(fragments, plan)) => {
+                outgoing.send_plain(&fragments, &plan, trace);
+            }
             (place, _) => outgoing.send_planned(place, trace),
         };
         (record, then)
+    }
+
+    /// Sends it, whether or not the journal can be told now.
+    fn keep(&self, record: PlanToKeep, trace: Arc<EnrichedTrace>) {
+        let Some(keeper) = self.buffer.keeper() else { return self.hand_on(trace) };
+        let outgoing = self.clone();
+        keeper.keep_plans([(record, move |place| outgoing.send_planned(place, trace))]);
     }
 
     /// The plan found no room: the trace goes out as it came, and the journal knows that, and later parts of the trace.
@@ -151,8 +169,7 @@ impl Outgoing {
         }
         let Some(keeper) = self.buffer.keeper() else { return self.hand_on(trace) };
         let record = keeper.plan_to_keep(&trace.key, fragments, &nothing);
-        let outgoing = self.clone();
-        keeper.keep_plans([(record, move |place| outgoing.send_planned(place, trace))]);
+        self.keep(record, trace);
     }
 
     /// Without a place not even that could be written: it goes all the same, and may go again, and otherwise, after a crash.

@@ -15,6 +15,7 @@ mod clocks_far_off_are_not_posted;
 mod compressed_bodies_are_read_to_their_end;
 mod config_errors_name_their_path;
 mod connections_get_old_without_a_failed_request;
+mod damaged_plans_cost_no_span;
 mod damaged_spans_keep_no_disk;
 mod dead_letters_can_be_sent_again;
 mod decompression_bombs_end_in_413;

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     batch::write_all,
-    error::AppendError,
+    error::{AppendError, is_full},
     files::SegmentFile,
     format::{FIRST_LINE, Ground, HEADER_BYTES, Spot, write_end},
     shared::Shared,
     space::Segment,
-    writer::{Writer, is_full},
+    writer::Writer,
 };
 use crate::clock;
 
@@ -99,7 +99,10 @@ impl Writer {
             let created = self.shared.files.create(&self.shared.path(number));
             (created.map_err(|error| self.full_or_poison("creating", number, &error))?, 0)
         };
-        self.shared.sync_directory(number)?;
+        self.shared.sync_directory(number).inspect_err(|_| {
+            // It holds nothing yet, and its name may not last.
+            let _left = self.shared.files.remove(&self.shared.path(number));
+        })?;
         Ok(file)
     }
 }

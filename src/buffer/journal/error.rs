@@ -1,6 +1,10 @@
 //! What can go wrong with a journal, each with what to do about it.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// The journal can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -88,4 +92,18 @@ pub enum ReadError {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// Nothing was written, and nothing is in doubt: there were too many open files, of the process or the system, or too little
+/// memory in the system.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    // EMFILE and ENFILE, which have no kind; the same on all systems there are.
+    const TOO_MANY_FILES: [i32; 2] = [24, 23];
+    error.kind() == ErrorKind::OutOfMemory
+        || error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
+}
+
+/// There is no room on the disk.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -15,10 +15,11 @@ use crate::{trace::Place, wire::Spliced};
 #[derive(Debug)]
 pub(super) enum Message {
     Append(Append),
-    /// A destination does not need these parts any more.
+    /// A destination does not need these parts any more, and of those in `last` it was the last one that did.
     Done {
         destination: usize,
         numbers: Vec<Range<u64>>,
+        last: Vec<Place>,
     },
     /// A segment can be deleted.
     Reclaim,

@@ -214,7 +214,7 @@ impl Journal {
     /// These parts need not go to this destination again, nor after a restart.
     pub fn done(&self, destination: usize, places: &[Place]) {
         self.0.shared.space.lock().note_done(destination, places);
-        self.say_done(destination, ranges(places).collect());
+        self.say_done(destination, ranges(places).collect(), Vec::new());
     }
 
     /// The same for parts in any order; of those in `last` this destination was the last one that needed them, and they are
@@ -223,20 +223,12 @@ impl Journal {
         places.sort_unstable_by_key(|place| place.number);
         last.sort_unstable_by_key(|place| place.number);
         let numbers = ranges(&places).chain(ranges(&last)).collect();
-        let emptied = {
-            let mut space = self.0.shared.space.lock();
-            space.note_done(destination, &places);
-            space.release(&last)
-        };
-        // In this order: what is done is written before a segment is deleted for it.
-        self.say_done(destination, numbers);
-        if emptied {
-            self.send(Message::Reclaim);
-        }
+        self.0.shared.space.lock().note_done(destination, &places);
+        self.say_done(destination, numbers, last);
     }
 
-    fn say_done(&self, destination: usize, numbers: Vec<Range<u64>>) {
-        self.send(Message::Done { destination, numbers });
+    fn say_done(&self, destination: usize, numbers: Vec<Range<u64>>, last: Vec<Place>) {
+        self.send(Message::Done { destination, numbers, last });
     }
 
     /// Nobody needs these parts any more. After a restart they are back unless they are done for every destination.

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::{
     Settings, SyncMode,
-    error::{AppendError, ReadError},
+    error::{AppendError, ReadError, is_passing},
     files::{Files, SegmentFile},
     format::file_name,
     part::{Source, read_part},
@@ -218,8 +218,21 @@ impl Shared {
         if self.sync == SyncMode::Never {
             return Ok(());
         }
+        let what = "flushing the directory of";
         let synced = self.files.sync_directory(&self.directory);
-        synced.map_err(|error| self.poison("flushing the directory of", segment, &error))
+        synced.map_err(|error| {
+            if is_passing(&error) {
+                self.passes(what, segment, &error)
+            } else {
+                self.poison(what, segment, &error)
+            }
+        })
+    }
+
+    /// Nothing can be written now, and nothing is in doubt.
+    pub(super) fn passes(&self, what: &str, segment: u32, error: &io::Error) -> AppendError {
+        tracing::warn!(file = %self.path(segment).display(), what, %error, "the journal takes nothing until this has passed");
+        AppendError::Full
     }
 }
 

@@ -1,8 +1,7 @@
 //! The one thread that writes: takes what is queued, writes it as records by one call, and calls the appenders back.
 
 use std::{
-    io::{self, ErrorKind},
-    mem,
+    io, mem,
     ops::Range,
     sync::{
         Arc,
@@ -15,7 +14,7 @@ use super::{
     active::Active,
     batch::Batch,
     body::Body,
-    error::AppendError,
+    error::{AppendError, is_full, is_passing},
     flusher::Flusher,
     format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot},
     message::{Append, Kept, Message, PlanToWrite, Then},
@@ -63,6 +62,8 @@ pub(super) struct Writer {
     /// What the batch's Done records say.
     pub(super) said: Vec<(usize, Numbers)>,
     /// A segment whose last parts were moved, but not yet for good.
+    /// Parts that nobody needs once what is owed is written.
+    released: Vec<Place>,
     pub(super) moving: Option<u32>,
     /// No segment is deleted before: deleting failed.
     pub(super) tidy_again: Instant,
@@ -108,6 +109,7 @@ impl Writer {
             plans: Vec::new(),
             owed: Vec::new(),
             said: Vec::new(),
+            released: Vec::new(),
             moving: None,
             tidy_again: clock::now(),
             move_again: clock::now(),
@@ -131,6 +133,8 @@ impl Writer {
             Err(RecvTimeoutError::Disconnected) => false,
         };
         self.commit();
+        // In this order: what is done is written before a segment is deleted for it.
+        self.shared.space.lock().release(&mem::take(&mut self.released));
         self.tidy_up();
         goes_on
     }
@@ -143,7 +147,10 @@ impl Writer {
                 None => break,
                 Some(Message::Close) => return false,
                 Some(Message::Reclaim) => {}
-                Some(Message::Done { destination, numbers }) => self.owe(destination, numbers),
+                Some(Message::Done { destination, numbers, last }) => {
+                    self.owe(destination, numbers);
+                    self.released.extend(last);
+                }
                 Some(Message::Append(append)) => {
                     let own = append.bytes();
                     self.shared.unqueue(own);
@@ -161,6 +168,8 @@ impl Writer {
 
     fn take(&mut self, append: Append) {
         let is_reserved = self.shared.is_reserved();
+        // What is there beyond it is for what gets spans out.
+        let has_room = is_reserved && self.shared.used_bytes() <= self.shared.max_bytes;
         match append {
             Append::Spans { then, .. } if !is_reserved => self.fail(AppendError::Full, then),
             Append::Spans { meta, body, then } => match self.add_spans(meta, body) {
@@ -169,7 +178,7 @@ impl Writer {
             },
             Append::Plans(plans) => {
                 for plan in plans {
-                    if is_reserved || plan.is_small() {
+                    if has_room || plan.is_small() {
                         self.plans.push(plan);
                     } else {
                         self.fail(AppendError::Full, plan.then);
@@ -280,6 +289,9 @@ impl Writer {
             self.make_room();
             return AppendError::Full;
         }
+        if is_passing(error) {
+            return self.shared.passes(what, segment, error);
+        }
         self.shared.poison(what, segment, error)
     }
 
@@ -363,8 +375,4 @@ impl Waiting {
             }
         }
     }
-}
-
-pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -293,3 +293,29 @@ fn on_a_real_disk_it_is_the_same() {
         journal.close();
     }
 }
+
+#[test]
+fn too_little_of_the_system_for_a_file_passes() {
+    // Whatever fails for want of memory or descriptors, the journal goes on if nothing was written; each operation in turn.
+    let outcomes = |failing: Option<u64>| {
+        let files = MemoryFiles::new();
+        let sync = SyncMode::Never;
+        let settings =
+            Settings { sync, segment_bytes: 1 << 20, max_bytes: 16 << 20, ..settings(&files) };
+        let (journal, recovery) = Journal::open(settings).expect("opens");
+        drop(recovery);
+        let start = files.operations();
+        if let Some(failing) = failing {
+            files.fail(start + failing, Fault::Fails(ErrorKind::OutOfMemory));
+        }
+        let outcomes: Vec<_> =
+            (0..10).map(|_| append(&journal, "", filled(300_000)).map(drop)).collect();
+        (outcomes, files.operations() - start)
+    };
+    let (_, operations) = outcomes(None);
+    let passed = (0..operations).filter(|failing| {
+        let (outcomes, _) = outcomes(Some(*failing));
+        outcomes.contains(&Err(AppendError::Full)) && outcomes.last() == Some(&Ok(()))
+    });
+    assert!(passed.count() >= 2, "a file is created for each MiB");
+}
