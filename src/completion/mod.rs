@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     clock::{self, Instant},
-    config::{Interval, Problems},
+    config::{HttpUrl, Interval, Problems},
     memory::{Budget, Stage},
     telemetry::{
         Metrics,
@@ -48,7 +48,8 @@ impl Config {
 
     /// Notes which doors are open.
     pub fn warn(&self, problems: &mut Problems) {
-        problems.within("deepflow.tls", |problems| self.deepflow.tls.warn(problems));
+        let is_used = self.deepflow.endpoint.iter().any(HttpUrl::is_tls);
+        problems.within("deepflow.tls", |problems| self.deepflow.tls.warn(is_used, problems));
     }
 }
 

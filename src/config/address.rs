@@ -36,8 +36,7 @@ impl ListenAddress {
             return false;
         }
         let host = self.host();
-        let is_any =
-            host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+        let is_any = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
         let is_same = host == target || [host, target].contains(&"localhost");
         is_any || (self.is_loopback() && is_same)
     }
@@ -64,8 +63,11 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let port = text.rsplit_once(':').filter(|(host, _)| !host.contains('/'));
-        match port.map(|(_, port)| port.parse::<u16>()) {
-            Some(Ok(_)) => Ok(Self(text.to_owned())),
+        match port.map(|(host, port)| (host, port.parse::<u16>())) {
+            Some(("", Ok(port))) => {
+                Err(format!("`{text}` has no host, write 0.0.0.0:{port} for all there are"))
+            }
+            Some((_, Ok(_))) => Ok(Self(text.to_owned())),
             _ => Err(format!(
                 "`{text}` is no address to listen on, write host:port, for example 127.0.0.1:4317"
             )),
@@ -171,7 +173,6 @@ mod tests {
             ("[::1]:1", true),
             ("0.0.0.0:1", false),
             ("[::]:1", false),
-            (":1", false),
             ("10.0.0.1:1", false),
             ("localhost.example:1", false),
         ] {
@@ -181,6 +182,9 @@ mod tests {
         let long = format!("http://tempo/{}", "a".repeat(URL_BYTES_MAX));
         for bad in ["tempo:4317", "http://tempo/\u{e4}", &long] {
             assert!(bad.parse::<HttpUrl>().is_err(), "{bad}");
+        }
+        for bad in ["", "4317", ":4317", "http://0.0.0.0:4317", "127.0.0.1:http"] {
+            assert!(bad.parse::<ListenAddress>().is_err(), "{bad}");
         }
         for bad in ["", "v1/traces", "/{signal}", "/a b", "/a?b"] {
             assert!(bad.parse::<UrlPath>().is_err(), "{bad}");
@@ -206,7 +210,7 @@ mod tests {
             ("localhost:4317", "http://[::1]:4317", true),
             ("0.0.0.0:4317", "http://127.0.0.1:4317", true),
             ("[::]:4317", "http://[::1]:4317", true),
-            (":80", "http://localhost", true),
+            ("0.0.0.0:80", "http://localhost", true),
             ("[::1]:4317", "http://[::1]:4317", true),
             ("127.0.0.1:4317", "http://127.0.0.1:4318", false),
             ("127.0.0.1:4317", "http://127.0.0.2:4317", false),

@@ -323,6 +323,10 @@ fn expand(text: &str, environment: &dyn Environment) -> Result<String, (String, 
         let Some((name, tail)) = after.split_once('}') else {
             return Err(("`${` without `}`".to_owned(), "write ${env:NAME}".to_owned()));
         };
+        if name.contains("${") {
+            let problem = "a `${` within another".to_owned();
+            return Err((problem, "a default can't have a variable in it".to_owned()));
+        }
         out.push_str(before);
         if let Some(variable) = name.strip_prefix("env:") {
             let (variable, default) = match variable.split_once(":-") {
@@ -386,13 +390,19 @@ fn explain(message: &str) -> (String, Option<String>) {
     (format!("unknown key {key}"), hint)
 }
 
-/// serde shows a text that stands where something else was wanted. It may be a secret: headers written as one text.
+/// serde shows what stands where something else was wanted. It may be a secret: headers written as one text, a token of digits.
 fn without_text(message: &str) -> String {
-    let quoted = message.split_once(": string \"").zip(message.rsplit_once("\", expected "));
-    match quoted {
-        Some(((before, _), (_, wanted))) => format!("{before}: a text, expected {wanted}"),
-        None => message.to_owned(),
-    }
+    const SHOWN: [(&str, &str, &str); 4] = [
+        (": string \"", "\", expected ", "a text"),
+        (": integer `", "`, expected ", "a number"),
+        (": floating point `", "`, expected ", "a number"),
+        (": boolean `", "`, expected ", "true or false"),
+    ];
+    let without = |(begin, end, what): (&str, &str, &str)| {
+        let ((before, _), (_, wanted)) = message.split_once(begin).zip(message.rsplit_once(end))?;
+        Some(format!("{before}: {what}, expected {wanted}"))
+    };
+    SHOWN.into_iter().find_map(without).unwrap_or_else(|| message.to_owned())
 }
 
 #[cfg(test)]

@@ -137,18 +137,23 @@ impl Config {
     /// Notes which doors are open.
     pub fn warn(&self, problems: &mut Problems) {
         for (name, exporter) in &self.0 {
-            if let Some(tls) = exporter.tls() {
-                problems.within(&format!("{name}.tls"), |problems| tls.warn(problems));
+            if let Some((tls, is_used)) = exporter.tls() {
+                problems.within(&format!("{name}.tls"), |problems| tls.warn(is_used, problems));
             }
         }
     }
 }
 
 impl ExporterConfig {
-    fn tls(&self) -> Option<&ClientTlsConfig> {
+    /// With whether anything is sent by it.
+    fn tls(&self) -> Option<(&ClientTlsConfig, bool)> {
         match self {
-            Self::Otlp(otlp) => Some(&otlp.tls),
-            Self::OtlpHttp(otlp) => Some(&otlp.tls),
+            Self::Otlp(otlp) => Some((&otlp.tls, otlp.endpoint.is_tls())),
+            Self::OtlpHttp(otlp) => {
+                let mut urls =
+                    [Some(&otlp.endpoint), otlp.traces_endpoint.as_ref()].into_iter().flatten();
+                Some((&otlp.tls, urls.any(HttpUrl::is_tls)))
+            }
             Self::Debug(_) => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// How log lines look.
 #[derive(
@@ -37,8 +37,18 @@ impl Default for Config {
 impl Config {
     /// Notes a filter that can't be read.
     pub fn check(&self, problems: &mut crate::config::Problems) {
+        let hint =
+            Some("write error, warn, info, debug, or a filter: info,tracestitch::completion=debug");
         if let Err(error) = self.level.parse::<EnvFilter>() {
-            problems.push("level", error.to_string(), Some("write error, warn, info or debug"));
+            return problems.push("level", error.to_string(), hint);
+        }
+        // A word that is no level would be taken for the name of what alone is logged: for hardly anything.
+        let mut directives = self.level.split(',').map(str::trim);
+        let is_word =
+            |directive: &&str| !directive.is_empty() && !directive.contains(['=', '[', ':']);
+        let is_no_level = |directive: &&str| directive.parse::<LevelFilter>().is_err();
+        if let Some(word) = directives.find(|word| is_word(word) && is_no_level(word)) {
+            problems.push("level", format!("`{word}` is no level"), hint);
         }
     }
 

@@ -69,7 +69,15 @@ impl ClientTlsConfig {
     }
 
     /// Notes what leaves a door open.
-    pub fn warn(&self, problems: &mut Problems) {
+    pub fn warn(&self, is_used: bool, problems: &mut Problems) {
+        if !is_used && *self != Self::default() {
+            let hint = Some("https:// is what asks for TLS");
+            return problems.push(
+                "",
+                "is not used: the endpoint is http://, what is sent is plain text",
+                hint,
+            );
+        }
         if self.insecure_skip_verify {
             let hint = Some("name the authority's file in ca_file");
             let problem = "whoever answers is trusted, anybody on the way can read what is sent";

@@ -157,6 +157,16 @@ fn each_mistake_has_path_line_problem_and_hint() {
         ),
         ("memory: {limit: 120%}\n", &[("memory.limit", 1, "between 1% and 95%", "")]),
         ("memory:\n  limit: 64mb\n", &[("memory.limit", 2, "`64mb` is no size", "")]),
+        ("logs:\n  level: warning\n", &[("logs.level", 2, "no level", "warn")]),
+        (
+            "exporters:\n  otlp:\n    headers:\n      x-key: '${env:NOBODY_SET_IT:-${env:HOME}}'\n",
+            &[("exporters.otlp.headers.x-key", 4, "within another", "default")],
+        ),
+        (
+            "admin:\n  auth:\n    tokens: 1234567890123456\n",
+            &[("admin.auth.tokens", 3, "a number, expected", "")],
+        ),
+        ("admin:\n  endpoint: ':13133'\n", &[("admin.endpoint", 2, "0.0.0.0:13133", "")]),
         ("admin:\n  endpoint: 13133\n", &[("admin.endpoint", 2, "write host:port", "")]),
         (
             "weaving:\n  network_spans: some\n",

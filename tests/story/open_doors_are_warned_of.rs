@@ -1,5 +1,5 @@
 //! Scenario: configurations that can be used, and leave doors open: receivers beyond loopback without TLS or tokens, tokens
-//! in plain text or too short, admin pages beyond loopback, whoever answers trusted.
+//! in plain text or too short, admin pages beyond loopback, whoever answers trusted, TLS that is not used.
 //! Guarantees: `validate` names each, with what to do, and exits with 0; of a configuration that is closed it says nothing.
 
 use std::process::Command;
@@ -54,11 +54,16 @@ fn each_open_door_is_named() {
     check(&admin(&format!("{with_tokens}, {tls}")), &[]);
     check(
         "exporters: {otlp/a: {endpoint: 'https://a:1', tls: {insecure_skip_verify: true}}}\n\
-         completion: {deepflow: {tls: {insecure_skip_verify: true}}}\n",
+         completion: {deepflow: {endpoint: 'https://b:1', tls: {insecure_skip_verify: true}}}\n",
         &[
             ("completion.deepflow.tls.insecure_skip_verify", "whoever answers is trusted"),
             ("exporters.otlp/a.tls.insecure_skip_verify", "whoever answers is trusted"),
         ],
+    );
+    check(
+        "exporters: {otlp_http/a: {endpoint: 'http://a:1', tls: {ca_file: ca.pem}}}\n\
+         completion: {deepflow: {endpoint: 'http://b:1', tls: {insecure_skip_verify: true}}}\n",
+        &[("completion.deepflow.tls", "is not used"), ("exporters.otlp_http/a.tls", "is not used")],
     );
 }
 
