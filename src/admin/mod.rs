@@ -31,7 +31,7 @@ use crate::{
     auth::AuthConfig,
     clock,
     config::{ListenAddress, Problems},
-    listen::{Limits, Listener, Protocol, Streams},
+    listen::{Limits, Listener, Streams},
     telemetry::{
         Watched,
         catalogue::{Listening, UPKEEP},
@@ -105,7 +105,6 @@ impl Default for Config {
 
 /// Probes, a Prometheus or two, a few people.
 const LIMITS: Limits = Limits {
-    protocol: Protocol::Any,
     connections: 256,
     streams: Streams::LEAST,
     head_wait: Duration::from_secs(20),

@@ -135,18 +135,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        clock,
-        listen::{Protocol, Streams},
-    };
+    use crate::{clock, listen::Streams};
 
     const HEAD: Duration = Duration::from_secs(10);
     const IDLE: Duration = Duration::from_mins(1);
 
     fn limits() -> Limits {
-        let protocol = Protocol::Any;
         Limits {
-            protocol,
             connections: 1,
             streams: Streams::LEAST,
             head_wait: HEAD,

@@ -7,20 +7,9 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 
-/// What is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/2 alone, as gRPC does.
-    Http2,
-    /// HTTP/1 or HTTP/2.
-    Any,
-}
-
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// What is spoken.
-    pub protocol: Protocol,
     /// Open at a time.
     pub connections: usize,
     /// Requests of one connection of HTTP/2.
@@ -94,11 +83,8 @@ impl Streams {
 
 impl Limits {
     pub(super) fn builder(&self) -> Builder<TokioExecutor> {
-        let builder = Builder::new(TokioExecutor::new());
-        let mut builder = match self.protocol {
-            Protocol::Http2 => builder.http2_only(),
-            Protocol::Any => builder,
-        };
+        let mut builder = Builder::new(TokioExecutor::new());
+        // Where gRPC alone is spoken, too: who speaks HTTP/1 there is told what is wrong.
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tower::{BoxError, Service, ServiceExt as _};
 
-pub use self::limits::{Age, Limits, Protocol, Streams};
+pub use self::limits::{Age, Limits, Streams};
 use self::{connection::Connection, register::Register};
 use crate::{
     clock,

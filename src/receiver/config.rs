@@ -8,7 +8,7 @@ use super::CorsConfig;
 use crate::{
     auth::AuthConfig,
     config::{ByteSize, HttpUrl, Interval, ListenAddress, NameOrNone, Problems, UrlPath},
-    listen::{Age, Limits, Protocol, Streams},
+    listen::{Age, Limits, Streams},
     tls::ServerTlsConfig,
     trace::HEADERS_MAX,
 };
@@ -200,7 +200,6 @@ impl GrpcConfig {
         let keepalive = &self.keepalive;
         let (max, grace) = (keepalive.max_connection_age, keepalive.max_connection_age_grace);
         Limits {
-            protocol: Protocol::Http2,
             connections: self.max_connections,
             streams,
             head_wait: GREETING_WAIT,
@@ -242,7 +241,6 @@ impl HttpConfig {
 
     pub(super) fn limits(&self, streams: Streams) -> Limits {
         Limits {
-            protocol: Protocol::Any,
             connections: self.max_connections,
             streams,
             head_wait: self.read_header_timeout.get(),

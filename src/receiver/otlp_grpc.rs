@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, StatusCode,
+    HeaderValue, StatusCode, Version,
     header::{self, HeaderMap},
 };
 use tokio::sync::watch;
@@ -70,7 +70,7 @@ fn behind(
             let door = passage.door();
             let requests = &door.metrics(Transport::Grpc).requests;
             let path = request.uri().path();
-            if !is_grpc(request.headers()) {
+            if request.version() < Version::HTTP_2 || !is_grpc(request.headers()) {
                 requests.add(RequestOutcome::Malformed as usize, 1);
                 return Ok(no_grpc());
             }

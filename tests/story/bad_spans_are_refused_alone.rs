@@ -109,6 +109,21 @@ async fn bad_spans_are_refused_alone_over_grpc() {
     world.end(&[]).await;
 }
 
+/// An SDK's usual mistake.
+#[tokio::test]
+async fn otlp_http_at_the_port_of_grpc_is_told_so() {
+    let world = World::start(Setup::without_deepflow()).await;
+    let address = world.pipeline.grpc().expect("OTLP/gRPC is on");
+    let post = http::client().post(format!("http://{address}/v1/traces"));
+    let post = post.header("content-type", "application/x-protobuf");
+    let answer = post.body(support::trace(1, 1).encode_to_vec()).send().await.expect("an answer");
+    assert_eq!(answer.status(), 415);
+    let text = answer.text().await.expect("a text");
+    assert!(text.contains("usually 4318"), "{text}");
+    assert_eq!(ended(&world, "grpc", "malformed"), 1);
+    world.end(&[]).await;
+}
+
 #[tokio::test]
 async fn grpc_health_says_serving_until_the_end_begins() {
     let world = World::start(Setup::without_deepflow()).await;
