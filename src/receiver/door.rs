@@ -174,7 +174,7 @@ impl Door {
         let reading = Arc::clone(&self.reading).acquire_owned();
         // The semaphore is never closed.
         let Ok(Ok(reading)) = tokio::time::timeout(READING_WAIT, reading).await else {
-            return Err(self.budget.full().into());
+            return Err(Refusal::Crowded.after(self.budget.full().retry_after));
         };
         Ok((Turn(reading), self.reserve(bytes)?))
     }

@@ -93,7 +93,10 @@ fn behind(
 }
 
 async fn export(door: &Door, request: HttpRequest) -> HttpResponse {
-    let Some(coding) = Coding::of_grpc(request.headers()) else { return unknown_coding() };
+    let Some(coding) = Coding::of_grpc(request.headers()) else {
+        door.metrics(Transport::Grpc).requests.add(RequestOutcome::Malformed as usize, 1);
+        return unknown_coding();
+    };
     match take(door, coding, request).await {
         Ok(answer) => done(answer),
         Err(error) => {

@@ -53,17 +53,21 @@ pub enum Refusal {
     /// The request's next bytes did not come for too long: others wait for their turn.
     #[error("the request came too slowly, try again")]
     TooSlow,
+    /// Too many other requests are being read, and none of them got on meanwhile.
+    #[error("too many requests are being read at once, try again later")]
+    Crowded,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MemoryFull,
         Self::NewTraces,
         Self::Closing,
         Self::JournalFull,
         Self::JournalFailed,
         Self::TooSlow,
+        Self::Crowded,
     ];
 
     /// The reason as a metric label.
@@ -75,6 +79,7 @@ impl Refusal {
             Self::JournalFull => "journal_full",
             Self::JournalFailed => "journal_failed",
             Self::TooSlow => "too_slow",
+            Self::Crowded => "crowded",
         }
     }
 
