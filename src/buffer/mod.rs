@@ -290,8 +290,10 @@ fn open_journal(
 fn put_back(shared: &Arc<Shared>, wait: Wait) -> Box<dyn Fn(OpenTrace) + Send> {
     let shared = Arc::clone(shared);
     Box::new(move |trace| {
-        shared.deadlines.lock().set(trace.key.clone(), trace.last + wait.idle);
+        let (key, due) = (trace.key.clone(), trace.last + wait.idle);
+        // In this order: an alarm for a trace that is not there yet would be lost.
         shared.keep(trace);
+        shared.deadlines.lock().set(key, due);
     })
 }
 
