@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     listen::Listener,
-    telemetry::catalogue::Transport,
+    telemetry::catalogue::{RequestOutcome, Transport},
     trace::Signal,
     wire::{Encoding, json, status::RpcStatus},
 };
@@ -56,7 +56,7 @@ pub(super) fn router(config: &HttpConfig, passage: &Arc<Passage>) -> Router {
     let router = Router::new()
         .route(path, post(export))
         .merge(read)
-        .layer(middleware::from_fn(readable))
+        .layer(middleware::from_fn_with_state((Arc::clone(&door), path.into()), readable))
         .merge(unread)
         .fallback(move |headers: HeaderMap| async move { unknown(&headers, &unknown_path) })
         .method_not_allowed_fallback(wrong_method)
@@ -78,10 +78,21 @@ struct Form {
 }
 
 /// What can't be read is answered before a body is; behind here the request's [`Form`] is known.
-async fn readable(mut request: Request, next: Next) -> Response {
+async fn readable(
+    State((door, traces)): State<(Arc<Door>, Arc<str>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
     }
+    let are_traces = request.uri().path() == &*traces;
+    let unsupported = |encoding, message| {
+        door.metrics(Transport::Http)
+            .requests
+            .add(RequestOutcome::Malformed as usize, u64::from(are_traces));
+        unsupported(encoding, message)
+    };
     let headers = request.headers();
     let Some(encoding) = Encoding::of(headers) else {
         let message = "send application/x-protobuf (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf) or application/json";

@@ -201,7 +201,7 @@ async fn bad_spans_are_refused_alone_over_http() {
     assert_eq!(support::assert_arrived(&sent, support::spans_at(&world.backend)), []);
     let outcomes = ["accepted", "partial", "refused", "malformed", "too_large"];
     let counted = outcomes.map(|outcome| ended(&world, "http", outcome));
-    assert_eq!(counted, [4, 1, 0, 7, 4]);
+    assert_eq!(counted, [4, 1, 0, 11, 4]);
     world.end(&[]).await;
 }
 
