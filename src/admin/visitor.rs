@@ -5,7 +5,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, header, uri::Authority};
+use http::{StatusCode, header, uri::Authority};
 
 use super::Pages;
 use crate::{auth, config::is_loopback};
@@ -28,7 +28,7 @@ pub(super) async fn refuse_strangers(
             "this page is shown beyond loopback only to who has a token: set admin.auth.tokens\n";
         return (StatusCode::FORBIDDEN, why).into_response();
     }
-    if !pages.auth.is_on() && !is_here(request.headers()) {
+    if !pages.auth.is_on() && !is_here(&request) {
         let why = "without tokens this page is shown only under the names of this machine's loopback, localhost or 127.0.0.1: \
                    set admin.auth.tokens\n";
         return (StatusCode::FORBIDDEN, why).into_response();
@@ -41,25 +41,28 @@ pub(super) async fn refuse_strangers(
     next.run(request).await
 }
 
-/// Who asks, asks for loopback; all browsers say what for.
-fn is_here(headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    hosts.all(|host| {
-        let authority: Option<Authority> = host.to_str().ok().and_then(|host| host.parse().ok());
-        authority.is_some_and(|authority| is_loopback(authority.host()))
-    })
+/// Who asks, asks for loopback; all browsers say what for: in the header or, by HTTP/2, beside the path.
+fn is_here(request: &Request) -> bool {
+    let is_here = |authority: &Authority| is_loopback(authority.host());
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    request.uri().authority().is_none_or(is_here)
+        && hosts.all(|host| {
+            let host: Option<Authority> = host.to_str().ok().and_then(|host| host.parse().ok());
+            host.as_ref().is_some_and(is_here)
+        })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use axum::body::Body;
 
     use super::*;
 
     #[test]
     fn only_loopback_is_here() {
-        let is_here_as = |host: &'static str| {
-            is_here(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]))
+        let is_here_as = |host: &str| {
+            let request = Request::get("/ledger").header(header::HOST, host);
+            is_here(&request.body(Body::empty()).expect("a request"))
         };
         for host in ["localhost", "LocalHost:8888", "127.0.0.1:8888", "127.9.9.9", "[::1]:8888"] {
             assert!(is_here_as(host), "{host}");
@@ -67,6 +70,10 @@ mod tests {
         for host in ["evil.example", "localhost.evil.example:8888", "10.0.0.1:8888", "", "a b"] {
             assert!(!is_here_as(host), "{host}");
         }
-        assert!(is_here(&HeaderMap::new()), "no browser");
+        let by_http2 =
+            |uri: &str| is_here(&Request::get(uri).body(Body::empty()).expect("a request"));
+        assert!(by_http2("/ledger"), "no browser");
+        assert!(by_http2("https://localhost:8888/ledger"));
+        assert!(!by_http2("https://evil.example:8888/ledger"));
     }
 }

@@ -236,20 +236,22 @@ impl Keeper {
     /// The oldest trace of those that one of these destinations lacks, back in memory. One that the disk does not give
     /// back stays parked; others may be had meanwhile.
     pub fn revive(&self, ready: impl Fn(Destination) -> bool) -> Option<Revived> {
-        let mut unanswered = 0;
-        while unanswered < UNANSWERED_MAX {
-            let parked = self.parked.lock().pop(&ready)?;
+        let mut unanswered = Vec::new();
+        let mut revived = None;
+        while revived.is_none() && unanswered.len() < UNANSWERED_MAX {
+            let Some(parked) = self.parked.lock().pop(&ready) else { break };
             match self.bring_back(&parked) {
-                Ok(back) => return Some(self.revived(parked, back)),
-                Err(NotBack::Unanswered) => {
-                    unanswered += 1;
-                    self.parked.lock().push(parked);
-                }
+                Ok(back) => revived = Some(self.revived(parked, back)),
+                Err(NotBack::Unanswered) => unanswered.push(parked),
                 Err(NotBack::Planless) => self.leave(&parked),
                 Err(NotBack::Lost) => self.lost(&parked),
             }
         }
-        None
+        let mut parked = self.parked.lock();
+        for trace in unanswered {
+            parked.push(trace);
+        }
+        revived
     }
 
     fn revived(&self, parked: Parked, back: Back) -> Revived {

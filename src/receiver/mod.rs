@@ -91,7 +91,8 @@ impl Receivers {
         // Both listen before either serves: a program that can't start takes no spans.
         let grpc = match grpc {
             Some(grpc) => {
-                let tls = tls(&grpc.tls, Alpn::Http2, Listening::Grpc, reloads)?;
+                // Who has HTTP/1 alone is told what is wrong.
+                let tls = tls(&grpc.tls, Alpn::Any, Listening::Grpc, reloads)?;
                 Some(
                     listen(&grpc.endpoint, tls, grpc.limits(streams), metrics, Listening::Grpc)
                         .await?,

@@ -94,13 +94,11 @@ pub enum ReadError {
     },
 }
 
-/// Nothing was written, and nothing is in doubt: there were too many open files, of the process or the system, or too little
-/// memory in the system.
-pub(super) fn is_passing(error: &io::Error) -> bool {
+/// The process or the system has too many open files: nothing was done, and it passes.
+pub(super) fn is_out_of_files(error: &io::Error) -> bool {
     // EMFILE and ENFILE, which have no kind; the same on all systems there are.
     const TOO_MANY_FILES: [i32; 2] = [24, 23];
-    error.kind() == ErrorKind::OutOfMemory
-        || error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
+    error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
 }
 
 /// There is no room on the disk.

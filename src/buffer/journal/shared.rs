@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::{
     Settings, SyncMode,
-    error::{AppendError, ReadError, is_passing},
+    error::{AppendError, ReadError, is_out_of_files},
     files::{Files, SegmentFile},
     format::file_name,
     part::{Source, read_part},
@@ -25,11 +25,14 @@ use super::{
     stretches::Stretches,
 };
 use crate::{
-    clock,
+    clock::{self, Instant},
     telemetry::{Metrics, catalogue::WriteFailure},
     trace::Place,
     wire::Spliced,
 };
+
+/// What each append meets is said so often.
+const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// One journal.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub(super) struct Shared {
     reserved: AtomicBool,
     is_poisoned: AtomicBool,
     poison: Mutex<Option<Arc<str>>>,
+    /// When it was said last that nothing can be written now.
+    said_passing: Mutex<Option<Instant>>,
     /// Files with bytes that are not flushed, by segment.
     dirty: Mutex<Vec<(u32, Arc<dyn SegmentFile>)>>,
     flushing: Mutex<()>,
@@ -79,6 +84,7 @@ impl Shared {
             reserved: AtomicBool::new(true),
             is_poisoned: AtomicBool::new(false),
             poison: Mutex::new(None),
+            said_passing: Mutex::default(),
             dirty: Mutex::new(Vec::new()),
             flushing: Mutex::new(()),
         }
@@ -221,7 +227,7 @@ impl Shared {
         let what = "flushing the directory of";
         let synced = self.files.sync_directory(&self.directory);
         synced.map_err(|error| {
-            if is_passing(&error) {
+            if is_out_of_files(&error) {
                 self.passes(what, segment, &error)
             } else {
                 self.poison(what, segment, &error)
@@ -229,9 +235,14 @@ impl Shared {
         })
     }
 
-    /// Nothing can be written now, and nothing is in doubt.
+    /// Nothing can be written now, and nothing is in doubt. Each append meets it: it is said once a minute.
     pub(super) fn passes(&self, what: &str, segment: u32, error: &io::Error) -> AppendError {
-        tracing::warn!(file = %self.path(segment).display(), what, %error, "the journal takes nothing until this has passed");
+        let now = clock::now();
+        let mut said = self.said_passing.lock();
+        if said.is_none_or(|said| now >= said + SAY_EVERY) {
+            *said = Some(now);
+            tracing::warn!(file = %self.path(segment).display(), what, %error, "the journal takes nothing until this has passed");
+        }
         AppendError::Full
     }
 }

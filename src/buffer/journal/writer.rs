@@ -14,7 +14,7 @@ use super::{
     active::Active,
     batch::Batch,
     body::Body,
-    error::{AppendError, is_full, is_passing},
+    error::{AppendError, is_full, is_out_of_files},
     flusher::Flusher,
     format::{FIRST_LINE, Ground, HEAD_BYTES_MAX, HEADER_BYTES, Kind, Spot},
     message::{Append, Kept, Message, PlanToWrite, Then},
@@ -61,9 +61,11 @@ pub(super) struct Writer {
     pub(super) owed: Vec<Numbers>,
     /// What the batch's Done records say.
     pub(super) said: Vec<(usize, Numbers)>,
-    /// A segment whose last parts were moved, but not yet for good.
     /// Parts that nobody needs once what is owed is written.
     released: Vec<Place>,
+    /// A segment that was deleted, perhaps not for good.
+    pub(super) unflushed: Option<u32>,
+    /// A segment whose last parts were moved, but not yet for good.
     pub(super) moving: Option<u32>,
     /// No segment is deleted before: deleting failed.
     pub(super) tidy_again: Instant,
@@ -110,6 +112,7 @@ impl Writer {
             owed: Vec::new(),
             said: Vec::new(),
             released: Vec::new(),
+            unflushed: None,
             moving: None,
             tidy_again: clock::now(),
             move_again: clock::now(),
@@ -143,15 +146,16 @@ impl Writer {
         let mut bytes = 0;
         let mut next = Some(first);
         for _ in 0..GROUP_MESSAGES {
-            match next {
-                None => break,
-                Some(Message::Close) => return false,
-                Some(Message::Reclaim) => {}
-                Some(Message::Done { destination, numbers, last }) => {
+            // Taken only where it is heard: what is taken from the inbox is not there for the next group.
+            let Some(message) = next.take().or_else(|| self.inbox.try_recv().ok()) else { break };
+            match message {
+                Message::Close => return false,
+                Message::Reclaim => {}
+                Message::Done { destination, numbers, last } => {
                     self.owe(destination, numbers);
                     self.released.extend(last);
                 }
-                Some(Message::Append(append)) => {
+                Message::Append(append) => {
                     let own = append.bytes();
                     self.shared.unqueue(own);
                     bytes += own;
@@ -161,7 +165,6 @@ impl Writer {
             if bytes >= GROUP_BYTES {
                 break;
             }
-            next = self.inbox.try_recv().ok();
         }
         true
     }
@@ -289,7 +292,7 @@ impl Writer {
             self.make_room();
             return AppendError::Full;
         }
-        if is_passing(error) {
+        if is_out_of_files(error) || error.kind() == io::ErrorKind::OutOfMemory {
             return self.shared.passes(what, segment, error);
         }
         self.shared.poison(what, segment, error)

@@ -86,15 +86,13 @@ impl<'a> Rows<'a> {
     #[inline]
     fn pass_alike(&mut self, json: &mut Json<'a>) {
         let place = self.now.all.len();
-        let Some(after) = self.before.all.get(place..) else { return };
-        if after.first().is_none_or(|(field, _)| field.is_own()) {
-            return;
-        }
+        let after = self.before.all.get(place..).unwrap_or_default();
+        let run = after.iter().take_while(|(field, _)| !field.is_own());
+        let Some((_, last)) = run.clone().last() else { return };
         let (there, here) = (self.before.end(place), json.at());
-        let same = json.same_as_from(there);
-        // The byte behind a value is its end.
-        let is_same = |(field, end): &&(Field, usize)| !field.is_own() && *end - there < same;
-        let passed = after.iter().take_while(is_same);
+        // The byte behind a value is its end. No further: rows that are all alike would be compared again and again.
+        let same = json.same_as(there..*last + 1);
+        let passed = run.take_while(|(_, end)| *end - there < same);
         self.now.all.extend(passed.map(|(field, end)| (*field, *end - there + here)));
         json.pass_to(self.now.end(self.now.all.len()));
     }

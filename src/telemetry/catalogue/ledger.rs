@@ -49,7 +49,7 @@ impl LedgerMetrics {
             handed_back: declare.counter(
                 "tracestitch_ledger_handed_back_spans_total",
                 labels,
-                "Ledger: spans left in the journal at the end; the next start recovers them.",
+                "Ledger: spans left in the journal, mostly at the end; the next start recovers them.",
             ),
             dropped: declare.counters(
                 "tracestitch_ledger_dropped_spans_total",

@@ -319,3 +319,30 @@ fn too_little_of_the_system_for_a_file_passes() {
     });
     assert!(passed.count() >= 2, "a file is created for each MiB");
 }
+
+#[test]
+fn however_much_is_queued_all_of_it_is_answered() {
+    let files = MemoryFiles::new();
+    let (journal, recovery) = open(&files);
+    drop(recovery);
+    let parts = || filled(10).into_iter().map(Into::into).collect::<Vec<_>>();
+    // The writer is held up in a callback, while more is queued than it takes at a time.
+    let (reached, is_there) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    journal.append_spans(Vec::new(), parts(), move |_| {
+        reached.send(()).expect("waits");
+        released.recv().expect("is told");
+    });
+    is_there.recv().expect("it is called");
+    let (answered, answers) = std::sync::mpsc::channel();
+    for _ in 0..5_000 {
+        let answered = answered.clone();
+        journal.append_spans(Vec::new(), parts(), move |kept| {
+            answered.send(kept.is_ok()).expect("waits");
+        });
+    }
+    drop(answered);
+    release.send(()).expect("it waits");
+    let answers: Vec<bool> = answers.iter().collect();
+    assert_eq!((answers.len(), answers.iter().all(|kept| *kept)), (5_000, true));
+}

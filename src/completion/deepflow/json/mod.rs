@@ -3,7 +3,7 @@
 //! The rows of an answer have the same keys in the same order and mostly plain values, a thousand of them for a small
 //! trace. Those are looked at here, where they lie. Whatever is not plain is serde_json's: escapes, floats, what nests.
 
-use std::{borrow::Cow, str};
+use std::{borrow::Cow, ops::Range, str};
 
 use serde::{
     Deserialize,
@@ -133,10 +133,10 @@ impl<'a> Json<'a> {
         self.at = at;
     }
 
-    /// How many bytes stand here as they stand from another place on.
+    /// How many bytes stand here as they stand in another place.
     #[inline]
-    pub(super) fn same_as_from(&self, other: usize) -> usize {
-        common_len(self.rest(), self.bytes.get(other..).unwrap_or_default())
+    pub(super) fn same_as(&self, other: Range<usize>) -> usize {
+        common_len(self.rest(), self.bytes.get(other).unwrap_or_default())
     }
 
     /// The list goes on, with a value.
