@@ -18,6 +18,7 @@ pub mod wire;
 
 pub mod auth;
 pub mod clock;
+pub mod complaint;
 pub mod config;
 pub mod http_client;
 pub mod ledger;

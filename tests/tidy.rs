@@ -20,6 +20,7 @@ use tracestitch::{
 /// Modules that any room may use; each of them may use those before it.
 const VOCABULARY: &[&str] = &[
     "clock",
+    "complaint",
     "watchdog",
     "wire",
     "ledger",

@@ -78,7 +78,7 @@ enum NotBack {
 const UNANSWERED_MAX: usize = 8;
 
 /// See [`Keeper::plan_to_keep`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PlanToKeep {
     places: Vec<Place>,
     record: [Bytes; 2],
@@ -154,13 +154,19 @@ impl Keeper {
         });
     }
 
-    /// What is to be written of how a trace goes out.
-    pub fn plan_to_keep(&self, key: &TraceKey, fragments: &[Fragment], plan: &Plan) -> PlanToKeep {
-        let places: Vec<Place> = fragments.iter().filter_map(|fragment| fragment.place).collect();
+    /// What is to be written of how a trace goes out, of which there are these parts with so many spans.
+    pub fn plan_to_keep(
+        &self,
+        key: &TraceKey,
+        parts: impl Iterator<Item = (Option<Place>, u32)>,
+        plan: &Plan,
+    ) -> PlanToKeep {
+        let (places, spans): (Vec<_>, Vec<_>) = parts.unzip();
+        let places: Vec<Place> = places.into_iter().flatten().collect();
         let record = PlanRecord {
             origin: headers(&key.origin),
             parts: places.iter().map(|place| place.number).collect(),
-            spans: fragments.iter().map(|fragment| fragment.spans).collect(),
+            spans,
             plan: Bytes::new(),
         };
         PlanToKeep { places, record: record.encode_with(plan) }

@@ -11,11 +11,12 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    ExporterConfig, StartError, batch::Batch, complaint::Complaint, debug, error::ExportError,
-    otlp_grpc::OtlpGrpc, otlp_http::OtlpHttp, queue::Limits,
+    ExporterConfig, StartError, batch::Batch, debug, error::ExportError, otlp_grpc::OtlpGrpc,
+    otlp_http::OtlpHttp, queue::Limits,
 };
 use crate::{
     clock::{self, Instant},
+    complaint::Complaint,
     ledger::DropReason,
     retry::Backoff,
     telemetry::catalogue::{ExporterMetrics, SendOutcome},

@@ -112,6 +112,14 @@ fn cause(status: &Status) -> String {
     text
 }
 
+/// Of a message in a line of the log.
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// What a destination says, as far as a line of the log has room.
+pub(super) fn in_a_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

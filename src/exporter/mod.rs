@@ -6,7 +6,7 @@ mod addresses;
 mod batch;
 mod behind;
 mod body;
-mod complaint;
+
 mod config;
 mod courier;
 mod dead_letter;

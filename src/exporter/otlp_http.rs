@@ -10,8 +10,7 @@ use tokio::time::timeout_at;
 use super::{
     BodyEncoding, Compression, OtlpHttpConfig, RESPONSE_BYTES_MAX, StartError,
     body::{Pieces, PiecesBody, written},
-    complaint::in_a_line,
-    error::ExportError,
+    error::{ExportError, in_a_line},
     headers::SentHeaders,
 };
 use crate::{

@@ -11,8 +11,8 @@ use super::{
     ExporterConfig, OtlpConfig, Profile, RetryConfig,
     accounts::Accounts,
     batch::{Batch, Batches},
-    complaint::{Complaint, in_a_line},
     courier::{Courier, Failing, Transport},
+    error::in_a_line,
     missed::Missed,
     otlp::Shared,
     outage::{Outage, Overflow},
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
+    complaint::Complaint,
     config::MemoryShare,
     ledger::{Account, DropReason},
     retry::Backoff,

@@ -37,14 +37,6 @@ const LOAD_EVERY: Duration = Duration::from_millis(5);
 /// way, so that it must never be a trickle.
 const LEAVING_SHARE: u64 = 8;
 
-/// What is tried when a plan found no room.
-enum Otherwise {
-    /// The same: it changes nothing.
-    Again(PlanToKeep),
-    /// That the trace goes out as it came.
-    Plain(Vec<Fragment>, Plan),
-}
-
 /// The way out.
 #[derive(Debug, Clone)]
 pub(super) struct Outgoing {
@@ -129,30 +121,42 @@ impl Outgoing {
         keeper: &Keeper,
         woven: WovenTrace,
     ) -> (PlanToKeep, impl FnOnce(Option<Place>) + Send + 'static) {
-        let record = keeper.plan_to_keep(&woven.key, &woven.fragments, &woven.plan);
+        let record = keeper.plan_to_keep(&woven.key, parts(&woven.fragments), &woven.plan);
         let WovenTrace { key, fragments, plan, lease, .. } = woven;
         // On a full disk there is room for the plan that changes nothing, at the latest once the disk is known to be full.
-        let (pieces, otherwise) = if plan.is_empty() {
-            (weaving::unchanged(fragments), Otherwise::Again(record.clone()))
+        let (pieces, unwoven) = if plan.is_empty() {
+            (weaving::unchanged(fragments), None)
         } else {
-            (weaving::apply(&fragments, &plan), Otherwise::Plain(fragments, plan))
+            (weaving::apply(&fragments, &plan), Some((fragments, plan)))
         };
         let trace = EnrichedTrace { key, pieces, lease };
         trace.lease.hold(Stage::Export, trace.held_bytes());
         let (outgoing, trace) = (self.clone(), Arc::new(trace));
-        let then = move |place| match (place, otherwise) {
-            (None, Otherwise::Again(record)) => outgoing.keep(record, trace),
-            (None, Otherwise::Plain(fragments, plan)) => {
-                outgoing.send_plain(&fragments, &plan, trace);
-            }
+        let then = move |place| match (place, unwoven) {
+            (None, Some((fragments, plan))) => outgoing.send_plain(&fragments, &plan, trace),
+            (None, None) => outgoing.send_unchanged(trace),
             (place, _) => outgoing.send_planned(place, trace),
         };
         (record, then)
     }
 
-    /// Sends it, whether or not the journal can be told now.
-    fn keep(&self, record: PlanToKeep, trace: Arc<EnrichedTrace>) {
+    /// Tries once more to tell the journal of a trace that goes out as it came.
+    fn send_unchanged(&self, trace: Arc<EnrichedTrace>) {
         let Some(keeper) = self.buffer.keeper() else { return self.hand_on(trace) };
+        let places = trace.lease.places();
+        // A part that can't be read any more left the trace, but not its lease.
+        if places.len() != trace.pieces.len() {
+            return self.hand_on(trace);
+        }
+        let spans =
+            trace.pieces.iter().map(|piece| u32::try_from(piece.app_spans).unwrap_or(u32::MAX));
+        let parts = places.into_iter().map(Some).zip(spans);
+        let record = keeper.plan_to_keep(&trace.key, parts, &Plan::default());
+        self.keep(keeper, record, trace);
+    }
+
+    /// Sends it, whether or not the journal can be told now.
+    fn keep(&self, keeper: &Keeper, record: PlanToKeep, trace: Arc<EnrichedTrace>) {
         let outgoing = self.clone();
         keeper.keep_plans([(record, move |place| outgoing.send_planned(place, trace))]);
     }
@@ -168,8 +172,8 @@ impl Outgoing {
             trace.pieces = weaving::apply(fragments, &nothing);
         }
         let Some(keeper) = self.buffer.keeper() else { return self.hand_on(trace) };
-        let record = keeper.plan_to_keep(&trace.key, fragments, &nothing);
-        self.keep(record, trace);
+        let record = keeper.plan_to_keep(&trace.key, parts(fragments), &nothing);
+        self.keep(keeper, record, trace);
     }
 
     /// Without a place not even that could be written: it goes all the same, and may go again, and otherwise, after a crash.
@@ -184,6 +188,11 @@ impl Outgoing {
         // The task ends after the last handle.
         let _gone = self.traces.send(trace);
     }
+}
+
+/// Where each fragment is kept, and its spans.
+fn parts(fragments: &[Fragment]) -> impl Iterator<Item = (Option<Place>, u32)> {
+    fragments.iter().map(|fragment| (fragment.place, fragment.spans))
 }
 
 /// Sends what waits in the journal, as destinations have room and at no more than `rate_bytes` a second (0: no limit),

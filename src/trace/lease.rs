@@ -114,6 +114,12 @@ impl Lease {
         self
     }
 
+    /// Where in a journal the trace's parts are.
+    pub fn places(&self) -> Vec<Place> {
+        let state = self.state.lock();
+        state.space.as_ref().map(|space| space.places.clone()).unwrap_or_default()
+    }
+
     /// The trace's plan is in the journal, too: from now on the trace can wait there.
     pub fn planned(&self, plan: Place) {
         if let Some(space) = &mut self.state.lock().space {

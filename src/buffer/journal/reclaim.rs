@@ -49,13 +49,14 @@ impl Writer {
     /// Gives the oldest segments up, as long as nobody needs anything in them. Never others: a segment holds what is done
     /// of those before it.
     pub(super) fn reclaim(&mut self) {
-        if let Some(segment) = self.unflushed {
-            if self.shared.sync_directory(segment).is_err() {
-                return self.tidy_later();
-            }
-            self.unflushed = None;
-        }
         loop {
+            // In order, so that after a power loss no segment is there whose Done records are not.
+            if let Some(segment) = self.unflushed {
+                if self.shared.sync_directory(segment).is_err() {
+                    return self.tidy_later();
+                }
+                self.unflushed = None;
+            }
             let oldest = self.shared.space.lock().deletable();
             let Some(segment) = oldest.filter(|segment| self.moving != Some(*segment)) else {
                 return;
@@ -65,11 +66,7 @@ impl Writer {
             }
             let forgotten = self.shared.space.lock().forget(segment);
             self.shared.give_back(forgotten.map_or(0, |segment| segment.bytes));
-            // In order, so that after a power loss no segment is there whose Done records are not.
-            if self.shared.sync_directory(segment).is_err() {
-                self.unflushed = Some(segment);
-                return self.tidy_later();
-            }
+            self.unflushed = Some(segment);
         }
     }
 

@@ -25,14 +25,12 @@ use super::{
     stretches::Stretches,
 };
 use crate::{
-    clock::{self, Instant},
+    clock,
+    complaint::Complaint,
     telemetry::{Metrics, catalogue::WriteFailure},
     trace::Place,
     wire::Spliced,
 };
-
-/// What each append meets is said so often.
-const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// One journal.
 #[derive(Debug)]
@@ -56,8 +54,8 @@ pub(super) struct Shared {
     reserved: AtomicBool,
     is_poisoned: AtomicBool,
     poison: Mutex<Option<Arc<str>>>,
-    /// When it was said last that nothing can be written now.
-    said_passing: Mutex<Option<Instant>>,
+    /// That nothing can be written now.
+    passing: Complaint,
     /// Files with bytes that are not flushed, by segment.
     dirty: Mutex<Vec<(u32, Arc<dyn SegmentFile>)>>,
     flushing: Mutex<()>,
@@ -84,7 +82,7 @@ impl Shared {
             reserved: AtomicBool::new(true),
             is_poisoned: AtomicBool::new(false),
             poison: Mutex::new(None),
-            said_passing: Mutex::default(),
+            passing: Complaint::default(),
             dirty: Mutex::new(Vec::new()),
             flushing: Mutex::new(()),
         }
@@ -237,11 +235,9 @@ impl Shared {
 
     /// Nothing can be written now, and nothing is in doubt. Each append meets it: it is said once a minute.
     pub(super) fn passes(&self, what: &str, segment: u32, error: &io::Error) -> AppendError {
-        let now = clock::now();
-        let mut said = self.said_passing.lock();
-        if said.is_none_or(|said| now >= said + SAY_EVERY) {
-            *said = Some(now);
-            tracing::warn!(file = %self.path(segment).display(), what, %error, "the journal takes nothing until this has passed");
+        if let Some(unsaid) = self.passing.due(clock::now()) {
+            let file = self.path(segment);
+            tracing::warn!(file = %file.display(), what, %error, unsaid, "the journal takes nothing until this has passed");
         }
         AppendError::Full
     }

@@ -137,11 +137,6 @@ impl RowIds {
 }
 
 impl<'a> Row<'a> {
-    /// What a row that is like the one before has from there.
-    pub(super) fn take_over(&mut self, signal_source: Option<u64>, span_id: Option<SpanId>) {
-        (self.signal_source, self.span_id) = (signal_source, span_id);
-    }
-
     /// Reads the value of a field.
     #[inline]
     pub(super) fn read(

@@ -62,7 +62,7 @@ impl<'a> Rows<'a> {
         }
         let mut row = Row::default();
         if is_alike {
-            row.take_over(self.before.signal_source, span.span_id);
+            (row.signal_source, row.span_id) = (self.before.signal_source, span.span_id);
         }
         self.now.start = json.at();
         loop {

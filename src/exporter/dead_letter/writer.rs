@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     clock::{self, Instant},
-    exporter::{accounts::Accounts, batch, complaint::Complaint, share::Share},
+    complaint::Complaint,
+    exporter::{accounts::Accounts, batch, share::Share},
     ledger::{Account, DropReason},
     trace::Piece,
     watchdog::{BEAT_EVERY, Beat},

@@ -1,4 +1,4 @@
-//! What would be said of every request, said once a minute.
+//! What would be said of every request, or every append, said once a minute.
 
 use std::time::Duration;
 
@@ -7,12 +7,10 @@ use parking_lot::Mutex;
 use crate::clock::Instant;
 
 const EVERY: Duration = Duration::from_mins(1);
-/// Of a message in a line of the log.
-const MESSAGE_CHARS_MAX: usize = 500;
 
-/// One kind of complaint about one destination.
+/// One kind of complaint about one thing.
 #[derive(Debug, Default)]
-pub(super) struct Complaint(Mutex<Said>);
+pub struct Complaint(Mutex<Said>);
 
 #[derive(Debug, Default)]
 struct Said {
@@ -23,7 +21,7 @@ struct Said {
 
 impl Complaint {
     /// It is to be said now, with how often it was not before; `None` when it was said within the last minute.
-    pub(super) fn due(&self, now: Instant) -> Option<u64> {
+    pub fn due(&self, now: Instant) -> Option<u64> {
         let mut said = self.0.lock();
         if said.last.is_some_and(|last| now.saturating_duration_since(last) < EVERY) {
             said.unsaid += 1;
@@ -32,11 +30,6 @@ impl Complaint {
         said.last = Some(now);
         Some(std::mem::take(&mut said.unsaid))
     }
-}
-
-/// What a destination says, as far as a line of the log has room.
-pub(super) fn in_a_line(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
