@@ -14,6 +14,7 @@ mod parked;
 mod quiet;
 mod record;
 mod recovery;
+mod revival;
 #[cfg(test)]
 mod simulation_tests;
 mod store;
@@ -38,8 +39,9 @@ use tokio::sync::mpsc;
 pub use self::{
     config::{Config, JournalConfig},
     journal::OpenError,
-    keeper::{Keeper, PlanToKeep, Revived},
+    keeper::{Keeper, PlanToKeep},
     quiet::Wait,
+    revival::Revived,
     tuning::Tuning,
 };
 use self::{

@@ -6,7 +6,6 @@ mod addresses;
 mod batch;
 mod behind;
 mod body;
-
 mod config;
 mod courier;
 mod dead_letter;
